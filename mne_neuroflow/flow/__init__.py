@@ -1,0 +1,1 @@
+"""The conditional normalizing flow, in torch alone."""

@@ -1,0 +1,1 @@
+"""The head: surfaces, lead fields, contacts and the spatial posterior."""

@@ -1,0 +1,1 @@
+"""The generative prior: paired scalp and intracranial recordings."""

@@ -1,0 +1,1 @@
+"""Training of the flow on simulated or real pairs."""

@@ -1,0 +1,1 @@
+"""Named weights: registry, download and checkpoints."""
