@@ -1,0 +1,237 @@
+"""Checkpoints: weights in one safetensors file, what they are in a card beside it.
+
+The weights file alone says how to rebuild the model: its safetensors metadata holds
+the format version, the configuration and the contract. All three are one JSON text
+under one key, because safetensors writes several keys in an arbitrary order and the
+same model must always give the same file, hence the same hash.
+"""
+
+import hashlib
+import json
+import os
+from datetime import date
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+FORMAT_VERSION = 1
+
+# What every model of this format was built for, whatever the montage or the contacts.
+CONTRACT = {
+    "rate_hz": 128.0,
+    "band_hz": [0.5, 50.0],
+    "reference": "average over the scalp channels used",
+    "units": "V",
+}
+WARNING = "Research use; a prediction, not a recording; not for diagnosis."
+
+_CARD_FIELDS = (
+    "name",
+    "version",
+    "prior",
+    "training_budget",
+    "calibration",
+    "licence",
+    "provenance",
+)
+_METADATA_KEY = "mne_neuroflow"
+
+
+def file_hash(fname):
+    """Compute the sha256 of a file.
+
+    Parameters
+    ----------
+    fname : path-like
+        The file.
+
+    Returns
+    -------
+    sha256 : str
+        The hash as 64 hexadecimal digits.
+    """
+    return hashlib.sha256(Path(fname).read_bytes()).hexdigest()
+
+
+def save_checkpoint(fname, model, card, *, half=False):
+    """Write a model's weights and its model card.
+
+    An earlier checkpoint of the same name is replaced. Both files are written under
+    temporary names first, so that an interruption leaves the earlier ones intact.
+
+    Parameters
+    ----------
+    fname : path-like
+        The weights file; its name ends with ``.safetensors``. The card gets the same
+        name with ``.json``.
+    model : ConditionalFlow
+        The model, on any device.
+    card : dict
+        The model card: ``name``, ``version``, ``prior``, ``training_budget``,
+        ``calibration`` (the coverage measured, or ``None``), ``licence``,
+        ``provenance``, and anything else that JSON can hold. The contract, the
+        warning, the weights' sha256 and, if missing, today's date are added.
+    half : bool
+        If True, store the weights as float16, which halves the file. They are float32
+        again once loaded.
+
+    Returns
+    -------
+    fname : pathlib.Path
+        The weights file.
+
+    Examples
+    --------
+    >>> save_checkpoint("runs/mtl.safetensors", model, card)  # doctest: +SKIP
+    """
+    fname = _checked_name(fname)
+    missing = [field for field in _CARD_FIELDS if field not in card]
+    if missing:
+        raise ValueError(
+            f"The model card lacks the fields {missing}. It must have "
+            f"{list(_CARD_FIELDS)}."
+        )
+    header = {
+        "format_version": FORMAT_VERSION,
+        "config": model.config.to_dict(),
+        "contract": CONTRACT,
+    }
+    tensors = {
+        name: _stored(name, tensor, half) for name, tensor in model.state_dict().items()
+    }
+    part = fname.with_name(f".{fname.name}.{os.getpid()}.part")
+    card_part = part.with_suffix(".json.part")
+    try:
+        save_file(tensors, part, {_METADATA_KEY: json.dumps(header, sort_keys=True)})
+        card = {
+            **card,
+            **CONTRACT,
+            "date": card.get("date", date.today().isoformat()),
+            "warning": WARNING,
+            "sha256": file_hash(part),
+        }
+        text = json.dumps(card, indent=2, allow_nan=False) + "\n"
+        card_part.write_text(text, encoding="utf-8")
+        os.replace(part, fname)
+        os.replace(card_part, fname.with_suffix(".json"))
+    finally:
+        part.unlink(missing_ok=True)
+        card_part.unlink(missing_ok=True)
+    return fname
+
+
+def load_checkpoint(fname, device="cpu"):
+    """Read a model and its card.
+
+    Parameters
+    ----------
+    fname : path-like
+        The weights file, ending with ``.safetensors``; its card lies beside it.
+    device : str | torch.device
+        Where the model shall be.
+
+    Returns
+    -------
+    model : ConditionalFlow
+        The model in evaluation mode, float32.
+    card : dict
+        The model card.
+
+    Examples
+    --------
+    >>> model, card = load_checkpoint("runs/mtl.safetensors")  # doctest: +SKIP
+    """
+    fname = _checked_name(fname)
+    card = _read_card(fname)
+    header = _read_header(fname)
+    tensors = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in load_file(fname).items()
+    }
+    model = _build_model(header["config"])
+    model.load_state_dict(tensors, strict=True)
+    return model.to(device).eval(), card
+
+
+def _checked_name(fname):
+    fname = Path(fname)
+    if fname.suffix != ".safetensors":
+        raise ValueError(
+            "Invalid value for the 'fname' parameter. The name of a weights file ends "
+            f"with '.safetensors', but got {str(fname)!r}."
+        )
+    return fname
+
+
+def _stored(name, tensor, half):
+    # A copy of its own: safetensors refuses tensors that share memory.
+    tensor = tensor.detach().cpu().contiguous().clone()
+    if not (half and tensor.is_floating_point()):
+        return tensor
+    stored = tensor.half()
+    if torch.isinf(stored).any() and not torch.isinf(tensor).any():
+        raise ValueError(
+            f"The weights {name!r} reach {tensor.abs().max():.3g}, beyond the range of "
+            "float16 (65504). Use half=False."
+        )
+    return stored
+
+
+def _read_card(fname):
+    card_name = fname.with_suffix(".json")
+    for needed in (fname, card_name):
+        if not needed.is_file():
+            raise FileNotFoundError(
+                f"{needed} does not exist. A model is two files, {fname.name} and "
+                f"{card_name.name}, in one folder."
+            )
+    card = json.loads(card_name.read_text(encoding="utf-8"))
+    found = file_hash(fname)
+    if card["sha256"] != found:
+        raise RuntimeError(
+            f"{fname} is not the file that its model card {card_name.name} describes: "
+            f"its sha256 is {found}, the card says {card['sha256']}. One of the two is "
+            "damaged or of another version; fetch or save both again."
+        )
+    return card
+
+
+def _read_header(fname):
+    try:
+        with safe_open(fname, "pt") as fid:
+            metadata = fid.metadata() or {}
+    except SafetensorError as err:
+        raise RuntimeError(
+            f"{fname} is not a safetensors file ({err}). Fetch or save it again."
+        ) from err
+    if _METADATA_KEY not in metadata:
+        raise RuntimeError(
+            f"{fname} holds weights, but none that mne_neuroflow has saved: its "
+            f"metadata lacks {_METADATA_KEY!r}."
+        )
+    header = json.loads(metadata[_METADATA_KEY])
+    if header["format_version"] != FORMAT_VERSION:
+        raise RuntimeError(
+            f"{fname} has the format version {header['format_version']}, but this "
+            f"version of mne_neuroflow reads format version {FORMAT_VERSION}. Install "
+            "the version of mne_neuroflow that the model card names, or fetch a model "
+            "that this version lists."
+        )
+    if header["contract"] != CONTRACT:
+        raise RuntimeError(
+            f"{fname} was built for {header['contract']}, but this version of "
+            f"mne_neuroflow prepares data as {CONTRACT}. Fetch a model that this "
+            "version lists."
+        )
+    return header
+
+
+def _build_model(config):
+    from ..flow.model import ConditionalFlow, FlowConfig
+
+    # The weights drawn here are overwritten at once: they must not cost the caller
+    # a step of the global random state.
+    with torch.random.fork_rng(devices=[]):
+        return ConditionalFlow(FlowConfig.from_dict(config))
