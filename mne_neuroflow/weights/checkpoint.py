@@ -98,8 +98,11 @@ def save_checkpoint(fname, model, card, *, half=False):
         "config": model.config.to_dict(),
         "contract": CONTRACT,
     }
+    # Only what was learned may lose digits: buffers hold exact constants.
+    learned = dict(model.named_parameters())
     tensors = {
-        name: _stored(name, tensor, half) for name, tensor in model.state_dict().items()
+        name: _stored(name, tensor, half and name in learned)
+        for name, tensor in model.state_dict().items()
     }
     part = fname.with_name(f".{fname.name}.{os.getpid()}.part")
     card_part = part.with_suffix(".json.part")
@@ -168,7 +171,7 @@ def _checked_name(fname):
 def _stored(name, tensor, half):
     # A copy of its own: safetensors refuses tensors that share memory.
     tensor = tensor.detach().cpu().contiguous().clone()
-    if not (half and tensor.is_floating_point()):
+    if not half:
         return tensor
     stored = tensor.half()
     if torch.isinf(stored).any() and not torch.isinf(tensor).any():
