@@ -1,0 +1,446 @@
+"""Intracranial contacts: shipped implants, and the user's own.
+
+Whatever names the contacts, they end up as a :class:`mne.channels.DigMontage` in
+MNE's ``'mni_tal'`` frame, in metres, with fiducials, checked once and for all.
+"""
+
+import csv
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import mne
+import numpy as np
+
+from .._compat import _check_option, _validate_type, logger, verbose, warn
+from .geometry import inside_brain, load_head, nearest_structure, project_to_scalp
+
+IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
+# Registration to a template is good to a few millimetres: of the 857 contacts of
+# OpenNeuro ds004752, 8 lie outside fsaverage's inner skull, the farthest by
+# 3.4 mm (tools/build_implants.py prints them).
+MAX_OUTSIDE = 5e-3
+# Two contacts closer than this are one contact listed twice.
+_SAME_PLACE = 1e-4
+# No brain reaches half a metre, and in millimetres every brain does.
+_MILLIMETRES = 0.5
+_UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+_TEMPLATE_SPACES = ("mni", "icbm", "talairach", "fsaverage")
+_TYPES = dict(seeg=True, ecog=True, dbs=True)
+
+
+@verbose
+def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
+    """Make the montage of the contacts to predict.
+
+    Parameters
+    ----------
+    spec : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        The contacts:
+
+        - the name of a shipped implant: ``'mtl'`` (both sides, 80 contacts on
+          eight-contact depth electrodes through amygdala, anterior and posterior
+          hippocampus, entorhinal and parahippocampal cortex), ``'mtl-core'`` (only
+          those of its contacts that lie in the medial temporal lobe), or
+          ``'ds004752-sub-01'`` to ``'ds004752-sub-15'`` (real implants);
+        - a BIDS ``electrodes.tsv``, as for :func:`read_contacts`;
+        - a montage in ``'mni_tal'``, ``'mri'`` (of fsaverage) or ``'head'``
+          coordinates;
+        - an ``Info`` with ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels, bad ones
+          included: their names and order are kept;
+        - positions in metres, fsaverage surface RAS (which is MNI Talairach as
+          MNE uses it); the contacts are then named ``'VC001'`` and so on.
+    trans : str | path-like | Transform
+        What brings head coordinates of an ``Info`` or montage to fsaverage:
+        ``'fsaverage'`` for positions that were set with
+        :meth:`mne.channels.DigMontage.add_mni_fiducials`, otherwise a head-to-MRI
+        transform, or the file of one, for the fsaverage MRI.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    montage : DigMontage
+        Positions in the ``'mni_tal'`` frame, in metres, with the MNI fiducials, so
+        that ``raw.set_montage(montage)`` puts every contact where it belongs.
+
+    See Also
+    --------
+    read_contacts
+
+    Notes
+    -----
+    Contacts up to 5 mm outside the template's inner skull are kept where they are
+    and named in the log, because registration to a template is no better than
+    that; farther ones are an error. Nothing is ever moved.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> montage = mne_neuroflow.make_contacts("mtl")
+    >>> len(montage.ch_names), montage.ch_names[0]
+    (80, 'vAL1')
+    """
+    measured = False
+    if isinstance(spec, mne.Info):
+        names, rr = _from_info(spec, trans)
+        measured = True
+    elif isinstance(spec, mne.channels.DigMontage):
+        names, rr = _from_montage(spec, trans)
+    elif isinstance(spec, str) and spec in implant_names():
+        names, rr = _implants()[spec]
+        measured = True
+    elif isinstance(spec, (str, Path)):
+        names, rr = _from_file(spec)
+    else:
+        names, rr = _from_array(spec)
+    check_contacts(names, rr, measured=measured)
+    return _montage(names, rr)
+
+
+@verbose
+def read_contacts(fname, *, on_missing="raise", verbose=None):
+    """Read contacts from a BIDS ``electrodes.tsv``.
+
+    Parameters
+    ----------
+    fname : path-like
+        Tab-separated file with the columns ``name``, ``x``, ``y`` and ``z``, MNI or
+        fsaverage coordinates.
+    on_missing : str
+        What to do with contacts without coordinates (``n/a``): ``'raise'`` an
+        error, or leave them out with a warning (``'warn'``) or without
+        (``'ignore'``).
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    montage : DigMontage
+        As for :func:`make_contacts`.
+
+    See Also
+    --------
+    make_contacts
+
+    Notes
+    -----
+    The unit comes from ``iEEGCoordinateUnits`` in the ``coordsystem.json`` beside
+    the file. Without one, any coordinate beyond 0.5 means millimetres, because no
+    head is a metre wide.
+
+    Examples
+    --------
+    >>> from mne_neuroflow import read_contacts
+    >>> montage = read_contacts("sub-01_ses-01_electrodes.tsv")  # doctest: +SKIP
+    """
+    _check_option("on_missing", on_missing, ("raise", "warn", "ignore"))
+    names, rr = _read_electrodes(Path(fname))
+    known = np.isfinite(rr).all(axis=1)
+    if not known.all() and on_missing != "raise":
+        missing = [name for name, ok in zip(names, known, strict=True) if not ok]
+        if on_missing == "warn":
+            warn(f"Left out contacts without coordinates: {_listed(missing)}.")
+        names = [name for name, ok in zip(names, known, strict=True) if ok]
+        rr = rr[known]
+    check_contacts(names, rr, hint=" or leave them out with on_missing='warn'")
+    return _montage(names, rr)
+
+
+def implant_names():
+    """Return the names of the shipped implants.
+
+    Returns
+    -------
+    names : list of str
+        What :func:`make_contacts` knows by name.
+    """
+    return list(_implants())
+
+
+def contact_positions(montage):
+    """Return names and positions of contacts.
+
+    Parameters
+    ----------
+    montage : DigMontage
+        What :func:`make_contacts` returns.
+
+    Returns
+    -------
+    names : list of str
+        Contact names.
+    rr : ndarray, shape (n_contacts, 3)
+        Positions in metres, ``'mni_tal'`` frame, which is that of the head model.
+    """
+    positions = montage.get_positions()["ch_pos"]
+    return list(positions), np.array(list(positions.values())).reshape(-1, 3)
+
+
+def contact_structures(montage):
+    """Name the anatomical structure of each contact.
+
+    Parameters
+    ----------
+    montage : DigMontage
+        What :func:`make_contacts` returns.
+
+    Returns
+    -------
+    structures : ndarray of str, shape (n_contacts,)
+        The structure of the nearest source of the template head, see
+        :func:`mne_neuroflow.head.geometry.nearest_structure`.
+    distances : ndarray, shape (n_contacts,)
+        Distance to that source in metres.
+    """
+    return nearest_structure(load_head(), contact_positions(montage)[1])
+
+
+def get_head_to_mri(trans="fsaverage"):
+    """Return the transform from head coordinates to the fsaverage MRI.
+
+    Parameters
+    ----------
+    trans : str | path-like | Transform
+        ``'fsaverage'`` for the head frame of fsaverage, which all template montages
+        share, otherwise a transform between head and MRI, or the file of one.
+
+    Returns
+    -------
+    head_to_mri : ndarray, shape (4, 4)
+        Affine transform in metres.
+    """
+    if isinstance(trans, str) and trans == "fsaverage":
+        return load_head().head_to_mri
+    _validate_type(trans, (str, Path, mne.transforms.Transform), "trans")
+    if not isinstance(trans, mne.transforms.Transform):
+        if not Path(trans).is_file():
+            raise ValueError(
+                "Invalid value for the 'trans' parameter. Allowed values are "
+                f"'fsaverage', a Transform and an existing file, but got {trans}."
+            )
+        trans = mne.read_trans(trans)
+    frames = {trans.from_str.split()[0].lower(), trans.to_str.split()[0].lower()}
+    if frames != {"head", "mri"}:
+        raise ValueError(
+            "Invalid value for the 'trans' parameter. Allowed values are transforms "
+            f"between head and MRI, but got {trans.from_str} to {trans.to_str}."
+        )
+    if trans.from_str.lower() != "head":
+        trans = mne.transforms.invert_transform(trans)
+    return trans["trans"]
+
+
+def check_contacts(names, rr, *, measured=False, hint=""):
+    """Refuse contacts that cannot be what the user meant.
+
+    Parameters
+    ----------
+    names : list of str
+        Contact names.
+    rr : ndarray, shape (n_contacts, 3)
+        Positions in metres, fsaverage surface RAS.
+    measured : bool
+        If ``True``, these are a patient's contacts. Electrodes that cross do get
+        located in the same voxel (one pair in ds004752), so that two contacts at
+        one place are then named in the log instead of being an error.
+    hint : str
+        What else helps against missing coordinates.
+    """
+    if not names:
+        raise ValueError("No contacts: the list of positions is empty.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"Contact names must be unique, but got {_listed(twice)} twice."
+        )
+    missing = np.flatnonzero(~np.isfinite(rr).all(axis=1))
+    if len(missing):
+        raise ValueError(
+            f"Contacts without coordinates: {_listed(names[i] for i in missing)}. "
+            f"Give their positions{hint}."
+        )
+    if np.abs(rr).max() > _MILLIMETRES:
+        raise ValueError(
+            "Contact positions must be in metres, but got coordinates up to "
+            f"{np.abs(rr).max():.4g}, which looks like millimetres: divide by 1000."
+        )
+    _check_places(names, rr, measured)
+    _check_inside(names, rr)
+
+
+def _check_places(names, rr, measured):
+    distance = np.linalg.norm(rr[:, np.newaxis] - rr, axis=-1)
+    first, second = np.nonzero(np.triu(distance < _SAME_PLACE, k=1))
+    if len(first):
+        pairs = [f"{names[i]} = {names[j]}" for i, j in zip(first, second, strict=True)]
+        message = f"Contacts at the same position: {_listed(pairs)}."
+        if not measured:
+            raise ValueError(f"{message} Leave one of each out.")
+        logger.info(message)
+
+
+def _check_inside(names, rr):
+    head = load_head()
+    outside = np.flatnonzero(~inside_brain(head, rr))
+    if not len(outside):
+        return
+    # The distance to the inner skull is that to the scalp of a head without one.
+    bare = replace(head, scalp=head.inner_skull)
+    distance = project_to_scalp(bare, rr[outside])[3]
+    told = [
+        f"{names[i]} ({1e3 * d:.1f} mm)" for i, d in zip(outside, distance, strict=True)
+    ]
+    if distance.max() <= MAX_OUTSIDE:
+        logger.info(
+            "%d of %d contacts lie just outside the template's inner skull, which "
+            "is within the accuracy of template coordinates: %s.",
+            len(outside),
+            len(names),
+            _listed(told),
+        )
+        return
+    far = [t for t, d in zip(told, distance, strict=True) if d > MAX_OUTSIDE]
+    raise ValueError(
+        f"{len(far)} of {len(names)} contacts lie outside the brain of the template "
+        f"(more than {1e3 * MAX_OUTSIDE:.0f} mm outside the inner skull): "
+        f"{_listed(far)}. Contacts must be in MNI (fsaverage) coordinates; channels "
+        "that got theirs from a montage need montage.add_mni_fiducials() before "
+        "set_montage(montage), or the right 'trans'."
+    )
+
+
+def _montage(names, rr):
+    montage = mne.channels.make_dig_montage(
+        dict(zip(names, rr, strict=True)), coord_frame="mni_tal"
+    )
+    return montage.add_mni_fiducials(verbose=False)
+
+
+@lru_cache(maxsize=1)
+def _implants():
+    """Read the shipped implants: name -> (contact names, positions in metres)."""
+    rows = {}
+    with open(IMPLANTS, newline="", encoding="utf-8") as fid:
+        for row in csv.DictReader(fid):
+            rows.setdefault(row["implant"], []).append(row)
+    return {
+        implant: ([row["name"] for row in contacts], 1e-3 * _coordinates(contacts))
+        for implant, contacts in rows.items()
+    }
+
+
+def _coordinates(rows):
+    return np.array([[_number(row[axis]) for axis in "xyz"] for row in rows])
+
+
+def _number(text):
+    return np.nan if text in ("n/a", "", None) else float(text)
+
+
+def _from_info(info, trans):
+    picks = mne.pick_types(info, meg=False, exclude=(), **_TYPES)
+    if not len(picks):
+        raise ValueError(
+            "The Info given as contacts has no 'seeg', 'ecog' or 'dbs' channels. Set "
+            "the channel types with raw.set_channel_types()."
+        )
+    names = [info["ch_names"][pick] for pick in picks]
+    rr = np.array([info["chs"][pick]["loc"][:3] for pick in picks], float)
+    rr[(rr == 0).all(axis=1)] = np.nan  # what MNE writes for "not known"
+    montage = info.get_montage()
+    # Without fiducials MNE keeps MNI coordinates as they are.
+    frame = "head" if montage is None else montage.get_positions()["coord_frame"]
+    return names, _to_mni(rr, frame, trans)
+
+
+def _from_montage(montage, trans):
+    names, rr = contact_positions(montage)
+    return names, _to_mni(rr, montage.get_positions()["coord_frame"], trans)
+
+
+def _to_mni(rr, frame, trans):
+    if frame in ("mni_tal", "mri"):
+        return rr
+    if frame != "head":
+        raise ValueError(
+            "Invalid coordinate frame of the contacts. Allowed values are 'mni_tal', "
+            f"'mri' and 'head', but got {frame!r}: give coord_frame='mni_tal' to "
+            "mne.channels.make_dig_montage()."
+        )
+    return mne.transforms.apply_trans(get_head_to_mri(trans), rr)
+
+
+def _from_file(spec):
+    path = Path(spec)
+    if path.suffix != ".tsv":
+        raise ValueError(
+            "Invalid value for the 'contacts' parameter. Allowed values are "
+            f"{_listed(map(repr, implant_names()), 30)}, the path of a BIDS "
+            f"electrodes.tsv, a DigMontage, an Info and an array, but got {spec!r}."
+        )
+    return _read_electrodes(path)
+
+
+def _from_array(spec):
+    try:
+        rr = np.array(spec, dtype=float)
+    except (TypeError, ValueError):
+        rr = None
+    if rr is None or rr.ndim != 2 or rr.shape[1] != 3:
+        got = type(spec).__name__ if rr is None else f"an array of shape {rr.shape}"
+        raise TypeError(
+            "Contacts must be an implant name, the path of a BIDS electrodes.tsv, a "
+            "DigMontage, an Info or an array of shape (n_contacts, 3), but got "
+            f"{got}."
+        )
+    return [f"VC{k:03d}" for k in range(1, len(rr) + 1)], rr
+
+
+def _read_electrodes(path):
+    """Return names and positions in metres, nan where the file says n/a."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of contacts {path}.")
+    with open(path, newline="", encoding="utf-8-sig") as fid:
+        reader = csv.DictReader(fid, delimiter="\t")
+        rows = list(reader)
+    lacking = [c for c in ("name", "x", "y", "z") if c not in (reader.fieldnames or ())]
+    if lacking:
+        raise ValueError(
+            f"{path} is no BIDS electrodes.tsv: it lacks the columns {_listed(lacking)}."
+        )
+    rr = _coordinates(rows).reshape(-1, 3)
+    return [row["name"] for row in rows], rr * _unit(path, rr)
+
+
+def _unit(path, rr):
+    """Return how many metres the file's unit is."""
+    system = path.with_name(path.name.replace("electrodes.tsv", "coordsystem.json"))
+    if system.suffix == ".json" and system.is_file():
+        described = json.loads(system.read_text(encoding="utf-8"))
+        _check_space(system, described.get("iEEGCoordinateSystem", "Other"))
+        unit = described.get("iEEGCoordinateUnits")
+        if unit in _UNITS:
+            return _UNITS[unit]
+    largest = np.nanmax(np.abs(rr), initial=0.0)
+    unit = "mm" if largest > _MILLIMETRES else "m"
+    logger.info("%s: coordinates up to %.4g are read as %s.", path, largest, unit)
+    return _UNITS[unit]
+
+
+def _check_space(system, space):
+    if space == "Other":
+        logger.info("%s does not name its space; taken as MNI.", system)
+    elif not any(name in space.lower() for name in _TEMPLATE_SPACES):
+        raise ValueError(
+            f"Contacts must be in MNI or fsaverage coordinates, but {system} says "
+            f"{space!r}: transform them first, for instance with "
+            "mne.transforms.apply_trans()."
+        )
+
+
+def _listed(items, at_most=10):
+    items = list(items)
+    more = f" and {len(items) - at_most} more" if len(items) > at_most else ""
+    return ", ".join(items[:at_most]) + more
