@@ -172,7 +172,9 @@ def label_cortex(rr):
     # Sylvian fissure, from its stem below the frontal lobe to the parietal operculum
     sylvian = np.interp(y, [-60, -40, -20, 0, 12, 24], [24, 20, 8, -3, -14, -21])
     labels = np.where(y > central, "frontal", "parietal").astype("U16")
-    temporal = (z < sylvian) & (x > 16)
+    # posterior orbital cortex lies as low as the Sylvian fissure's stem
+    orbital = (y > -2) & (x < 33) & (z > -22)
+    temporal = (z < sylvian) & (x > 16) & ~orbital
     labels[temporal] = "temporal-lateral"
     insula = (x > 27) & (x < 43) & (y > -22) & (y < 22) & (z > -12) & (z < 18)
     labels[insula & ((x < 39) | (z > sylvian))] = "insula"
@@ -221,11 +223,11 @@ def build_sources(mtl_points, mtl_structures, mtl_hemisphere):
     kept = np.array([h["keep"].sum() for h in hemispheres])
     counts = np.round(N_CORTICAL_PATCHES * kept / kept.sum()).astype(int)
     parts = []
-    for sign, cortex, count in zip((-1, 1), hemispheres, counts):
+    for sign, cortex, count in zip((-1, 1), hemispheres, counts, strict=True):
         parts.append(_cortical_rows(cortex, assign_patches(cortex, count), sign))
     parts.append(_volume_rows(mtl_points, mtl_structures, mtl_hemisphere))
     first = np.cumsum([0] + [len(part["patch_structure"]) for part in parts])
-    for part, offset in zip(parts, first):
+    for part, offset in zip(parts, first[:-1], strict=True):
         part["vertex_patch"] = part["vertex_patch"] + offset
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
@@ -335,7 +337,7 @@ def _bem_solution(surfaces, conductivity):
             copy=False,
             verbose="error",
         )
-        for surface_id, sigma, surface in zip(ids, conductivity, surfaces)
+        for surface_id, sigma, surface in zip(ids, conductivity, surfaces, strict=True)
     ]
     return mne.make_bem_solution(model, verbose="error")
 

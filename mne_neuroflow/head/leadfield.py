@@ -100,7 +100,7 @@ def contact_lead_field(head, contacts):
 
 @lru_cache(maxsize=2)
 def _inner_skull_images(head):
-    """The part of the inner skull's potential that the head table leaves out."""
+    """Compute the part of the inner skull's potential that the table leaves out."""
     return IMAGE_FACTOR * _patch_potential(head, head.inner_skull.rr, 0.0)
 
 
