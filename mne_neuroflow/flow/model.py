@@ -1,0 +1,252 @@
+"""The conditional flow: spatial posterior, wavelet levels, coupling steps.
+
+``log_prob`` runs from data to noise, ``sample`` from noise to data; both use
+the same :class:`ConditionedFlow`, in which the context is encoded once.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from math import log, pi
+
+import torch
+from torch import Tensor, nn
+
+from .context import N_RELATIONS, Conditions, ScalpContext
+from .coupling import Coupling, Mixer, Standardize, magnitudes
+from .wavelet import LEVEL_SIZES, PATCH, WaveletPatches
+
+_SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Shape of a flow.
+
+    Attributes
+    ----------
+    width : int
+        Channels of a token.
+    n_heads : int
+        Attention heads.
+    n_rois : int
+        Cortical virtual sensors.
+    n_moments : int
+        Vanishing moments of the wavelet.
+    steps : tuple of str
+        For each level, coarse to fine, its coupling steps: ``s`` alternates
+        over seconds, ``c`` over contacts, ``f`` over frequencies. Each letter
+        stands for two steps, so that every coefficient moves.
+    """
+
+    width: int = 96
+    n_heads: int = 4
+    n_rois: int = 32
+    n_moments: int = 8
+    steps: tuple[str, ...] = ("scfsc", "scf", "cf", "cf")
+
+    def to_dict(self) -> dict:
+        """Return plain types, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "FlowConfig":
+        """Make a configuration from :meth:`to_dict`; unknown names are errors."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"Unknown fields of the flow's configuration: {unknown}.")
+        values = dict(values)
+        if "steps" in values:
+            values["steps"] = tuple(values["steps"])
+        return cls(**values)
+
+
+class LevelFlow(nn.Module):
+    """One wavelet level given the context and all coarser levels.
+
+    Parameters
+    ----------
+    index : int
+        Which level, 0 being the coarsest.
+    config : FlowConfig
+        Shape of the flow.
+    """
+
+    def __init__(self, index: int, config: FlowConfig):
+        super().__init__()
+        size = LEVEL_SIZES[index]
+        shape = (config.width, config.n_heads, N_RELATIONS)
+        self.read = None
+        if index:
+            self.read = nn.Linear(2 * LEVEL_SIZES[index - 1], config.width)
+        self.trunk = Mixer(*shape, seconds=True)
+        self.standardize = Standardize(config.width, size)
+        self.steps = nn.ModuleList(
+            Coupling(_SPLITS[letter], turn, size, *shape)
+            for letter in config.steps[index]
+            for turn in (0, 1)
+        )
+        self.reach = sum(step.reach for step in self.steps)
+
+    def state(self, state: Tensor, coarser: Tensor | None, relations: Tensor) -> Tensor:
+        """Add what the next coarser level says to the running state."""
+        if self.read is not None:
+            state = state + self.read(magnitudes(coarser))
+        return self.trunk(state, relations)[0]
+
+    def forward(self, data, state, relations, half, start):
+        """Data to noise, with the log-determinant of each coefficient."""
+        noise, log_det = self.standardize(data, state)
+        for step in self.steps:
+            noise, change = step(noise, state, relations, half, start)
+            log_det = log_det + change
+        return noise, log_det
+
+    def inverse(self, noise, state, relations, half, start):
+        """Noise to data."""
+        for step in reversed(self.steps):
+            noise = step.inverse(noise, state, relations, half, start)
+        return self.standardize.inverse(noise, state)
+
+
+class ConditionedFlow:
+    """The distribution of contact potentials given one batch of scalps.
+
+    Made by :meth:`ConditionalFlow.condition`.
+    """
+
+    def __init__(self, flow, conditions: Conditions, first_patch: int):
+        self._flow, self._conditions = flow, conditions
+        self._start = first_patch
+        self._context = flow.context(conditions)
+
+    def _levels(self):
+        conditions = self._conditions
+        return self._flow.levels, (conditions.relations, conditions.half, self._start)
+
+    def whiten(self, potentials: Tensor) -> Tensor:
+        """Volts to residuals of the spatial posterior with unit covariance."""
+        conditions = self._conditions
+        unit = potentials / conditions.gain[:, None, None]
+        return conditions.inverse_root @ (unit - conditions.mean)
+
+    def colour(self, residuals: Tensor) -> Tensor:
+        """Invert :meth:`whiten`."""
+        conditions = self._conditions
+        unit = conditions.root @ residuals + conditions.mean
+        return unit * conditions.gain[:, None, None]
+
+    def log_prob_levels(self, potentials: Tensor) -> list[Tensor]:
+        """Log-density of whitened coefficients, by level.
+
+        Parameters
+        ----------
+        potentials : Tensor of shape (batch, contact, time)
+            Contact potentials in volts.
+
+        Returns
+        -------
+        log_probs : list of Tensor of shape (batch, contact, patch, coefficient)
+            One per level, coarse to fine, without :meth:`log_volume`.
+        """
+        levels, arguments = self._levels()
+        state, coarser, parts = self._context, None, []
+        coefficients = self._flow.wavelet(self.whiten(potentials))
+        for level, data in zip(levels, coefficients, strict=True):
+            state = level.state(state, coarser, arguments[0])
+            noise, log_det = level(data, state, *arguments)
+            parts.append(-0.5 * noise.square() - 0.5 * log(2 * pi) + log_det)
+            coarser = data
+        return parts
+
+    def log_volume(self) -> Tensor:
+        """Log-determinant of whitening per sample of all contacts, (batch,)."""
+        conditions = self._conditions
+        n_contacts = conditions.root.shape[-1]
+        whitening = torch.linalg.slogdet(conditions.inverse_root.double())[1]
+        return whitening.to(conditions.gain) - n_contacts * torch.log(conditions.gain)
+
+    def log_prob(self, potentials: Tensor) -> Tensor:
+        """Log-density of contact potentials per contact and second, in nats.
+
+        Parameters
+        ----------
+        potentials : Tensor of shape (batch, contact, time)
+            Contact potentials in volts.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (batch, contact, patch)
+            It sums to the joint log-density in nats of volts; the volume of
+            the whitening is shared evenly between contacts.
+        """
+        parts = self.log_prob_levels(potentials)
+        total = torch.stack([part.sum(-1) for part in parts]).sum(0)
+        volume = self.log_volume() * PATCH / potentials.shape[1]
+        return total + volume[:, None, None]
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Turn standard normal noise into contact potentials.
+
+        Parameters
+        ----------
+        noise : Tensor of shape (batch, contact, patch, 128)
+            Coefficients of the four levels, coarse to fine. A batch of one
+            scalp takes any number of draws.
+
+        Returns
+        -------
+        potentials : Tensor of shape (batch, contact, time)
+            Volts.
+        """
+        levels, arguments = self._levels()
+        state, coarser, coefficients = self._context, None, []
+        for level, part in zip(levels, noise.split(LEVEL_SIZES, dim=-1), strict=True):
+            state = level.state(state, coarser, arguments[0])
+            coarser = level.inverse(part, state, *arguments)
+            coefficients.append(coarser)
+        return self.colour(self._flow.wavelet.inverse(coefficients))
+
+
+class ConditionalFlow(nn.Module):
+    """Conditional multi-scale normalizing flow over intracranial contacts.
+
+    Parameters
+    ----------
+    config : FlowConfig | None
+        Shape; None takes the default.
+    """
+
+    def __init__(self, config: FlowConfig | None = None):
+        super().__init__()
+        self.config = FlowConfig() if config is None else config
+        self.wavelet = WaveletPatches(self.config.n_moments)
+        self.context = ScalpContext(
+            self.config.width, self.config.n_heads, self.config.n_rois, self.wavelet
+        )
+        self.levels = nn.ModuleList(
+            LevelFlow(index, self.config) for index in range(len(LEVEL_SIZES))
+        )
+
+    @property
+    def reach(self) -> int:
+        """Seconds to either side that a sampled second can depend on."""
+        steps = sum(level.reach + level.trunk.reach for level in self.levels)
+        return self.context.reach + steps + self.wavelet.reach
+
+    def condition(
+        self, conditions: Conditions, first_patch: int = 0
+    ) -> ConditionedFlow:
+        """Encode conditions once, for densities and any number of draws.
+
+        Parameters
+        ----------
+        conditions : Conditions
+            Windows of whole seconds.
+        first_patch : int
+            Absolute second at which the windows start; steps alternate on it.
+
+        Returns
+        -------
+        flow : ConditionedFlow
+            With ``log_prob`` and ``sample``.
+        """
+        return ConditionedFlow(self, conditions, first_patch)

@@ -1,0 +1,188 @@
+"""Paired recordings: scalp and contacts of virtual patients, batch by batch."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .artifacts import artifacts, bad_electrodes
+from .setups import Company, Setups
+from .sources import (
+    MESIAL,
+    SCENARIOS,
+    SFREQ,
+    STRUCTURES,
+    Cast,
+    add_events,
+    background,
+    band_response,
+    chance,
+    coloured,
+    couple,
+    draw_scenarios,
+    log_normal,
+    normal,
+    uniform,
+)
+
+# Contact potentials beside the patches (10 µV in the spatial posterior): tissue
+# at the contact's own surface, and the amplifier's white noise.
+_LOCAL_STD, _AMPLIFIER_STD = 9.8e-6, 1.5e-6
+# Seconds simulated beyond a window, so that windows are not periodic.
+_SPARE = 2
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch of simulated recordings.
+
+    Attributes
+    ----------
+    scalp : Tensor of shape (batch, electrode, time)
+        Average-referenced scalp in volts, zero rows where padded.
+    deep : Tensor of shape (batch, contact, time)
+        Contact potentials in volts.
+    scenario : Tensor of int, shape (batch,)
+        Index into :data:`~.sources.SCENARIOS`.
+    events : Tensor of shape (batch, time)
+        Spike peaks and seizure envelope.
+    """
+
+    scalp: Tensor
+    deep: Tensor
+    scenario: Tensor
+    events: Tensor
+
+
+def choose_generators(
+    setups: Setups, n_generators: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Choose who plays in each recording, those that matter there more often.
+
+    Amplitudes make up for the choice, so that the mean covariance over choices
+    is that of all generators together.
+
+    Returns
+    -------
+    index : Tensor of int, shape (batch, n_generators)
+        Columns of the gains.
+    amplitude : Tensor of shape (batch, n_generators)
+        Root of one over (n_generators × probability).
+    """
+    shares = []
+    for gains in (setups.deep, setups.scalp):
+        power = gains.square()
+        power = (power / power.sum(-1, keepdim=True).clamp_min(1e-30)).sum(1)
+        shares.append(power / power.sum(-1, keepdim=True))
+    even = torch.full_like(shares[0], 1 / shares[0].shape[-1])
+    probability = 0.5 * shares[0] + 0.3 * shares[1] + 0.2 * even
+    index = torch.multinomial(probability, n_generators, True, generator=rng)
+    chosen = probability.gather(1, index)
+    return index, (n_generators * chosen).rsqrt()
+
+
+def amplitudes(cast: Cast, group: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw how strong each generator is, with unit mean square.
+
+    Mesial structures vary against cortex, structures against each other, length
+    scales against each other and generators on their own.
+    """
+    n_batch = len(group)
+    region = log_normal(0.45, (n_batch, 2 * len(STRUCTURES)), rng)
+    ratio = log_normal(0.4, (n_batch, 1), rng)
+    scale = log_normal(0.35, (n_batch, 5), rng)
+    own = log_normal(0.3, group.shape, rng)
+    mesial = torch.where(cast.structure < MESIAL, ratio, torch.ones_like(ratio))
+    return region.gather(1, cast.region) * mesial * scale.gather(1, group) * own
+
+
+def contact_noise(shape, rng: torch.Generator) -> Tensor:
+    """Activity at a contact's own surface and amplifier noise, volts."""
+    n_batch, n_contacts, n_times = shape
+    frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
+    exponent = uniform(0.6, 2.0, (n_batch, n_contacts, 1), rng)
+    power = band_response(n_times, rng.device).square()
+    power = power / frequency.clamp_min(0.3) ** exponent
+    local = coloured(power, n_times, rng)
+    local = local * log_normal(0.5, (n_batch, n_contacts, 1), rng) * _LOCAL_STD
+    return local + _AMPLIFIER_STD * normal(shape, rng)
+
+
+def simulate(
+    setups: Setups,
+    company: Company,
+    n_seconds: int,
+    rng: torch.Generator,
+    n_generators: int = 256,
+    scenario: Tensor | None = None,
+) -> Pairs:
+    """Simulate one recording per setup.
+
+    Parameters
+    ----------
+    setups : Setups
+        The virtual patients, on the generator's device.
+    company : Company
+        What is known of the generators.
+    n_seconds : int
+        Length.
+    rng : torch.Generator
+        Random numbers; its device does the work.
+    n_generators : int
+        Generators that play in a recording.
+    scenario : Tensor of int, shape (batch,) | None
+        None draws it.
+
+    Returns
+    -------
+    pairs : Pairs
+        The recordings.
+    """
+    n_times = (n_seconds + _SPARE) * SFREQ
+    if scenario is None:
+        scenario = draw_scenarios(len(setups), rng)
+    index, amplitude = choose_generators(setups, n_generators, rng)
+    cast = Cast(company.structure[index], company.hemisphere[index])
+    activity = background(cast, scenario, n_times, rng)
+    activity, partner = couple(activity, cast, scenario, rng)
+    activity, events = add_events(activity, cast, partner, scenario, rng)
+    amplitude = amplitude * amplitudes(cast, company.group[index], rng)
+    activity = activity * amplitude[..., None]
+
+    def show(gains):
+        return _take(gains, index) @ activity
+
+    gain = torch.exp(0.4 * normal((len(setups), 1, 1), rng))
+    deep = gain * (show(setups.deep) + contact_noise(
+        (len(setups), setups.deep.shape[1], n_times), rng
+    ))
+    scalp = gain * show(setups.scalp)
+    # Some scalps know nothing: they belong to another moment's activity.
+    if len(setups) > 1:
+        scalp = _estrange(scalp, setups, activity, index, gain, rng)
+    scalp = bad_electrodes(
+        scalp + artifacts(setups.electrodes, n_times, rng), rng
+    )
+    used = setups.used[..., None]
+    scalp = scalp * used
+    scalp = (scalp - scalp.sum(1, keepdim=True) / used.sum(1, keepdim=True)) * used
+    window = slice(0, n_seconds * SFREQ)
+    return Pairs(scalp[..., window], deep[..., window], scenario, events[:, window])
+
+
+def _take(gains: Tensor, index: Tensor) -> Tensor:
+    """Columns of the gains that each recording plays."""
+    return gains.gather(2, index[:, None].expand(-1, gains.shape[1], -1))
+
+
+def _estrange(scalp, setups, activity, index, gain, rng):
+    """Replace one scalp in twelve by that of the same brain at another time."""
+    strange = chance(1 / 12, (len(setups), 1, 1), rng)
+    later = torch.roll(activity, activity.shape[-1] // 2, -1)
+    return torch.where(strange > 0, gain * (_take(setups.scalp, index) @ later), scalp)
+
+
+def electrode_rms(scalp: Tensor) -> Tensor:
+    """Robust r.m.s. of each electrode: the median over seconds, volts."""
+    patches = scalp.unflatten(-1, (-1, SFREQ))
+    return patches.square().mean(-1).sqrt().median(-1).values

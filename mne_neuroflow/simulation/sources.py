@@ -1,0 +1,412 @@
+"""Activity of the generators: spectra, rhythms, coupling, spikes and seizures.
+
+Every quantity is drawn anew for every recording, on whatever device the
+generator of random numbers lives. Activity has unit variance on average, so
+that the second moments of a simulated cohort are those of the spatial prior.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SFREQ = 128
+#: Structures that share amplitude, rhythms and modulation, per hemisphere.
+STRUCTURES = (
+    "hippocampus",
+    "amygdala",
+    "parahippocampal",
+    "temporal-lateral",
+    "frontal",
+    "parietal",
+    "occipital",
+    "insula",
+)
+SCENARIOS = ("rest", "theta", "slowing", "spikes", "ictal", "uncoupled")
+SCENARIO_SHARE = (0.30, 0.18, 0.10, 0.20, 0.10, 0.12)
+MESIAL = 3  # the first three structures are the medial temporal lobe
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The generators that play in each recording of a batch.
+
+    Attributes
+    ----------
+    structure : Tensor of int, shape (batch, generator)
+        Index into :data:`STRUCTURES`.
+    hemisphere : Tensor of int, shape (batch, generator)
+        0 left, 1 right.
+    """
+
+    structure: Tensor
+    hemisphere: Tensor
+
+    @property
+    def region(self) -> Tensor:
+        """Structure and hemisphere as one index, 0 to 15."""
+        return self.structure + len(STRUCTURES) * self.hemisphere
+
+
+def uniform(low: float, high: float, shape, rng: torch.Generator) -> Tensor:
+    """Draw uniformly on the generator's device."""
+    unit = torch.rand(shape, generator=rng, device=rng.device)
+    return low + (high - low) * unit
+
+
+def normal(shape, rng: torch.Generator) -> Tensor:
+    """Draw standard normals on the generator's device."""
+    return torch.randn(shape, generator=rng, device=rng.device)
+
+
+def log_normal(sigma: float, shape, rng: torch.Generator) -> Tensor:
+    """Draw amplitudes whose mean square is one."""
+    return torch.exp(sigma * normal(shape, rng) - sigma**2)
+
+
+def chance(probability: float, shape, rng: torch.Generator) -> Tensor:
+    """Draw booleans as 0.0 and 1.0."""
+    unit = torch.rand(shape, generator=rng, device=rng.device)
+    return (unit < probability).float()
+
+
+def band_response(n_times: int, device) -> Tensor:
+    """Amplitude response of the 0.5-50 Hz band of the contract.
+
+    Half-cosine flanks, 0.25-0.75 Hz and 50-62 Hz, as the recordings' own
+    filters have them at 128 Hz.
+    """
+    frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(device)
+    rise = ((frequency - 0.25) / 0.5).clamp(0, 1)
+    fall = ((62 - frequency) / 12).clamp(0, 1)
+    return (0.5 - 0.5 * torch.cos(torch.pi * rise)) * (
+        0.5 - 0.5 * torch.cos(torch.pi * fall)
+    )
+
+
+def coloured(power: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
+    """Draw Gaussian noise of a given spectrum with unit variance.
+
+    Parameters
+    ----------
+    power : Tensor of shape (..., n_times // 2 + 1)
+        Spectral shape on the grid of a real Fourier transform.
+    n_times : int
+        Even number of samples.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    noise : Tensor of shape (..., n_times)
+        Periodic noise.
+    """
+    power = power / (2 * power.sum(-1, keepdim=True)).clamp_min(1e-30)
+    parts = normal((2, *power.shape), rng)
+    spectrum = torch.complex(parts[0], parts[1]) * power.sqrt()
+    return torch.fft.irfft(spectrum, n=n_times, dim=-1) * n_times * 0.5**0.5
+
+
+def aperiodic_power(frequency: Tensor, exponent: Tensor, knee: Tensor) -> Tensor:
+    """Spectral density ``1 / (knee**x + f**x)``, Donoghue et al. (2020).
+
+    Parametrization of Donoghue et al., Nature Neuroscience 23:1655.
+    """
+    knee_term = knee[..., None] ** exponent[..., None]
+    return 1 / (knee_term + frequency.clamp_min(0.1) ** exponent[..., None])
+
+
+def bump_power(frequency: Tensor, centre: Tensor, width: Tensor) -> Tensor:
+    """Gaussian spectral peak."""
+    return torch.exp(-0.5 * ((frequency - centre[..., None]) / width[..., None]) ** 2)
+
+
+# Rhythms of each structure: centre frequency range, bandwidth range (Hz), the
+# largest share of variance they take and how often a recording has them.
+# Alpha 8-12 Hz posterior, sensorimotor mu and beta, frontal theta and spindles
+# 11-15 Hz: Niedermeyer's Electroencephalography (2018), chapters 7 and 27;
+# human hippocampal theta 3-8 Hz in bouts: Lega et al. 2012, Hippocampus 22:748.
+_RHYTHMS = {
+    "hippocampus": ((3.0, 8.0), (0.4, 1.5), 0.6, 0.5),
+    "amygdala": ((3.0, 9.0), (0.4, 2.0), 0.5, 0.4),
+    "parahippocampal": ((3.0, 10.0), (0.4, 2.0), 0.5, 0.4),
+    "temporal-lateral": ((4.0, 11.0), (0.5, 2.0), 0.5, 0.5),
+    "frontal": ((4.0, 15.0), (0.4, 1.5), 0.4, 0.4),
+    "parietal": ((8.0, 13.0), (0.5, 1.5), 0.7, 0.7),
+    "occipital": ((8.0, 12.0), (0.4, 1.2), 0.8, 0.8),
+    "insula": ((5.0, 12.0), (0.5, 2.0), 0.4, 0.3),
+}
+
+
+def draw_scenarios(n: int, rng: torch.Generator) -> Tensor:
+    """Draw what each recording shows, an index into :data:`SCENARIOS`."""
+    share = torch.tensor(SCENARIO_SHARE, device=rng.device)
+    return torch.multinomial(share, n, replacement=True, generator=rng)
+
+
+def _per_region(values: list, n_batch: int, device) -> Tensor:
+    """One column of a table by structure, repeated for both hemispheres."""
+    return torch.tensor(values, device=device).repeat(2).expand(n_batch, -1)
+
+
+def _region_rhythms(scenario: Tensor, rng: torch.Generator):
+    """Centre, bandwidth and share of the rhythm of every region."""
+    n, device = len(scenario), rng.device
+    shape = (n, 2 * len(STRUCTURES))
+    rows = [_RHYTHMS[name] for name in STRUCTURES]
+    low, high = (_per_region([row[0][k] for row in rows], n, device) for k in (0, 1))
+    thin, wide = (_per_region([row[1][k] for row in rows], n, device) for k in (0, 1))
+    most = _per_region([row[2] for row in rows], n, device)
+    often = _per_region([row[3] for row in rows], n, device)
+    # Both sides of a brain share most of a rhythm's frequency.
+    both = uniform(0, 1, (n, len(STRUCTURES)), rng).repeat(1, 2)
+    centre = low + (high - low) * (both + 0.05 * normal(shape, rng)).clamp(0, 1)
+    width = thin + (wide - thin) * uniform(0, 1, shape, rng)
+    present = (uniform(0, 1, (n, len(STRUCTURES)), rng).repeat(1, 2) < often).float()
+    share = most * uniform(0.1, 1, shape, rng) * present
+    mesial = torch.arange(shape[1], device=device) % len(STRUCTURES) < MESIAL
+    theta = (scenario == SCENARIOS.index("theta"))[:, None] & mesial
+    centre = torch.where(theta, centre.clamp(3, 8), centre)
+    share = torch.where(theta, uniform(0.3, 0.85, shape, rng), share)
+    # Temporal slowing: 1-4 Hz over one temporal lobe.
+    side = torch.randint(0, 2, (n, 1), generator=rng, device=device)
+    index = torch.arange(shape[1], device=device)
+    temporal = (index % len(STRUCTURES) <= 3) & (index // len(STRUCTURES) == side)
+    slow = (scenario == SCENARIOS.index("slowing"))[:, None] & temporal
+    centre = torch.where(slow, uniform(1.0, 4.0, (n, 1), rng), centre)
+    width = torch.where(slow, uniform(0.4, 1.2, (n, 1), rng), width)
+    share = torch.where(slow, uniform(0.4, 0.9, shape, rng), share)
+    return centre, width, share
+
+
+def _envelopes(n_times: int, depth: Tensor, rng: torch.Generator) -> Tensor:
+    """Slow positive modulation with unit mean square, (batch, region, time)."""
+    n_batch, n_regions = depth.shape
+    frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
+    corner = 10 ** uniform(-0.8, 0.4, (n_batch, 1, 1), rng)
+    power = torch.exp(-((frequency / corner) ** 2)).expand(-1, n_regions, -1)
+    slow = coloured(power, n_times, rng)
+    depth = depth[..., None]
+    return torch.exp(depth * slow - depth**2)
+
+
+def _gather(per_region: Tensor, cast: Cast) -> Tensor:
+    """Values of each generator's region."""
+    index = cast.region
+    if per_region.ndim == 3:
+        index = index[..., None].expand(-1, -1, per_region.shape[-1])
+    return per_region.gather(1, index)
+
+
+def background(
+    cast: Cast, scenario: Tensor, n_times: int, rng: torch.Generator
+) -> Tensor:
+    """Draw ongoing activity: an aperiodic part and one rhythm per region.
+
+    Parameters
+    ----------
+    cast : Cast
+        Who plays.
+    scenario : Tensor of int, shape (batch,)
+        Index into :data:`SCENARIOS`.
+    n_times : int
+        Samples at 128 Hz.
+    rng : torch.Generator
+        Random numbers; its device is where everything happens.
+
+    Returns
+    -------
+    activity : Tensor of shape (batch, generator, n_times)
+        Unit variance on average, within 0.5-50 Hz.
+    """
+    n_batch, n_generators = cast.structure.shape
+    n_regions = 2 * len(STRUCTURES)
+    frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
+    band = band_response(n_times, rng.device).square()
+
+    # Exponents 0.8-2.5 with regional and local spread, knees up to 10 Hz.
+    exponent = uniform(0.9, 2.3, (n_batch, 1), rng)
+    exponent = exponent + 0.2 * normal((n_batch, n_regions), rng)
+    knee = uniform(0, 1, (n_batch, n_regions), rng).square() * 10
+    exponent = _gather(exponent, cast) + 0.1 * normal(cast.structure.shape, rng)
+    power = aperiodic_power(frequency, exponent.clamp(0.6, 2.8), _gather(knee, cast))
+    noise = coloured(power * band, n_times, rng)
+
+    centre, width, share = _region_rhythms(scenario, rng)
+    own_share = _gather(share, cast) * uniform(0.4, 1.0, cast.structure.shape, rng)
+    jitter = 0.3 * normal(cast.structure.shape, rng)
+    peak = bump_power(frequency, _gather(centre, cast) + jitter, _gather(width, cast))
+    rhythm = coloured(peak * band, n_times, rng)
+
+    bout = uniform(0.2, 1.0, (n_batch, n_regions), rng)
+    drift = uniform(0.0, 0.35, (n_batch, n_regions), rng)
+    rhythm = rhythm * _gather(_envelopes(n_times, bout, rng), cast)
+    noise = noise * _gather(_envelopes(n_times, drift, rng), cast)
+    own_share = own_share[..., None]
+    return (1 - own_share).sqrt() * noise + own_share.sqrt() * rhythm
+
+
+def partners(cast: Cast, rng: torch.Generator) -> Tensor:
+    """Choose for every generator a temporal neocortical one on its side.
+
+    Returns
+    -------
+    partner : Tensor of int, shape (batch, generator)
+        Index of a generator of the same recording.
+    """
+    lateral = STRUCTURES.index("temporal-lateral")
+    index = []
+    for side in (0, 1):
+        weight = (cast.structure == lateral) & (cast.hemisphere == side)
+        weight = weight.float() + 1e-6
+        pick = torch.multinomial(
+            weight, cast.structure.shape[1], replacement=True, generator=rng
+        )
+        index.append(pick)
+    return torch.where(cast.hemisphere == 0, *index)
+
+
+def delayed(activity: Tensor, samples: Tensor) -> Tensor:
+    """Delay each series by its own number of samples, at most the first's.
+
+    Parameters
+    ----------
+    activity : Tensor of shape (batch, generator, time)
+        Periodic series.
+    samples : Tensor of int, shape (batch, generator)
+        Delays.
+
+    Returns
+    -------
+    delayed : Tensor of shape (batch, generator, time)
+        The delayed series.
+    """
+    time = torch.arange(activity.shape[-1], device=activity.device)
+    index = (time - samples[..., None]) % activity.shape[-1]
+    return activity.gather(-1, index)
+
+
+def couple(
+    activity: Tensor, cast: Cast, scenario: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Let mesial structures share activity with lateral temporal cortex.
+
+    Strength runs from nothing to strong, sign and lag (0-40 ms) are random: the
+    scalp does not tell them.
+
+    Returns
+    -------
+    activity : Tensor of shape (batch, generator, time)
+        With mesial generators coupled; variances unchanged.
+    partner : Tensor of int, shape (batch, generator)
+        Who each generator goes with.
+    """
+    partner = partners(cast, rng)
+    n_batch = len(scenario)
+    region = (n_batch, 2 * len(STRUCTURES))
+    strength = uniform(0, 0.9, region, rng) * chance(0.6, region, rng)
+    free = (scenario == SCENARIOS.index("uncoupled"))[:, None]
+    strength = torch.where(free, torch.zeros_like(strength), strength)
+    sign = 1 - 2 * chance(0.5, region, rng)
+    lag = torch.randint(0, 6, region, generator=rng, device=rng.device)
+    mesial = (cast.structure < MESIAL).float()
+    strength = _gather(strength, cast) * mesial
+    strength = strength * uniform(0.6, 1.0, strength.shape, rng)
+    index = partner[..., None].expand(-1, -1, activity.shape[-1])
+    driven = delayed(activity.gather(1, index), _gather(lag, cast))
+    signed = (strength * _gather(sign, cast))[..., None]
+    return (1 - strength.square()).sqrt()[..., None] * activity + signed * driven, partner
+
+
+def spike_waveform(time: Tensor, sharp: Tensor, slow: Tensor) -> Tensor:
+    """Interictal spike: a sharp wave of 20-70 ms and a slow after-wave.
+
+    Parameters
+    ----------
+    time : Tensor
+        Seconds from the peak.
+    sharp : Tensor
+        Standard deviation of the peak in seconds.
+    slow : Tensor
+        Amplitude of the after-wave relative to the peak.
+
+    Returns
+    -------
+    waveform : Tensor
+        Peak near one. Duration of spikes under 70 ms and of sharp waves under
+        200 ms: IFCN glossary, Kane et al. 2017, Clin Neurophysiol Pract 2:170.
+    """
+    peak = torch.exp(-0.5 * (time / sharp) ** 2)
+    rebound = 0.4 * torch.exp(-0.5 * ((time - 2.5 * sharp) / (1.3 * sharp)) ** 2)
+    wave = slow * torch.exp(-0.5 * ((time - 0.2) / 0.08) ** 2)
+    return peak - rebound + wave
+
+
+def _focus(n_batch: int, rng: torch.Generator) -> Tensor:
+    """One mesial region per recording as the focus."""
+    structure = torch.randint(0, MESIAL, (n_batch,), generator=rng, device=rng.device)
+    side = torch.randint(0, 2, (n_batch,), generator=rng, device=rng.device)
+    return structure + len(STRUCTURES) * side
+
+
+def add_events(
+    activity: Tensor,
+    cast: Cast,
+    partner: Tensor,
+    scenario: Tensor,
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Add interictal spikes or a seizure to a mesial focus and its partners.
+
+    Returns
+    -------
+    activity : Tensor of shape (batch, generator, time)
+        With events.
+    events : Tensor of shape (batch, time)
+        Impulses at spike peaks; the seizure's envelope where there is one.
+    """
+    n_batch, n_generators, n_times = activity.shape
+    device = activity.device
+    focus = _focus(n_batch, rng)
+    at_focus = (cast.region == focus[:, None]).float()
+    strength = uniform(3, 12, (n_batch, 1), rng) * at_focus
+    strength = strength * uniform(0.3, 1.0, at_focus.shape, rng)
+    # Neocortical involvement: partners follow after 10-40 ms, or nobody does.
+    spread = torch.zeros_like(strength).scatter_reduce(
+        1, partner, at_focus, reduce="amax"
+    ) * (cast.structure >= MESIAL)
+    follows = chance(0.6, (n_batch, 1), rng) * uniform(0.5, 6, (n_batch, 1), rng)
+    spread = spread * follows
+    lag = torch.randint(1, 6, (n_batch, n_generators), generator=rng, device=device)
+
+    # Spikes: a Poisson train, one waveform a recording.
+    spiking = (scenario == SCENARIOS.index("spikes")).float()
+    rate = 10 ** uniform(-1.3, 0.1, (n_batch, 1), rng)
+    train = (uniform(0, 1, (n_batch, n_times), rng) < rate / SFREQ).float()
+    train = train * spiking[:, None] * uniform(0.6, 1.4, train.shape, rng)
+    time = (torch.arange(n_times, device=device) - n_times // 2) / SFREQ
+    sharp = uniform(0.012, 0.035, (n_batch, 1), rng)
+    slow = uniform(-0.7, -0.1, (n_batch, 1), rng)
+    waveform = torch.roll(spike_waveform(time, sharp, slow), -(n_times // 2), -1)
+    shape = torch.fft.irfft(
+        torch.fft.rfft(train) * torch.fft.rfft(waveform), n=n_times
+    )
+
+    # Seizure: a rhythm of 2-8 Hz whose amplitude builds up and which slows.
+    seizing = (scenario == SCENARIOS.index("ictal")).float()[:, None]
+    clock = torch.arange(n_times, device=device) / n_times
+    onset = uniform(-0.3, 0.7, (n_batch, 1), rng)
+    length = uniform(0.2, 1.0, (n_batch, 1), rng)
+    growth = ((clock - onset) / length).clamp(0, 1)
+    pace = uniform(3.0, 8.0, (n_batch, 1), rng) * (1 - 0.4 * growth)
+    phase = 2 * torch.pi * (pace / SFREQ).cumsum(-1)
+    phase = phase + 0.4 * (normal(phase.shape, rng) / SFREQ**0.5).cumsum(-1)
+    harmonic = uniform(0, 0.6, (n_batch, 1), rng)
+    rhythm = torch.sin(phase) + harmonic * torch.sin(2 * phase + 0.7)
+    shape = shape + seizing * growth * rhythm * 0.7
+
+    polarity = 1 - 2 * chance(0.5, (n_batch, n_generators), rng)
+    at_home = strength[..., None] * shape[:, None]
+    away = delayed(shape[:, None].expand(-1, n_generators, -1), lag)
+    change = (at_home + spread[..., None] * away) * polarity[..., None]
+    return activity + change, train.clamp(max=1) + seizing * growth

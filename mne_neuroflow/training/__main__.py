@@ -1,0 +1,31 @@
+"""``python -m mne_neuroflow.training RECIPE --out FOLDER``."""
+
+import argparse
+
+import torch
+
+from .fit import Training, load_recipe, prepare_data
+
+
+def main(argv=None):
+    """Train a recipe, going on where an earlier call stopped."""
+    parser = argparse.ArgumentParser(prog="python -m mne_neuroflow.training")
+    parser.add_argument("recipe", help="name of a shipped recipe, or a TOML file")
+    parser.add_argument("--out", required=True, help="folder of checkpoint and log")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--heads", nargs="*", help="head tables beside the template")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--cache", help="file that keeps the built patients")
+    options = parser.parse_args(argv)
+    recipe = load_recipe(options.recipe)
+    training = Training(recipe, options.out, options.device)
+    training.resume()
+    data, held_out = prepare_data(
+        recipe, options.device, options.heads, options.jobs, options.cache
+    )
+    training.run(data, held_out, options.minutes)
+
+
+if __name__ == "__main__":
+    main()

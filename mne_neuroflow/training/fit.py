@@ -1,0 +1,270 @@
+"""Maximum-likelihood training of the flow on simulated pairs.
+
+One command per recipe::
+
+    python -m mne_neuroflow.training mtl-v1 --out runs/mtl-v1
+
+A run can be stopped at any moment and started again with the same command.
+"""
+
+import json
+import math
+import time
+import tomllib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..flow.model import ConditionalFlow, FlowConfig
+from .data import SimulatedData, build_banks
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def load_recipe(name: str) -> dict:
+    """Read a recipe by name or path."""
+    fname = Path(name)
+    if not fname.exists():
+        fname = RECIPES / f"{name}.toml"
+    if not fname.exists():
+        known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+        raise ValueError(
+            f"Invalid value for the 'recipe' parameter. Allowed values are a path or "
+            f"one of {known}, but got {name!r} instead."
+        )
+    return tomllib.loads(fname.read_text())
+
+
+def level_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
+    """Negative log-density per whitened coefficient of each level, (level,)."""
+    conditioned = flow.condition(batch.conditions)
+    parts = conditioned.log_prob_levels(batch.pairs.deep)
+    return torch.stack([-part.mean() for part in parts])
+
+
+def learning_rate(step: int, n_steps: int, peak: float, warm_up: int) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    done = (step - warm_up) / max(1, n_steps - warm_up)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+class Training:
+    """A run: flow, its running average, optimizer and log.
+
+    Parameters
+    ----------
+    recipe : dict
+        See ``recipes/*.toml``.
+    out : str | Path
+        Folder of the run's checkpoint and log.
+    device : str
+        A torch device.
+    """
+
+    def __init__(self, recipe: dict, out, device: str = "cpu"):
+        self.recipe, self.out = recipe, Path(out)
+        self.device = torch.device(device)
+        self.out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe["seed"])
+        self.flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
+        self.flow.to(self.device)
+        self.average = {k: v.clone() for k, v in self.flow.state_dict().items()}
+        settings = recipe["training"]
+        self.optimizer = torch.optim.AdamW(
+            self.flow.parameters(),
+            lr=settings["learning_rate"],
+            betas=(0.9, 0.99),
+            weight_decay=settings["weight_decay"],
+        )
+        self.step, self.seconds = 0, 0.0
+
+    def update(self, batch) -> torch.Tensor:
+        """Take one step; returns the losses by level."""
+        settings = self.recipe["training"]
+        rate = learning_rate(
+            self.step, settings["steps"], settings["learning_rate"], settings["warm_up"]
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = level_losses(self.flow, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        # Levels weigh the same, whatever their number of coefficients.
+        losses.mean().backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.flow.parameters(), settings["clip"], foreach=True
+        )
+        # A batch that is not finite is left out without asking the device.
+        finite = torch.isfinite(norm)
+        for parameter in self.flow.parameters():
+            parameter.grad = torch.where(finite, parameter.grad, 0.0)
+        self.optimizer.step()
+        self._follow()
+        self.step += 1
+        return losses.detach()
+
+    @torch.no_grad()
+    def _follow(self):
+        decay = min(self.recipe["training"]["average"], (1 + self.step) / (10 + self.step))
+        average = list(self.average.values())
+        current = [value.detach() for value in self.flow.state_dict().values()]
+        torch._foreach_lerp_(average, current, 1 - decay)
+
+    @torch.no_grad()
+    def held_out(self, data: SimulatedData, n_batches: int) -> dict:
+        """Losses of the averaged weights on batches never trained on."""
+        flow = self.averaged()
+        losses, start = [], []
+        for number in range(n_batches):
+            batch = data.batch(number)
+            losses.append(level_losses(flow, batch))
+            start.append(gaussian_losses(flow, batch))
+        mean, gaussian = (torch.stack(values).mean(0) for values in (losses, start))
+        return {"held_out": mean.tolist(), "posterior": gaussian.tolist()}
+
+    def averaged(self) -> ConditionalFlow:
+        """Build the flow with averaged weights, for use."""
+        flow = ConditionalFlow(self.flow.config).to(self.device)
+        flow.load_state_dict(self.average)
+        return flow.eval()
+
+    def log(self, **values):
+        """Append a line to the run's log."""
+        line = {"step": self.step, "seconds": round(self.seconds, 1), **values}
+        with (self.out / "log.jsonl").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+    def save(self):
+        """Write the checkpoint: four files, each in one piece or not at all."""
+        names = list(dict(self.flow.named_parameters()))
+        state = self.optimizer.state_dict()["state"]
+        parts = {"weights": self.flow.state_dict(), "average": self.average}
+        for key in ("exp_avg", "exp_avg_sq"):
+            if state:
+                parts[key] = {name: state[k][key] for k, name in enumerate(names)}
+        meta = {"step": str(self.step), "seconds": str(self.seconds)}
+        for part, tensors in parts.items():
+            tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
+            save_file(tensors, self.out / f"{part}.tmp", metadata=meta)
+        for part in parts:
+            (self.out / f"{part}.tmp").replace(self.out / f"{part}.safetensors")
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint in the run's folder, if there is one."""
+        fname = self.out / "exp_avg_sq.safetensors"
+        if not fname.exists():
+            return False
+        parts = {
+            part: load_file(self.out / f"{part}.safetensors", device=str(self.device))
+            for part in ("weights", "average", "exp_avg", "exp_avg_sq")
+        }
+        from safetensors import safe_open
+
+        with safe_open(fname, "pt") as stream:
+            meta = stream.metadata()
+        self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
+        self.flow.load_state_dict(parts["weights"])
+        self.average = parts["average"]
+        state = self.optimizer.state_dict()
+        state["state"] = {
+            k: {
+                "step": torch.tensor(float(self.step)),
+                "exp_avg": parts["exp_avg"][name],
+                "exp_avg_sq": parts["exp_avg_sq"][name],
+            }
+            for k, name in enumerate(dict(self.flow.named_parameters()))
+        }
+        self.optimizer.load_state_dict(state)
+        return True
+
+    def run(self, data: SimulatedData, held_out: SimulatedData, minutes: float):
+        """Train until the recipe's steps are done or the time is up.
+
+        Parameters
+        ----------
+        data, held_out : SimulatedData
+            Batches to train on and batches to judge by.
+        minutes : float
+            Time of this call, including judging.
+        """
+        settings = self.recipe["training"]
+        begin, recent = time.monotonic(), []
+        shares = {"simulation": 0.0, "flow": 0.0}
+        while self.step < settings["steps"]:
+            tick = time.monotonic()
+            with torch.no_grad():
+                batch = data.batch(self.step)
+            if self.step % 50 == 0:
+                self._wait()
+                shares["simulation"] = time.monotonic() - tick
+            recent.append(self.update(batch))
+            if self.step % 50 == 1:
+                self._wait()
+                shares["flow"] = time.monotonic() - tick - shares["simulation"]
+            self.seconds += time.monotonic() - tick
+            over = time.monotonic() - begin > 60 * minutes
+            if self.step % settings["judge_every"] == 0 or over:
+                losses = torch.stack(recent).nanmean(0).tolist()
+                recent = []
+                self.log(
+                    train=losses, **self.held_out(held_out, settings["judge_batches"]),
+                    **{f"{k}_s": round(v, 4) for k, v in shares.items()},
+                )
+                self.save()
+            if over:
+                break
+        self.save()
+
+    def _wait(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def gaussian_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
+    """The same losses for the spatial posterior alone."""
+    conditioned = flow.condition(batch.conditions)
+    levels = flow.wavelet(conditioned.whiten(batch.pairs.deep))
+    normal = [0.5 * z.square() + 0.5 * math.log(2 * math.pi) for z in levels]
+    return torch.stack([part.mean() for part in normal])
+
+
+def prepare_data(recipe: dict, device: str, heads=None, n_jobs: int = 1, cache=None):
+    """Build the banks and batches of a recipe.
+
+    Parameters
+    ----------
+    recipe : dict
+        The recipe.
+    device : str
+        Where batches are simulated.
+    heads : list of str | None
+        Head tables that patients' heads are drawn from, beside the template.
+    n_jobs : int
+        Processes that build banks.
+    cache : str | Path | None
+        File that keeps the banks between calls.
+
+    Returns
+    -------
+    data, held_out : SimulatedData
+        To train on and to judge by.
+    """
+    if cache is not None and Path(cache).exists():
+        banks = torch.load(cache, weights_only=False)
+    else:
+        seed = recipe["seed"]
+        banks = (
+            build_banks(recipe["data"]["banks"], seed, heads, n_jobs=n_jobs),
+            build_banks(
+                recipe["data"]["held_out_banks"], seed + 1000, heads, True, n_jobs
+            ),
+        )
+        if cache is not None:
+            torch.save(banks, cache)
+    settings = recipe["data"]
+    common = (settings["seconds"], settings["contacts_a_batch"])
+    data = SimulatedData(banks[0], *common, recipe["seed"], device)
+    return data, SimulatedData(banks[1], *common, recipe["seed"] + 1, device)
