@@ -141,7 +141,7 @@ def read_contacts(fname, *, on_missing="raise", verbose=None):
     if not known.all() and on_missing != "raise":
         missing = [name for name, ok in zip(names, known, strict=True) if not ok]
         if on_missing == "warn":
-            warn(f"Left out contacts without coordinates: {_listed(missing)}.")
+            warn(f"Left out contacts without coordinates: {listed(missing)}.")
         names = [name for name, ok in zip(names, known, strict=True) if ok]
         rr = rr[known]
     check_contacts(names, rr, hint=" or leave them out with on_missing='warn'")
@@ -253,12 +253,12 @@ def check_contacts(names, rr, *, measured=False, hint=""):
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"Contact names must be unique, but got {_listed(twice)} twice."
+            f"Contact names must be unique, but got {listed(twice)} twice."
         )
     missing = np.flatnonzero(~np.isfinite(rr).all(axis=1))
     if len(missing):
         raise ValueError(
-            f"Contacts without coordinates: {_listed(names[i] for i in missing)}. "
+            f"Contacts without coordinates: {listed(names[i] for i in missing)}. "
             f"Give their positions{hint}."
         )
     if np.abs(rr).max() > _MILLIMETRES:
@@ -275,7 +275,7 @@ def _check_places(names, rr, measured):
     first, second = np.nonzero(np.triu(distance < _SAME_PLACE, k=1))
     if len(first):
         pairs = [f"{names[i]} = {names[j]}" for i, j in zip(first, second, strict=True)]
-        message = f"Contacts at the same position: {_listed(pairs)}."
+        message = f"Contacts at the same position: {listed(pairs)}."
         if not measured:
             raise ValueError(f"{message} Leave one of each out.")
         logger.info(message)
@@ -298,14 +298,14 @@ def _check_inside(names, rr):
             "is within the accuracy of template coordinates: %s.",
             len(outside),
             len(names),
-            _listed(told),
+            listed(told),
         )
         return
     far = [t for t, d in zip(told, distance, strict=True) if d > MAX_OUTSIDE]
     raise ValueError(
         f"{len(far)} of {len(names)} contacts lie outside the brain of the template "
         f"(more than {1e3 * MAX_OUTSIDE:.0f} mm outside the inner skull): "
-        f"{_listed(far)}. Contacts must be in MNI (fsaverage) coordinates; channels "
+        f"{listed(far)}. Contacts must be in MNI (fsaverage) coordinates; channels "
         "that got theirs from a montage need montage.add_mni_fiducials() before "
         "set_montage(montage), or the right 'trans'."
     )
@@ -377,7 +377,7 @@ def _from_file(spec):
     if path.suffix != ".tsv":
         raise ValueError(
             "Invalid value for the 'contacts' parameter. Allowed values are "
-            f"{_listed(map(repr, implant_names()), 30)}, the path of a BIDS "
+            f"{listed(map(repr, implant_names()), 30)}, the path of a BIDS "
             f"electrodes.tsv, a DigMontage, an Info and an array, but got {spec!r}."
         )
     return _read_electrodes(path)
@@ -408,7 +408,7 @@ def _read_electrodes(path):
     lacking = [c for c in ("name", "x", "y", "z") if c not in (reader.fieldnames or ())]
     if lacking:
         raise ValueError(
-            f"{path} is no BIDS electrodes.tsv: it lacks the columns {_listed(lacking)}."
+            f"{path} is no BIDS electrodes.tsv, it lacks columns: {listed(lacking)}."
         )
     rr = _coordinates(rows).reshape(-1, 3)
     return [row["name"] for row in rows], rr * _unit(path, rr)
@@ -440,7 +440,21 @@ def _check_space(system, space):
         )
 
 
-def _listed(items, at_most=10):
+def listed(items, at_most=10):
+    """Join names for a message, not more than a reader wants to see.
+
+    Parameters
+    ----------
+    items : iterable of str
+        The names.
+    at_most : int
+        How many to write out; the rest is counted.
+
+    Returns
+    -------
+    text : str
+        The names, separated by commas.
+    """
     items = list(items)
     more = f" and {len(items) - at_most} more" if len(items) > at_most else ""
     return ", ".join(items[:at_most]) + more

@@ -1,0 +1,530 @@
+"""The scalp side: from an MNE recording to checked numbers at the model's rate.
+
+Everything before physics happens here: which channels are used, where their
+electrodes are, what is wrong with the recording, its reference, band and rate.
+MNE comes in, numpy goes out.
+"""
+
+import re
+from functools import lru_cache, partial
+
+import mne
+import numpy as np
+
+from ._compat import (
+    ProgressBar,
+    _check_option,
+    _validate_type,
+    logger,
+    make_projector,
+    verbose,
+    warn,
+)
+from .head.contacts import get_head_to_mri, listed
+from .head.geometry import load_head, project_to_scalp
+from .resampling import BAND, BLOCK, Resampler
+
+MIN_CHANNELS = 4
+MIN_SFREQ = 100.0
+MIN_DURATION = 1.0
+MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
+# Scalp EEG between 0.5 and 50 Hz has an rms of 3 to 100 uV. Anything outside
+# these limits (volts) is a wrong unit, not a strange brain.
+_RMS_LIMITS = (5e-8, 1e-2)
+_OUTLIER = 5.0  # times the median rms over channels
+_DEAD = 1e-3  # times the median range over channels
+_CHUNK = 30  # blocks read at a time
+_LONG = 600  # blocks, above which a progress bar shows
+
+_TEMPLATES = ("fsaverage_1005", "colin27_1005", "standard_1005")
+_OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
+
+
+class Scalp:
+    """A checked scalp recording, read as average-referenced volts.
+
+    Made by :func:`check_scalp`. Reading takes memory in proportion to what is
+    read, never to the length of the recording.
+
+    Attributes
+    ----------
+    inst : Raw | Epochs
+        What is read: the input, or a copy of its header where the input is not
+        preloaded. Bad epochs are dropped.
+    kind : str
+        ``'raw'`` or ``'epochs'``.
+    ch_names : list of str
+        The EEG channels that are used, names as in the recording.
+    electrodes : ndarray, shape (n_channels, 3)
+        Their positions in metres, fsaverage surface RAS.
+    operator : ndarray, shape (n_channels, n_channels)
+        What :meth:`read` applies to the potentials: the recording's projectors and
+        the average reference. Apply it to the scalp lead field as well.
+    sfreq : float
+        Sampling rate in hertz.
+    n_times : int
+        Samples in the recording, or in one epoch.
+    n_epochs : int
+        Number of epochs, 1 for ``'raw'``.
+    resampler : Resampler
+        The passage to the model's rate and back.
+    rms : ndarray, shape (n_channels, n_seconds)
+        Root mean square of every second after the 0.5-50 Hz band, in volts; for
+        epochs the seconds of all epochs one after the other.
+    """
+
+    def __init__(self, inst, picks, electrodes):
+        self.inst = inst
+        self.kind = "raw" if isinstance(inst, mne.io.BaseRaw) else "epochs"
+        self.sfreq = float(inst.info["sfreq"])
+        self.n_times = len(inst.times)
+        self.n_epochs = 1 if self.kind == "raw" else len(inst)
+        self.resampler = Resampler(self.sfreq)
+        self._use(picks, electrodes)
+        self.rms = self._survey()
+
+    def read(self, start, stop, epoch=None):
+        """Read samples, in volts against the average reference.
+
+        Parameters
+        ----------
+        start, stop : int
+            Half-open range of samples counted from the first of the recording or
+            epoch. It may run past either end, where the signal is reflected about
+            its first or last sample.
+        epoch : int | None
+            Which epoch; ``None`` for a ``'raw'`` recording.
+
+        Returns
+        -------
+        data : ndarray, shape (n_channels, stop - start)
+            Potentials in volts.
+        """
+        return self._read(self._fetch, start, stop, epoch)
+
+    def to_model(self, start_block, n_blocks, epoch=None):
+        """Read one-second blocks at the model's rate and band.
+
+        Parameters
+        ----------
+        start_block, n_blocks : int
+            As for :meth:`Resampler.to_model`; may run past either end.
+        epoch : int | None
+            Which epoch; ``None`` for a ``'raw'`` recording.
+
+        Returns
+        -------
+        data : ndarray, shape (n_channels, 128 * n_blocks)
+            Potentials in volts against the average reference.
+        """
+        return self.resampler.to_model(
+            partial(self.read, epoch=epoch), start_block, n_blocks
+        )
+
+    def robust_rms(self):
+        """Return the typical amplitude of every channel.
+
+        Returns
+        -------
+        rms : ndarray, shape (n_channels,)
+            Median over seconds of the rms, in volts. Artifacts that last for less
+            than half of the recording do not move it far.
+        """
+        return np.median(self.rms, axis=1)
+
+    def _use(self, picks, electrodes):
+        self._picks = np.asarray(picks)
+        self.electrodes = electrodes
+        self.ch_names = [self.inst.ch_names[pick] for pick in picks]
+        self._projector = _projector(self.inst.info, self.ch_names)
+        self.operator = self._projector - self._projector.mean(axis=0)
+
+    def _read(self, fetch, start, stop, epoch):
+        index = _reflected(np.arange(start, stop), self.n_times)
+        first, last = index.min(), index.max() + 1
+        data = self._projector @ fetch(first, last, epoch)
+        data -= data.mean(axis=0)
+        return data if last - first == stop - start else data[:, index - first]
+
+    def _fetch(self, start, stop, epoch):
+        """Read what the recording holds, not referenced."""
+        if self.kind == "raw":
+            return self.inst.get_data(self._picks, start, stop, verbose=False)
+        data = self.inst.get_data(
+            self._picks, item=slice(epoch, epoch + 1), copy=False, verbose=False
+        )
+        return data[0, :, start:stop]
+
+    def _survey(self):
+        """Go through the recording once; drop dead channels and refuse bad ones."""
+        while True:
+            tally = _Tally(self._picks.size)
+            rms = self._stream(tally)
+            tally.check_finite(self.ch_names, self.sfreq)
+            dead = tally.dead()
+            if not dead.any():
+                break
+            self._drop(dead)  # and go again: the average reference has changed
+        _check_unit(rms)
+        _warn_of_outliers(self.ch_names, rms)
+        return rms
+
+    def _drop(self, dead):
+        names = listed(np.array(self.ch_names)[dead])
+        alive = ~dead
+        if alive.sum() < MIN_CHANNELS:
+            raise ValueError(
+                f"Only {alive.sum()} EEG channels carry a signal and at least "
+                f"{MIN_CHANNELS} are needed; zero or constant: {names}."
+            )
+        warn(
+            f"Left out EEG channels that are zero or constant: {names}. Mark them in "
+            "inst.info['bads'] to say so beforehand."
+        )
+        self._use(self._picks[alive], self.electrodes[alive])
+
+    def _stream(self, tally):
+        """Return the rms of every second, noting samples in the tally."""
+        n_blocks = self.resampler.n_blocks(self.n_times)
+        n_model = self.resampler.n_model(self.n_times)
+        jobs = [
+            (epoch, block, min(_CHUNK, n_blocks - block))
+            for epoch in range(self.n_epochs)
+            for block in range(0, n_blocks, _CHUNK)
+        ]
+        long = sum(n for *_, n in jobs) > _LONG
+        rms = []
+        for epoch, block, n in ProgressBar(jobs, mesg="Checking") if long else jobs:
+            fetch = partial(self._checked_fetch, tally)
+            read = partial(self._read, fetch, epoch=epoch)
+            data = self.resampler.to_model(read, block, n)
+            data = data[:, : n_model - block * BLOCK]
+            starts = np.arange(0, data.shape[1], BLOCK)
+            power = np.add.reduceat(data**2, starts, axis=1)
+            counts = np.diff(np.append(starts, data.shape[1]))
+            rms.append(np.sqrt(power / counts))
+        return np.concatenate(rms, axis=1)
+
+    def _checked_fetch(self, tally, start, stop, epoch):
+        data = self._fetch(start, stop, epoch)
+        return tally.note(data, start, epoch if self.kind == "epochs" else None)
+
+
+class _Tally:
+    """What the samples of each channel looked like on one way through."""
+
+    def __init__(self, n_channels):
+        self.low = np.full(n_channels, np.inf)
+        self.high = np.full(n_channels, -np.inf)
+        self.where = {}
+
+    def note(self, data, start, epoch):
+        """Note the samples and return them with nan and infinity replaced by zero."""
+        finite = np.isfinite(data)
+        if not finite.all():
+            for channel in np.flatnonzero(~finite.all(axis=1)):
+                sample = start + int(finite[channel].argmin())
+                self.where.setdefault(int(channel), (epoch, sample))
+            data = np.where(finite, data, 0.0)
+        self.low = np.minimum(self.low, data.min(axis=1))
+        self.high = np.maximum(self.high, data.max(axis=1))
+        return data
+
+    def check_finite(self, ch_names, sfreq):
+        """Refuse samples that are no numbers."""
+        if not self.where:
+            return
+        told = [
+            f"{ch_names[channel]} ({'' if epoch is None else f'epoch {epoch}, '}"
+            f"first at sample {sample}, {sample / sfreq:.3f} s)"
+            for channel, (epoch, sample) in sorted(self.where.items())
+        ]
+        raise ValueError(
+            f"The EEG holds NaN or infinite values in {len(told)} channels: "
+            f"{listed(told)}. Crop them away, or mark the channels in "
+            "inst.info['bads']."
+        )
+
+    def dead(self):
+        """Return which channels hold nothing but a constant or its rounding."""
+        extent = self.high - self.low
+        return extent <= _DEAD * np.median(extent)
+
+
+@verbose
+def check_scalp(inst, *, trans="fsaverage", on_unlike="warn", verbose=None):
+    """Check a scalp recording and make it readable for the model.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The recording, of any MNE reader, preloaded or not. It is not changed.
+    trans : str | path-like | Transform
+        From the recording's head coordinates to the fsaverage MRI, as for
+        :func:`mne_neuroflow.make_contacts`.
+    on_unlike : str
+        What to do when the recording is unlike what the model was built for:
+        ``'warn'``, ``'raise'`` or ``'ignore'``.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    scalp : Scalp
+        The recording, checked from the first sample to the last.
+    """
+    _check_option("on_unlike", on_unlike, ("warn", "raise", "ignore"))
+    _check_container(inst)
+    _check_rate_and_length(inst)
+    _check_band(inst.info, on_unlike)
+    inst = _own(inst)
+    picks, electrodes = find_electrodes(inst.info, trans=trans, on_unlike=on_unlike)
+    logger.info("Scalp reference: %s.", _describe_reference(inst.info))
+    return Scalp(inst, picks, electrodes)
+
+
+def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
+    """Find the usable EEG channels and where their electrodes are.
+
+    Parameters
+    ----------
+    info : Info
+        Of the recording. Channels in ``info['bads']`` are left out.
+    trans : str | path-like | Transform
+        From head coordinates to the fsaverage MRI.
+    on_unlike : str
+        ``'warn'``, ``'raise'`` or ``'ignore'`` channels whose position is unknown,
+        which cannot be used.
+
+    Returns
+    -------
+    picks : ndarray of int, shape (n_channels,)
+        Channels in ``info``.
+    electrodes : ndarray, shape (n_channels, 3)
+        Positions in metres, fsaverage surface RAS. Where no channel has a position
+        they are those of the 10-05 template with the same names.
+    """
+    picks = mne.pick_types(info, meg=False, eeg=True, exclude="bads")
+    if not len(picks):
+        bads = len(mne.pick_types(info, meg=False, eeg=True, exclude=()))
+        why = f"all {bads} are marked bad" if bads else "it has none"
+        raise ValueError(
+            f"The recording needs good EEG channels, but {why}. Set channel types "
+            "with inst.set_channel_types()."
+        )
+    names = [info["ch_names"][pick] for pick in picks]
+    loc = np.array([info["chs"][pick]["loc"][:3] for pick in picks], float)
+    known = np.isfinite(loc).all(axis=1) & (loc != 0).any(axis=1)
+    if known.any():
+        head_to_mri = get_head_to_mri(trans)
+    else:
+        loc, known = _template_positions(names)
+        head_to_mri = get_head_to_mri("fsaverage")
+    _check_known(names, known, on_unlike)
+    electrodes = mne.transforms.apply_trans(head_to_mri, loc[known])
+    _check_on_head(np.array(names)[known], electrodes)
+    return picks[known], electrodes
+
+
+def _check_container(inst):
+    if isinstance(inst, mne.Evoked):
+        raise TypeError(
+            "inst must be an instance of Raw or Epochs, got Evoked. The model is not "
+            "linear, so that its prediction for an average is not the average of its "
+            "predictions: predict the epochs and average the result."
+        )
+    _validate_type(inst, (mne.io.BaseRaw, mne.BaseEpochs), "inst", "Raw or Epochs")
+
+
+def _check_rate_and_length(inst):
+    sfreq = inst.info["sfreq"]
+    if sfreq < MIN_SFREQ:
+        raise ValueError(
+            f"The sampling rate must be at least {MIN_SFREQ:g} Hz, because the model "
+            f"needs {BAND[0]:g}-{BAND[1]:g} Hz, but got {sfreq:g} Hz."
+        )
+    duration = len(inst.times) / sfreq
+    if duration < MIN_DURATION:
+        what = "recording" if isinstance(inst, mne.io.BaseRaw) else "epochs"
+        raise ValueError(
+            f"The {what} must last for at least {MIN_DURATION:g} s, but got "
+            f"{duration:.3g} s."
+        )
+
+
+def _check_band(info, on_unlike):
+    low, high = info["highpass"] or 0.0, info["lowpass"] or np.inf
+    wrong = []
+    if low > 1.0:
+        wrong.append(f"is high-passed at {low:g} Hz")
+    if high < 30.0:
+        wrong.append(f"is low-passed at {high:g} Hz")
+    if wrong:
+        _unlike(
+            f"The recording {' and '.join(wrong)}, but the model was built for "
+            f"{BAND[0]:g}-{BAND[1]:g} Hz: what was filtered away cannot be predicted. "
+            "Filter less, with inst.filter() of the original recording.",
+            on_unlike,
+        )
+
+
+def _unlike(message, on_unlike):
+    if on_unlike == "raise":
+        raise ValueError(message)
+    if on_unlike == "warn":
+        warn(message)
+
+
+def _own(inst):
+    """Return what may be read later, whatever the user does with ``inst``."""
+    if isinstance(inst, mne.io.BaseRaw):
+        return inst if inst.preload else inst.copy()
+    if not inst.preload:
+        inst = inst.copy().drop_bad(verbose=False)
+    if not len(inst):
+        raise ValueError("There are no epochs: all of them were dropped.")
+    return inst
+
+
+def _check_known(names, known, on_unlike):
+    unknown = [name for name, ok in zip(names, known, strict=True) if not ok]
+    if not unknown:
+        return
+    message = (
+        f"EEG channels without a position and without a 10-05 name: {listed(unknown)}."
+    )
+    remedy = (
+        "Set positions with inst.set_montage(), rename channels with "
+        "inst.rename_channels(), or mark them in inst.info['bads']. Bipolar "
+        "derivations cannot be used."
+    )
+    if known.sum() < MIN_CHANNELS:
+        raise ValueError(
+            f"{message} At least {MIN_CHANNELS} EEG channels with positions are "
+            f"needed, but got {known.sum()}. {remedy}"
+        )
+    _unlike(f"{message} They are left out. {remedy}", on_unlike)
+
+
+def _check_on_head(names, electrodes):
+    if len(names) < MIN_CHANNELS:
+        raise ValueError(
+            f"At least {MIN_CHANNELS} good EEG channels with positions are needed, but "
+            f"got {len(names)}."
+        )
+    distance = project_to_scalp(load_head(), electrodes)[3]
+    far = distance > MAX_OFF_HEAD
+    if far.any():
+        told = [
+            f"{name} ({1e3 * d:.0f} mm)"
+            for name, d in zip(names[far], distance[far], strict=True)
+        ]
+        raise ValueError(
+            f"{far.sum()} electrodes are more than {1e3 * MAX_OFF_HEAD:.0f} mm off the "
+            f"scalp of the template head: {listed(told)}. Positions must be in metres "
+            "and in head coordinates: see inst.set_montage(), or give 'trans'."
+        )
+
+
+def _template_positions(names):
+    """Return template head positions by name, and which names are known."""
+    template = _template()
+    plain = [_plain_name(name) for name in names]
+    known = np.array([name in template for name in plain])
+    same = {name for name in plain if plain.count(name) > 1 and name in template}
+    if same:
+        clash = [n for n, p in zip(names, plain, strict=True) if p in same]
+        raise ValueError(
+            f"EEG channels that are the same 10-05 position: {listed(clash)}. Mark "
+            "all but one of each in inst.info['bads'], or give positions with "
+            "inst.set_montage()."
+        )
+    loc = np.array([template.get(name, np.full(3, np.nan)) for name in plain])
+    if known.any():
+        logger.info(
+            "The recording has no electrode positions; %d of %d channels get those of "
+            "the template %s by name.",
+            known.sum(),
+            len(names),
+            _template_name(),
+        )
+    return loc, known
+
+
+def _plain_name(name):
+    """Reduce a channel name to its 10-05 position: ``'EEG FP1-REF'`` to ``'fp1'``."""
+    plain = name.strip().lower()
+    plain = re.sub(r"^(eeg|pol)[ _-]+", "", plain)
+    plain = re.sub(r"[ _-]+(ref|le|avg|ar)$", "", plain)
+    plain = plain.strip(". ")
+    return _OLD_NAMES.get(plain, plain)
+
+
+def _template_name():
+    builtin = mne.channels.get_builtin_montages()
+    return next(name for name in _TEMPLATES if name in builtin)
+
+
+@lru_cache(maxsize=1)
+def _template():
+    """Return plain name -> position in fsaverage's head frame, metres."""
+    montage = mne.channels.make_standard_montage(_template_name())
+    info = mne.create_info(montage.ch_names, 1.0, "eeg").set_montage(montage)
+    return {ch["ch_name"].lower(): ch["loc"][:3].copy() for ch in info["chs"]}
+
+
+def _projector(info, ch_names):
+    """Return the product of the recording's projectors for the channels used."""
+    projector, n_projectors, _ = make_projector(info["projs"], ch_names)
+    if n_projectors:
+        logger.info("Applied %d projectors of the recording.", n_projectors)
+    return projector
+
+
+def _describe_reference(info):
+    average = [p for p in info["projs"] if "average" in p["desc"].lower()]
+    if average:
+        found = "an average-reference projector"
+    elif info["custom_ref_applied"]:
+        found = "a reference set in MNE (an average or an electrode)"
+    else:
+        found = "that of the recording"
+    return f"found {found}; re-referenced to the average of the channels used"
+
+
+def _reflected(index, n):
+    """Map samples outside ``[0, n)`` inside by reflection about the end samples."""
+    if n == 1:
+        return np.zeros_like(index)
+    index = np.abs(index) % (2 * n - 2)
+    return np.minimum(index, 2 * n - 2 - index)
+
+
+def _check_unit(rms):
+    typical = np.median(rms)
+    low, high = _RMS_LIMITS
+    if low <= typical <= high:
+        return
+    if typical > high:
+        unit, factor = (
+            ("microvolts", "1e-6") if typical > 0.5 else ("millivolts", "1e-3")
+        )
+        cause = f"it seems to be in {unit}"
+    else:
+        factor, cause = "1e6", "it seems to have been divided by 1e6 once too often"
+    raise ValueError(
+        f"MNE keeps EEG in volts, and this EEG has a typical rms of {typical:.3g} V: "
+        f"{cause}. Scale it with inst.apply_function(lambda x: x * {factor}, "
+        "picks='eeg')."
+    )
+
+
+def _warn_of_outliers(ch_names, rms):
+    typical = np.median(rms, axis=1)
+    noisy = typical > _OUTLIER * np.median(typical)
+    if noisy.any():
+        names = listed(np.array(ch_names)[noisy])
+        warn(
+            f"EEG channels more than {_OUTLIER:g} times as large as the others: "
+            f"{names}. Mark them in inst.info['bads'] if they are noise."
+        )
