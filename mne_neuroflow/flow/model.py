@@ -107,6 +107,11 @@ class LevelFlow(nn.Module):
         return self.standardize.inverse(noise, state)
 
 
+def _product(matrix: Tensor, signals: Tensor) -> Tensor:
+    """Multiply in float64: neighbouring contacts nearly cancel in whitening."""
+    return (matrix.double() @ signals.double()).to(signals.dtype)
+
+
 class ConditionedFlow:
     """The distribution of contact potentials given one batch of scalps.
 
@@ -126,12 +131,12 @@ class ConditionedFlow:
         """Volts to residuals of the spatial posterior with unit covariance."""
         conditions = self._conditions
         unit = potentials / conditions.gain[:, None, None]
-        return conditions.inverse_root @ (unit - conditions.mean)
+        return _product(conditions.inverse_root, unit - conditions.mean)
 
     def colour(self, residuals: Tensor) -> Tensor:
         """Invert :meth:`whiten`."""
         conditions = self._conditions
-        unit = conditions.root @ residuals + conditions.mean
+        unit = _product(conditions.root, residuals) + conditions.mean
         return unit * conditions.gain[:, None, None]
 
     def log_prob_levels(self, potentials: Tensor) -> list[Tensor]:

@@ -69,6 +69,8 @@ class Training:
         self.device = torch.device(device)
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe["seed"])
+        # The wavelets' convolutions must not leak slow into fast levels.
+        torch.backends.cudnn.allow_tf32 = False
         self.flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
         self.flow.to(self.device)
         self.average = {k: v.clone() for k, v in self.flow.state_dict().items()}
@@ -80,6 +82,14 @@ class Training:
             weight_decay=settings["weight_decay"],
         )
         self.step, self.seconds = 0, 0.0
+
+    def draw_batch(self, data: SimulatedData):
+        """Simulate this step's batch in full float32: whitening needs it."""
+        torch.set_float32_matmul_precision("highest")
+        with torch.no_grad():
+            batch = data.batch(self.step)
+        torch.set_float32_matmul_precision(self.recipe["training"]["precision"])
+        return batch
 
     def update(self, batch) -> torch.Tensor:
         """Take one step; returns the losses by level."""
@@ -195,8 +205,7 @@ class Training:
         shares = {"simulation": 0.0, "flow": 0.0}
         while self.step < settings["steps"]:
             tick = time.monotonic()
-            with torch.no_grad():
-                batch = data.batch(self.step)
+            batch = self.draw_batch(data)
             if self.step % 50 == 0:
                 self._wait()
                 shares["simulation"] = time.monotonic() - tick
