@@ -20,7 +20,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
-from mne_neuroflow.head.geometry import SURFACES, TABLE, Surface, solid_angles
+from mne_neuroflow.head.geometry import (
+    SURFACES,
+    TABLE,
+    Surface,
+    ray_lengths,
+    solid_angles,
+)
 from mne_neuroflow.head.leadfield import (
     IMAGE_FACTOR,
     patch_potential,
@@ -69,13 +75,16 @@ def build_surfaces(outer_skull_gap):
     scalp = _read_surface("fsaverage-head.fif")
     sphere = mne.surface._get_ico_surface(ICO_GRADE)
     tris = sphere["tris"]
-    inner_rr = CENTRE + sphere["rr"] * _radii(inner, sphere["rr"])[:, np.newaxis]
+    inner_radii = ray_lengths(inner, CENTRE, sphere["rr"])
+    inner_rr = CENTRE + sphere["rr"] * inner_radii[:, np.newaxis]
     normals = _node_normals(inner_rr, tris)
     outer_rr = inner_rr + outer_skull_gap * normals
     rays = outer_rr - CENTRE
     outer_radii = np.linalg.norm(rays, axis=1)
     rays /= outer_radii[:, np.newaxis]
-    scalp_radii = np.maximum(_radii(scalp, rays), outer_radii + MINIMUM_SCALP_THICKNESS)
+    scalp_radii = np.maximum(
+        ray_lengths(scalp, CENTRE, rays), outer_radii + MINIMUM_SCALP_THICKNESS
+    )
     scalp_rr = CENTRE + rays * scalp_radii[:, np.newaxis]
     return [Surface(rr, tris) for rr in (scalp_rr, outer_rr, inner_rr)]
 
@@ -83,19 +92,6 @@ def build_surfaces(outer_skull_gap):
 def _read_surface(fname):
     surface = mne.read_bem_surfaces(FSAVERAGE / fname, verbose="error")[0]
     return Surface(surface["rr"].astype(float), surface["tris"])
-
-
-def _radii(surface, rays):
-    """Distance from the centre to a star-shaped surface along unit rays."""
-    corners = surface.rr[surface.tris] - CENTRE
-    # a ray crosses the triangle whose corners hold it with positive weights
-    inverse = np.linalg.inv(corners)
-    radii = np.empty(len(rays))
-    for index, ray in enumerate(rays):
-        weights = ray @ inverse
-        crossing = np.all(weights > -1e-9, axis=1)
-        radii[index] = np.max(1 / weights[crossing].sum(axis=1))
-    return radii
 
 
 def _node_normals(rr, tris):

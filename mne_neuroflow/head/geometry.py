@@ -260,6 +260,58 @@ class TriangleGeometry:
         return 2 * np.arctan2(heights * self.double_areas, denominator)
 
 
+def encloses(surface, rr):
+    """Tell which points a closed surface encloses.
+
+    Parameters
+    ----------
+    surface : Surface
+        The surface.
+    rr : array_like, shape (n_points, 3)
+        Positions in metres.
+
+    Returns
+    -------
+    inside : ndarray of bool, shape (n_points,)
+        ``True`` inside. A point that is not finite is not inside.
+    """
+    rr = np.asarray(rr, float)
+    inside = np.zeros(len(rr), bool)
+    finite = np.flatnonzero(np.isfinite(rr).all(axis=1))
+    for chunk in np.array_split(finite, 1 + len(rr) // _CHUNK):
+        inside[chunk] = solid_angles(rr[chunk], surface).sum(axis=1) > 2 * np.pi
+    return inside
+
+
+def ray_lengths(surface, centre, rays):
+    """Measure how far a surface is from a point inside, along rays.
+
+    Parameters
+    ----------
+    surface : Surface
+        A closed surface.
+    centre : ndarray, shape (3,)
+        A point inside, in metres.
+    rays : ndarray, shape (n_rays, 3)
+        Unit vectors.
+
+    Returns
+    -------
+    lengths : ndarray, shape (n_rays,)
+        Distance in metres at which each ray leaves the surface for the last time.
+    """
+    # a ray crosses the triangle whose corners hold it with positive weights
+    inverse = np.linalg.inv(surface.rr[surface.tris] - centre)
+    lengths = np.empty(len(rays))
+    for start in range(0, len(rays), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        weights = np.einsum("px,txk->ptk", rays[chunk], inverse)
+        sums = weights.sum(axis=-1)
+        crossing = (weights > -1e-9).all(axis=-1) & (sums > 0)
+        lengths[chunk] = 1 / np.where(crossing, sums, np.inf).min(axis=1)
+    return lengths
+
+
 def inside_brain(head, rr):
     """Tell which points lie inside the inner skull.
 
@@ -282,13 +334,7 @@ def inside_brain(head, rr):
     >>> inside_brain(load_head(), [[0.03, -0.02, -0.01], [0.0, 0.0, 0.2]])
     array([ True, False])
     """
-    rr = np.asarray(rr, float)
-    inside = np.zeros(len(rr), bool)
-    finite = np.isfinite(rr).all(axis=1)
-    for chunk in np.array_split(np.flatnonzero(finite), 1 + len(rr) // _CHUNK):
-        seen = solid_angles(rr[chunk], head.inner_skull).sum(axis=1)
-        inside[chunk] = seen > 2 * np.pi
-    return inside
+    return encloses(head.inner_skull, rr)
 
 
 def project_to_scalp(head, rr):

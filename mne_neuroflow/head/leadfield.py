@@ -9,13 +9,17 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array
 
-from .geometry import TriangleGeometry, project_to_scalp
+from .geometry import TriangleGeometry, project_to_scalp, ray_lengths
 
 # A depth electrode's contact is a cylinder, 1.3 mm thick and 1.6 mm long: it
 # averages the potential over its surface and cannot come closer to a neuron than
 # its own radius plus the insulated rim. Dipoles nearer than this act as if spread
 # through a ball of this radius.
 CONTACT_MINIMUM_DISTANCE = 2.5e-3
+
+# Nearer than this to the inner skull the potential follows the facets of the
+# discrete surface rather than the skull.
+CONTACT_MINIMUM_DEPTH = 1e-3
 
 # At an insulating wall a dipole and its mirror image contribute alike. The skull
 # is nearly that, so that the potential on the inner skull is about twice the one
@@ -66,7 +70,9 @@ def contact_lead_field(head, contacts):
     head : Head
         The head.
     contacts : array_like, shape (n_contacts, 3)
-        Positions in metres in the frame of the head, inside the inner skull.
+        Positions in metres in the frame of the head, inside the inner skull. Those
+        outside, or less than 1 mm inside, are taken as 1 mm inside on the same ray
+        from the middle of the head: a template's skull is not known better.
 
     Returns
     -------
@@ -89,13 +95,22 @@ def contact_lead_field(head, contacts):
     >>> lead_field.shape == (1, head.n_patches)
     True
     """
-    contacts = np.asarray(contacts, float)
+    contacts = _pulled_inside(head.inner_skull, np.asarray(contacts, float))
     weights = surface_weights(contacts, head.surfaces, head.conductivity)
     lead_field = (weights @ head.phi_nodes) @ head.phi_patches.astype(float)
     on_inner_skull = weights[:, -len(head.inner_skull.rr) :]
     lead_field += on_inner_skull @ _inner_skull_images(head)
     lead_field += _patch_potential(head, contacts, CONTACT_MINIMUM_DISTANCE)
     return lead_field
+
+
+def _pulled_inside(inner_skull, contacts):
+    """Move contacts inside, by a continuous function of their positions."""
+    centre = inner_skull.rr.mean(axis=0)
+    rays = contacts - centre
+    radii = np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-9)
+    reach = ray_lengths(inner_skull, centre, rays / radii)[:, np.newaxis]
+    return centre + rays * np.minimum(1, (reach - CONTACT_MINIMUM_DEPTH) / radii)
 
 
 @lru_cache(maxsize=2)
