@@ -136,14 +136,16 @@ class Scalp:
         self._picks = np.asarray(picks)
         self.electrodes = electrodes
         self.ch_names = [self.inst.ch_names[pick] for pick in picks]
-        self._projector = _projector(self.inst.info, self.ch_names)
+        self._projector, self._projects = _projector(self.inst.info, self.ch_names)
         self.operator = self._projector - self._projector.mean(axis=0)
 
     def _read(self, fetch, start, stop, epoch):
         index = _reflected(np.arange(start, stop), self.n_times)
         first, last = index.min(), index.max() + 1
-        data = self._projector @ fetch(first, last, epoch)
-        data -= data.mean(axis=0)
+        data = fetch(first, last, epoch)
+        if self._projects:
+            data = self._projector @ data
+        data = data - data.mean(axis=0)
         return data if last - first == stop - start else data[:, index - first]
 
     def _fetch(self, start, stop, epoch):
@@ -474,11 +476,11 @@ def _template():
 
 
 def _projector(info, ch_names):
-    """Return the product of the recording's projectors for the channels used."""
+    """Return the recording's projectors for the channels used, and their number."""
     projector, n_projectors, _ = make_projector(info["projs"], ch_names)
     if n_projectors:
         logger.info("Applied %d projectors of the recording.", n_projectors)
-    return projector
+    return projector, n_projectors
 
 
 def _describe_reference(info):
