@@ -9,6 +9,7 @@ MNE-Python and torch are imported inside the commands, so that ``--help`` and
 """
 
 import argparse
+import logging
 import os
 import re
 import shutil
@@ -257,7 +258,7 @@ def _predict_file(args, is_epochs):
 
     read = mne.read_epochs if is_epochs else mne.io.read_raw
     with _as_bad_input(Exception):
-        inst = read(args.in_, preload=False, verbose=_reading_level(args))
+        inst = read(args.in_, preload=False)
     with _as_bad_input(ValueError, TypeError):
         return predict_ieeg(
             inst,
@@ -414,7 +415,7 @@ class _OutputFolder:
 
 def _save(virtual, folder, name):
     with folder.writing(name) as fname:
-        virtual.save(fname, verbose="warning")
+        virtual.save(fname)
 
 
 # Messages -----------------------------------------------------------------------------
@@ -460,17 +461,29 @@ def _show_warning(message, *_, **__):
 
 @contextmanager
 def _logging(args):
-    """Send MNE-Python's log, which goes to standard output, to standard error."""
+    """Send the log, which MNE-Python prints to standard output, to standard error.
+
+    What MNE-Python itself says about reading and writing is left out unless it is a
+    warning or the user wants to know more. This package's own lines are kept also
+    while a file is written, since a long recording is computed only then.
+    """
     import mne
+
+    mne_folder = str(Path(mne.__file__).parent) + os.sep
+
+    def is_wanted(record):
+        return record.levelno >= logging.WARNING or not record.pathname.startswith(
+            mne_folder
+        )
 
     level = "error" if args.quiet else "debug" if args.verbose else "info"
     with redirect_stdout(sys.stderr), mne.use_log_level(level):
-        yield
-
-
-def _reading_level(args):
-    # MNE-Python's readers say much at INFO that is of no use to this command.
-    return "error" if args.quiet else "info" if args.verbose else "warning"
+        if not args.verbose:
+            mne.utils.logger.addFilter(is_wanted)
+        try:
+            yield
+        finally:
+            mne.utils.logger.removeFilter(is_wanted)
 
 
 @contextmanager
