@@ -73,10 +73,10 @@ def build_surfaces(outer_skull_gap):
     """Scalp, outer skull and inner skull as nested 642-node surfaces."""
     inner = _read_surface("fsaverage-inner_skull-bem.fif")
     scalp = _read_surface("fsaverage-head.fif")
-    sphere = mne.surface._get_ico_surface(ICO_GRADE)
-    tris = sphere["tris"]
-    inner_radii = ray_lengths(inner, CENTRE, sphere["rr"])
-    inner_rr = CENTRE + sphere["rr"] * inner_radii[:, np.newaxis]
+    sphere = unit_sphere()
+    tris = sphere.tris
+    inner_radii = ray_lengths(inner, CENTRE, sphere.rr)
+    inner_rr = CENTRE + sphere.rr * inner_radii[:, np.newaxis]
     normals = _node_normals(inner_rr, tris)
     outer_rr = inner_rr + outer_skull_gap * normals
     rays = outer_rr - CENTRE
@@ -87,6 +87,12 @@ def build_surfaces(outer_skull_gap):
     )
     scalp_rr = CENTRE + rays * scalp_radii[:, np.newaxis]
     return [Surface(rr, tris) for rr in (scalp_rr, outer_rr, inner_rr)]
+
+
+def unit_sphere():
+    """Icosahedron with every edge halved three times."""
+    surface = mne.surface._get_ico_surface(ICO_GRADE)
+    return Surface(surface["rr"], surface["tris"])
 
 
 def _read_surface(fname):
@@ -298,9 +304,8 @@ def read_mtl_points(fname=MTL_POINTS):
 # surface potentials
 
 
-def solve_surface_potentials(surfaces, conductivity, sources):
+def surface_potentials(bem, surfaces, sources):
     """Potential at every node for a unit moment of every patch."""
-    bem = _bem_solution(surfaces, conductivity)
     nodes = np.vstack([surface.rr for surface in surfaces])
     infinite = patch_potential(nodes, **_rows(sources), conductivity=1.0)
     source_mult = np.repeat(bem["source_mult"], [len(s.rr) for s in surfaces])
@@ -312,8 +317,8 @@ def _rows(sources):
     return {name: sources[name] for name in names}
 
 
-def _bem_solution(surfaces, conductivity):
-    """Linear collocation with the isolated-problem approach, as MNE solves it."""
+def solve_bem(surfaces, conductivity):
+    """Solve the surfaces' model: linear collocation, isolated-problem approach."""
     ids = (
         FIFF.FIFFV_BEM_SURF_ID_HEAD,
         FIFF.FIFFV_BEM_SURF_ID_SKULL,
@@ -333,7 +338,9 @@ def _bem_solution(surfaces, conductivity):
             copy=False,
             verbose="error",
         )
-        for surface_id, sigma, surface in zip(ids, conductivity, surfaces, strict=True)
+        for surface_id, sigma, surface in zip(
+            ids[-len(surfaces) :], conductivity, surfaces, strict=True
+        )
     ]
     return mne.make_bem_solution(model, verbose="error")
 
@@ -398,7 +405,7 @@ def build_head(skull_conductivity=SKULL_CONDUCTIVITY, outer_skull_gap=OUTER_SKUL
     )
     surfaces = build_surfaces(outer_skull_gap)
     sources = build_sources(*read_mtl_points())
-    phi = solve_surface_potentials(surfaces, conductivity, sources)
+    phi = surface_potentials(solve_bem(surfaces, conductivity), surfaces, sources)
     table = {
         "conductivity": conductivity,
         "head_to_mri": mne.read_trans(FSAVERAGE / "fsaverage-trans.fif")["trans"],

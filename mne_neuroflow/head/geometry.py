@@ -159,7 +159,8 @@ def load_head(fname=None):
     return _read_table(TABLE if fname is None else Path(fname))
 
 
-@lru_cache(maxsize=2)
+# room for the template and the variants that training draws from
+@lru_cache(maxsize=8)
 def _read_table(fname):
     with np.load(fname, allow_pickle=False) as table:
         stored = {name: table[name] for name in table.files}

@@ -113,10 +113,12 @@ def _pulled_inside(inner_skull, contacts):
     return centre + rays * np.minimum(1, (reach - CONTACT_MINIMUM_DEPTH) / radii)
 
 
-@lru_cache(maxsize=2)
+# room for the template and the variants that training draws from
+@lru_cache(maxsize=8)
 def _inner_skull_images(head):
     """Compute the part of the inner skull's potential that the table leaves out."""
-    return IMAGE_FACTOR * _patch_potential(head, head.inner_skull.rr, 0.0)
+    images = IMAGE_FACTOR * _patch_potential(head, head.inner_skull.rr, 0.0)
+    return images.astype(np.float32)
 
 
 def _patch_potential(head, points, minimum_distance):

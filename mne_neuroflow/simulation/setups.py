@@ -6,6 +6,7 @@ will believe: the template's spatial posterior for the nominal positions.
 """
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -311,10 +312,14 @@ def build_setup(
     moved = np.where(inside_brain(truth, moved)[:, None], moved, contacts)
 
     factor = source_generators(template).factor
-    scalp_true = average_reference(scalp_lead_field(truth, placed)) @ factor
-    deep_true = contact_lead_field(truth, moved) @ factor
-    scalp = average_reference(scalp_lead_field(template, electrodes)) @ factor
-    deep = contact_lead_field(template, contacts) @ factor
+
+    def of_generators(lead_field):
+        return lead_field.astype(np.float32) @ factor
+
+    scalp_true = of_generators(average_reference(scalp_lead_field(truth, placed)))
+    deep_true = of_generators(contact_lead_field(truth, moved))
+    scalp = of_generators(average_reference(scalp_lead_field(template, electrodes)))
+    deep = of_generators(contact_lead_field(template, contacts))
     posterior = posterior_from_fields(scalp, deep, roi_weights(template) @ factor)
     half = np.ones(n_contacts)
     half[farthest_points(contacts, (n_contacts + 1) // 2)] = 0
@@ -407,7 +412,7 @@ def build_setups(
     n_electrodes : int
         Padded size of the montage.
     n_jobs : int
-        Processes.
+        Threads.
 
     Returns
     -------
@@ -415,18 +420,15 @@ def build_setups(
         On the CPU.
     """
     heads = [None, *(heads or [])]
+    for fname in heads:  # read once, before the threads ask for them
+        source_generators(load_head(fname))
     tasks = [
         (heads[k % len(heads)], n_contacts, int(s), held_out)
         for k, s in enumerate(np.random.SeedSequence(seed).generate_state(n_setups))
     ]
-    if n_jobs == 1:
-        built = [_build(task) for task in tasks]
-    else:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        with ProcessPoolExecutor(n_jobs, get_context("spawn")) as pool:
-            built = list(pool.map(_build, tasks, chunksize=4))
+    # Products of large matrices let go of the interpreter: threads are enough.
+    with ThreadPoolExecutor(n_jobs) as pool:
+        built = list(pool.map(_build, tasks))
     return stack_setups(built, n_electrodes)
 
 
