@@ -448,7 +448,7 @@ def _template_positions(names):
             "the template %s by name.",
             known.sum(),
             len(names),
-            _template_name(),
+            template_name(),
         )
     return loc, known
 
@@ -462,7 +462,14 @@ def _plain_name(name):
     return _OLD_NAMES.get(plain, plain)
 
 
-def _template_name():
+def template_name():
+    """Return the name of the template montage in the MNE that is installed.
+
+    Returns
+    -------
+    name : str
+        For :func:`mne.channels.make_standard_montage`; no release of MNE warns of it.
+    """
     builtin = mne.channels.get_builtin_montages()
     return next(name for name in _TEMPLATES if name in builtin)
 
@@ -470,7 +477,7 @@ def _template_name():
 @lru_cache(maxsize=1)
 def _template():
     """Return plain name -> position in fsaverage's head frame, metres."""
-    montage = mne.channels.make_standard_montage(_template_name())
+    montage = mne.channels.make_standard_montage(template_name())
     info = mne.create_info(montage.ch_names, 1.0, "eeg").set_montage(montage)
     return {ch["ch_name"].lower(): ch["loc"][:3].copy() for ch in info["chs"]}
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import mne
 
 from .._compat import verbose
+from ..scalp import template_name
 
 DEMO = Path(__file__).parent / "data" / "eegbci_S001R04_crop.edf"
-# The names of one template under new and old releases of MNE.
-_MONTAGES = ("fsaverage_1005", "standard_1005")
 
 
 @verbose
@@ -43,5 +42,4 @@ def load_demo(*, verbose=None):
     """
     raw = mne.io.read_raw_edf(DEMO)
     mne.datasets.eegbci.standardize(raw)
-    builtin = mne.channels.get_builtin_montages()
-    return raw.set_montage(next(name for name in _MONTAGES if name in builtin))
+    return raw.set_montage(template_name())

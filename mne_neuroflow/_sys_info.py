@@ -1,0 +1,87 @@
+"""What to paste into a bug report."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = (
+    "mne",
+    "torch",
+    "numpy",
+    "scipy",
+    "pooch",
+    "xarray",
+    "safetensors",
+    "matplotlib",
+    "mne-connectivity",
+)
+_WEIGHTS = Path(__file__).parent / "weights" / "data"
+
+
+def sys_info(fid=None):
+    """Print versions, machine and shipped weights.
+
+    Parameters
+    ----------
+    fid : file-like | None
+        Where to print; ``None`` is the standard output.
+
+    Notes
+    -----
+    Versions are read from the installed packages without importing them, so that
+    this works, and is quick, even where one of them cannot be imported.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> mne_neuroflow.sys_info()  # doctest: +SKIP
+    """
+    from . import __version__
+
+    rows = {
+        "mne_neuroflow": __version__,
+        "Platform": platform.platform(),
+        "Python": sys.version.split()[0],
+        "Executable": sys.executable,
+        "CPU cores": os.cpu_count(),
+        "GPU": ", ".join(_gpus()) or "none found",
+        **{package: _version(package) for package in _PACKAGES},
+        "Weights": ", ".join(_weights()) or "none shipped",
+    }
+    width = max(map(len, rows)) + 2
+    for name, value in rows.items():
+        print(f"{name + ':':<{width}}{value}", file=fid)
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _weights():
+    return [
+        f"{path.stem} ({path.stat().st_size / 1e6:.1f} MB)"
+        for path in sorted(_WEIGHTS.glob("*.safetensors"))
+    ]
+
+
+def _gpus():
+    """Return the names of NVIDIA GPUs, and of Apple's where torch can use it."""
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        listed = []
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        listed.append("Apple (mps)")
+    return listed
