@@ -141,12 +141,13 @@ class Scalp:
 
     def _read(self, fetch, start, stop, epoch):
         index = _reflected(np.arange(start, stop), self.n_times)
-        first, last = index.min(), index.max() + 1
+        first, last = int(index.min()), int(index.max()) + 1
         data = fetch(first, last, epoch)
         if self._projects:
             data = self._projector @ data
         data = data - data.mean(axis=0)
-        return data if last - first == stop - start else data[:, index - first]
+        inside = start >= 0 and stop <= self.n_times
+        return data if inside else data[:, index - first]
 
     def _fetch(self, start, stop, epoch):
         """Read what the recording holds, not referenced."""

@@ -92,8 +92,9 @@ def epochs(raw):
 
 
 def _global_state():
+    _, key, position, *gauss = np.random.get_state()  # noqa: NPY002
     state = dict(
-        numpy=repr(np.random.get_state()),
+        numpy=(key.tobytes(), position, gauss),
         random=hash(random.getstate()),
         mne_config=mne.get_config(),
         mne_log_level=mne.utils.logger.level,
