@@ -69,6 +69,9 @@ def make_seeg_forward(
     The potential inside the brain follows from the potentials on the surfaces
     [1]_, which follow from the boundary-element solution [2]_.
 
+    :func:`mne.write_forward_solution` puts only MEG and EEG rows into FIF files;
+    ``-fwd.h5`` files, which need the h5io package, hold contacts as well.
+
     References
     ----------
     .. [1] Geselowitz (1967). On bioelectric potentials in an inhomogeneous volume
@@ -240,28 +243,22 @@ def _empty_forward(info, head_to_mri, src):
     MNE makes these only for EEG and MEG, and has no public way to make one by hand:
     the contacts go through it as EEG electrodes on a sphere, the cheapest model.
     """
-    names = info["ch_names"]
-    types = dict(zip(names, info.get_channel_types(), strict=True))
-    locations = [ch["loc"].copy() for ch in info["chs"]]
     disguised = info.copy()
-    _set_types(disguised, dict.fromkeys(names, "eeg"))
+    disguised.set_channel_types(
+        dict.fromkeys(info["ch_names"], "eeg"), on_unit_change="ignore", verbose="error"
+    )
     for ch in disguised["chs"]:
         ch["loc"][:6] = [0, 0, _DUMMY_RADIUS, 0, 0, 0]
     sphere = mne.make_sphere_model(
         r0=(0.0, 0.0, 0.0),
         head_radius=_DUMMY_RADIUS,
-        relative_radii=(1.0,),
-        sigmas=(1.0,),
+        relative_radii=(0.9, 1.0),
+        sigmas=(1.0, 1.0),
         verbose="error",
     )
     fwd = mne.make_forward_solution(
         disguised, head_to_mri, src, sphere, meg=False, verbose="error"
     )
-    _set_types(fwd["info"], types)
-    for ch, location in zip(fwd["info"]["chs"], locations, strict=True):
-        ch["loc"] = location
+    for ch, contact in zip(fwd["info"]["chs"], info.copy()["chs"], strict=True):
+        ch.update(contact)
     return fwd
-
-
-def _set_types(info, types):
-    info.set_channel_types(types, on_unit_change="ignore", verbose="error")
