@@ -7,6 +7,7 @@ import argparse
 import time
 
 import torch
+
 from mne_neuroflow.training.fit import Training, load_recipe, prepare_data
 
 

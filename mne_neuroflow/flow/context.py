@@ -61,6 +61,14 @@ class Conditions:
         }
         return replace(self, **moved)
 
+    def repeat(self, times: int) -> "Conditions":
+        """Tile the batch, so that each scalp is drawn from several times."""
+        tiled = {
+            name: torch.cat([getattr(self, name)] * times)
+            for name in self.__dataclass_fields__
+        }
+        return replace(self, **tiled)
+
 
 def position_features(positions: Tensor) -> Tensor:
     """Fourier features of positions.
@@ -332,4 +340,3 @@ class ScalpContext(nn.Module):
         for block in self.blocks:
             state, _ = block(state, conditions.relations)
         return state
-

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LOG_2 = log(2.0)
-#: What a step may do to a coefficient: e-folds of scale and of tail weight.
+#: What a step may do to a coefficient: e-folds of a level's own scale, of scale
+#: in a coupling step, and of tail weight.
+MAX_LEVEL_SCALE = 5.0
 MAX_LOG_SCALE = 3.0
 MAX_TAIL = 0.7
 
@@ -192,12 +194,14 @@ class Standardize(nn.Module):
 
     def __init__(self, width: int, size: int):
         super().__init__()
-        self.head = nn.Sequential(nn.LayerNorm(width), _quiet(nn.Linear(width, 3 * size)))
+        self.head = nn.Sequential(
+            nn.LayerNorm(width), _quiet(nn.Linear(width, 3 * size))
+        )
 
     def parameters_of(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Shift, log-scale and tail, each (batch, contact, patch, size)."""
         shift, log_scale, tail = self.head(state).chunk(3, dim=-1)
-        log_scale = bounded(log_scale, MAX_LOG_SCALE)
+        log_scale = bounded(log_scale, MAX_LEVEL_SCALE)
         # The shift is in units of the scale: a quiet contact stays quiet.
         return shift * torch.exp(log_scale), log_scale, bounded(tail, MAX_TAIL)
 

@@ -132,9 +132,7 @@ def farthest_points(points, n_points):
 def _bump(points, hemisphere, centres, centre_hemisphere, scale):
     """Gaussian footprints within a hemisphere, (n_points, n_centres)."""
     square = (
-        (points**2).sum(1)[:, None]
-        + (centres**2).sum(1)[None]
-        - 2 * points @ centres.T
+        (points**2).sum(1)[:, None] + (centres**2).sum(1)[None] - 2 * points @ centres.T
     )
     bump = np.exp(-np.maximum(square, 0) / (2 * scale**2))
     return bump * (hemisphere[:, None] == centre_hemisphere[None])
@@ -251,8 +249,7 @@ def roi_centres(head):
     return cortex[farthest_points(head.patch_centres[cortex], N_ROIS)]
 
 
-@lru_cache(maxsize=4)
-def roi_weights(head):
+def _roi_weights(head):
     """Outward cortical moment around each virtual sensor, (n_rois, n_patches)."""
     picks = roi_centres(head)
     bump = _bump(
@@ -268,6 +265,23 @@ def roi_weights(head):
     outward = head.patch_centres - head.patch_centres.mean(0)
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     return (bump * (outward * head.patch_normals).sum(1)[:, None]).T
+
+
+@lru_cache(maxsize=4)
+def roi_gains(head):
+    """Virtual sensors' view of every unit generator.
+
+    Parameters
+    ----------
+    head : Head
+        The head.
+
+    Returns
+    -------
+    gains : array of shape (n_rois, n_generators)
+        Outward cortical moment around each virtual sensor, A·m.
+    """
+    return _roi_weights(head).astype(np.float32) @ source_generators(head).factor
 
 
 def posterior_from_fields(scalp, contacts, rois, noise=None):
@@ -347,6 +361,8 @@ def spatial_posterior(electrodes, contacts, head=None):
     """
     head = load_head() if head is None else head
     factor = source_generators(head).factor
-    scalp = average_reference(scalp_lead_field(head, electrodes)) @ factor
-    deep = contact_lead_field(head, np.asarray(contacts, float)) @ factor
-    return posterior_from_fields(scalp, deep, roi_weights(head) @ factor)
+    contacts = np.asarray(contacts, float)
+    scalp = average_reference(scalp_lead_field(head, electrodes))
+    deep = contact_lead_field(head, contacts)
+    scalp, deep = (field.astype(np.float32) @ factor for field in (scalp, deep))
+    return posterior_from_fields(scalp, deep, roi_gains(head))

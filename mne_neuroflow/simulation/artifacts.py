@@ -49,7 +49,9 @@ def blinks(electrodes: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
     gaze = gaze - gaze.mean(-1, keepdim=True)
     height = uniform(30e-6, 150e-6, (n_batch, 1, 1), rng)
     present = chance(0.5, (n_batch, 1, 1), rng)
-    wave = front[..., None] * blink[:, None] + 0.15 * sideways[..., None] * gaze[:, None]
+    wave = (
+        front[..., None] * blink[:, None] + 0.15 * sideways[..., None] * gaze[:, None]
+    )
     return present * height * wave
 
 

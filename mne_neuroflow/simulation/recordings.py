@@ -9,7 +9,6 @@ from .artifacts import artifacts, bad_electrodes
 from .setups import Company, Setups
 from .sources import (
     MESIAL,
-    SCENARIOS,
     SFREQ,
     STRUCTURES,
     Cast,
@@ -153,16 +152,15 @@ def simulate(
         return _take(gains, index) @ activity
 
     gain = torch.exp(0.4 * normal((len(setups), 1, 1), rng))
-    deep = gain * (show(setups.deep) + contact_noise(
-        (len(setups), setups.deep.shape[1], n_times), rng
-    ))
+    deep = gain * (
+        show(setups.deep)
+        + contact_noise((len(setups), setups.deep.shape[1], n_times), rng)
+    )
     scalp = gain * show(setups.scalp)
     # Some scalps know nothing: they belong to another moment's activity.
     if len(setups) > 1:
         scalp = _estrange(scalp, setups, activity, index, gain, rng)
-    scalp = bad_electrodes(
-        scalp + artifacts(setups.electrodes, n_times, rng), rng
-    )
+    scalp = bad_electrodes(scalp + artifacts(setups.electrodes, n_times, rng), rng)
     used = setups.used[..., None]
     scalp = scalp * used
     scalp = (scalp - scalp.sum(1, keepdim=True) / used.sum(1, keepdim=True)) * used

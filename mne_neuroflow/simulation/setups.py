@@ -18,11 +18,10 @@ from torch import Tensor
 from ..head.geometry import inside_brain, load_head, project_to_scalp
 from ..head.leadfield import contact_lead_field, scalp_lead_field
 from ..head.posterior import (
-    N_ROIS,
     average_reference,
     farthest_points,
     posterior_from_fields,
-    roi_weights,
+    roi_gains,
     source_generators,
 )
 from .sources import STRUCTURES
@@ -278,6 +277,7 @@ def build_setup(
     seed: int,
     held_out: bool = False,
     montage=None,
+    device="cpu",
 ) -> dict:
     """Build one virtual patient as arrays; see :class:`Setups`.
 
@@ -293,6 +293,8 @@ def build_setup(
         See :func:`random_implant`.
     montage : array of shape (n_electrodes, 3) | None
         Nominal electrodes in metres; None draws them.
+    device : str | torch.device
+        Where the large products are taken.
 
     Returns
     -------
@@ -311,16 +313,17 @@ def build_setup(
     moved = moved + rng.normal(0, 1.5e-3, 3)
     moved = np.where(inside_brain(truth, moved)[:, None], moved, contacts)
 
-    factor = source_generators(template).factor
+    factor = _factor(template, torch.device(device))
 
     def of_generators(lead_field):
-        return lead_field.astype(np.float32) @ factor
+        lead_field = torch.as_tensor(lead_field, dtype=torch.float32)
+        return (lead_field.to(factor.device) @ factor).cpu().numpy()
 
     scalp_true = of_generators(average_reference(scalp_lead_field(truth, placed)))
     deep_true = of_generators(contact_lead_field(truth, moved))
     scalp = of_generators(average_reference(scalp_lead_field(template, electrodes)))
     deep = of_generators(contact_lead_field(template, contacts))
-    posterior = posterior_from_fields(scalp, deep, roi_weights(template) @ factor)
+    posterior = posterior_from_fields(scalp, deep, roi_gains(template))
     half = np.ones(n_contacts)
     half[farthest_points(contacts, (n_contacts + 1) // 2)] = 0
     distance = np.linalg.norm(contacts[:, None] - electrodes[None], axis=-1).min(1)
@@ -334,6 +337,11 @@ def build_setup(
         "half": half,
         **{name: getattr(posterior, name) for name in _POSTERIOR},
     }
+
+
+@cache
+def _factor(head, device):
+    return torch.from_numpy(source_generators(head).factor).to(device)
 
 
 _POSTERIOR = (
@@ -396,6 +404,7 @@ def build_setups(
     held_out: bool = False,
     n_electrodes: int = 128,
     n_jobs: int = 1,
+    device="cpu",
 ) -> Setups:
     """Build a bank of virtual patients.
 
@@ -413,6 +422,8 @@ def build_setups(
         Padded size of the montage.
     n_jobs : int
         Threads.
+    device : str | torch.device
+        Where the large products are taken.
 
     Returns
     -------
@@ -421,9 +432,10 @@ def build_setups(
     """
     heads = [None, *(heads or [])]
     for fname in heads:  # read once, before the threads ask for them
-        source_generators(load_head(fname))
+        load_head(fname)
+    roi_gains(load_head())
     tasks = [
-        (heads[k % len(heads)], n_contacts, int(s), held_out)
+        (heads[k % len(heads)], n_contacts, int(s), held_out, device)
         for k, s in enumerate(np.random.SeedSequence(seed).generate_state(n_setups))
     ]
     # Products of large matrices let go of the interpreter: threads are enough.
@@ -433,8 +445,7 @@ def build_setups(
 
 
 def _build(task):
-    fname, n_contacts, seed, held_out = task
+    fname, n_contacts, seed, held_out, device = task
     template = load_head()
     truth = template if fname is None else load_head(fname)
-    return build_setup(template, truth, n_contacts, seed, held_out)
-
+    return build_setup(template, truth, n_contacts, seed, held_out, device=device)

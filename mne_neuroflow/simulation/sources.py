@@ -315,7 +315,9 @@ def couple(
     index = partner[..., None].expand(-1, -1, activity.shape[-1])
     driven = delayed(activity.gather(1, index), _gather(lag, cast))
     signed = (strength * _gather(sign, cast))[..., None]
-    return (1 - strength.square()).sqrt()[..., None] * activity + signed * driven, partner
+    return (1 - strength.square()).sqrt()[
+        ..., None
+    ] * activity + signed * driven, partner
 
 
 def spike_waveform(time: Tensor, sharp: Tensor, slow: Tensor) -> Tensor:
@@ -388,9 +390,7 @@ def add_events(
     sharp = uniform(0.012, 0.035, (n_batch, 1), rng)
     slow = uniform(-0.7, -0.1, (n_batch, 1), rng)
     waveform = torch.roll(spike_waveform(time, sharp, slow), -(n_times // 2), -1)
-    shape = torch.fft.irfft(
-        torch.fft.rfft(train) * torch.fft.rfft(waveform), n=n_times
-    )
+    shape = torch.fft.irfft(torch.fft.rfft(train) * torch.fft.rfft(waveform), n=n_times)
 
     # Seizure: a rhythm of 2-8 Hz whose amplitude builds up and which slows.
     seizing = (scenario == SCENARIOS.index("ictal")).float()[:, None]

@@ -1,10 +1,12 @@
 """``python -m mne_neuroflow.training RECIPE --out FOLDER``."""
 
 import argparse
+import json
 
 import torch
 
 from .fit import Training, load_recipe, prepare_data
+from .judge import judge
 
 
 def main(argv=None):
@@ -12,11 +14,14 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m mne_neuroflow.training")
     parser.add_argument("recipe", help="name of a shipped recipe, or a TOML file")
     parser.add_argument("--out", required=True, help="folder of checkpoint and log")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--heads", nargs="*", help="head tables beside the template")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--cache", help="file that keeps the built patients")
+    parser.add_argument("--judge", type=int, default=0, help="batches to judge by")
     options = parser.parse_args(argv)
     recipe = load_recipe(options.recipe)
     training = Training(recipe, options.out, options.device)
@@ -25,6 +30,10 @@ def main(argv=None):
         recipe, options.device, options.heads, options.jobs, options.cache
     )
     training.run(data, held_out, options.minutes)
+    if options.judge:
+        figures = judge(training.averaged(), held_out, options.judge)
+        (training.out / "judged.json").write_text(json.dumps(figures, indent=1))
+        print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -62,9 +62,7 @@ class SimulatedData:
         rng = torch.Generator(self.device).manual_seed(self.seed * 2**32 + number)
         bank = self.banks[number % len(self.banks)]
         n_batch = max(2, self.n_tokens // bank.deep.shape[1])
-        pick = torch.randint(
-            len(bank), (n_batch,), generator=rng, device=self.device
-        )
+        pick = torch.randint(len(bank), (n_batch,), generator=rng, device=self.device)
         setups = bank.pick(pick)
         pairs = simulate(setups, self.company, self.n_seconds, rng)
         return Batch(conditions_of(pairs.scalp, setups), pairs, setups)
@@ -97,7 +95,7 @@ def conditions_of(scalp: Tensor, setups: Setups) -> Conditions:
     )
 
 
-def build_banks(sizes, seed, heads=None, held_out=False, n_jobs=1):
+def build_banks(sizes, seed, heads=None, held_out=False, n_jobs=1, device="cpu"):
     """Build one bank of setups for each number of contacts.
 
     Parameters
@@ -111,7 +109,9 @@ def build_banks(sizes, seed, heads=None, held_out=False, n_jobs=1):
     held_out : bool
         Whether to draw the implants that training never sees.
     n_jobs : int
-        Processes.
+        Threads.
+    device : str | torch.device
+        Where the large products are taken.
 
     Returns
     -------
@@ -119,6 +119,8 @@ def build_banks(sizes, seed, heads=None, held_out=False, n_jobs=1):
         On the CPU.
     """
     return [
-        build_setups(n_setups, n_contacts, seed + k, heads, held_out, n_jobs=n_jobs)
+        build_setups(
+            n_setups, n_contacts, seed + k, heads, held_out, 128, n_jobs, device
+        )
         for k, (n_contacts, n_setups) in enumerate(sizes)
     ]

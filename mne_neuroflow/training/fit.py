@@ -10,10 +10,10 @@ A run can be stopped at any moment and started again with the same command.
 import json
 import math
 import time
-import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
 
+import tomllib
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -180,7 +180,9 @@ class Training:
 
     @torch.no_grad()
     def _follow(self):
-        decay = min(self.recipe["training"]["average"], (1 + self.step) / (10 + self.step))
+        decay = min(
+            self.recipe["training"]["average"], (1 + self.step) / (10 + self.step)
+        )
         average = list(self.average.values())
         current = [value.detach() for value in self.flow.state_dict().values()]
         torch._foreach_lerp_(average, current, 1 - decay)
@@ -282,7 +284,8 @@ class Training:
                 losses = torch.stack(recent).nanmean(0).tolist()
                 recent = []
                 self.log(
-                    train=losses, **self.held_out(held_out, settings["judge_batches"]),
+                    train=losses,
+                    **self.held_out(held_out, settings["judge_batches"]),
                     **{f"{k}_s": round(v, 4) for k, v in shares.items()},
                 )
                 self.save()
@@ -315,7 +318,7 @@ def prepare_data(recipe: dict, device: str, heads=None, n_jobs: int = 1, cache=N
     heads : list of str | None
         Head tables that patients' heads are drawn from, beside the template.
     n_jobs : int
-        Processes that build banks.
+        Threads that build banks.
     cache : str | Path | None
         File that keeps the banks between calls.
 
@@ -329,9 +332,14 @@ def prepare_data(recipe: dict, device: str, heads=None, n_jobs: int = 1, cache=N
     else:
         seed = recipe["seed"]
         banks = (
-            build_banks(recipe["data"]["banks"], seed, heads, n_jobs=n_jobs),
+            build_banks(recipe["data"]["banks"], seed, heads, False, n_jobs, device),
             build_banks(
-                recipe["data"]["held_out_banks"], seed + 1000, heads, True, n_jobs
+                recipe["data"]["held_out_banks"],
+                seed + 1000,
+                heads,
+                True,
+                n_jobs,
+                device,
             ),
         )
         if cache is not None:

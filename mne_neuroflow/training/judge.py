@@ -10,6 +10,8 @@ from ..simulation.sources import SCENARIOS
 from .data import SimulatedData, conditions_of
 from .fit import gaussian_losses, level_losses
 
+_DRAWS_AT_ONCE = 5
+
 
 @torch.no_grad()
 def judge(flow, data: SimulatedData, n_batches: int, n_draws: int = 100) -> dict:
@@ -63,7 +65,9 @@ def judge(flow, data: SimulatedData, n_batches: int, n_draws: int = 100) -> dict
                 sums[f"crps ratio {name}"].append(ratio)
         strange = conditions_of(batch.pairs.scalp.roll(1, 0), batch.setups)
         strange_draws = draw(flow, strange, n_draws, number)
-        sums["crps shuffled"].append((crps_ensemble(strange_draws, truth) / unit).mean())
+        sums["crps shuffled"].append(
+            (crps_ensemble(strange_draws, truth) / unit).mean()
+        )
         spread = draws.std(0).mean(-1).flatten()
         error = (draws.median(0).values - truth).abs().mean(-1).flatten()
         sums["spread-error rank correlation"].append(_rank_correlation(spread, error))
@@ -71,22 +75,24 @@ def judge(flow, data: SimulatedData, n_batches: int, n_draws: int = 100) -> dict
         sums["r mean"].append(_correlation(point, truth).mean())
         sums["r posterior"].append(_correlation(mean, truth).mean())
         sums["log-spectral distance dB"].append(_log_spectral(draws[0], truth))
-    return {name: float(torch.stack(list(v)).mean()) for name, v in sorted(sums.items())}
+    return {
+        name: float(torch.stack(list(v)).mean()) for name, v in sorted(sums.items())
+    }
 
 
 def draw(flow, conditions, n_draws: int, seed: int) -> torch.Tensor:
     """Draw from a batch of conditions, (draw, batch, contact, time) in volts."""
     device = conditions.mean.device
     rng = torch.Generator(device).manual_seed(seed)
-    conditioned = flow.condition(conditions)
     n_batch, n_contacts, n_times = conditions.mean.shape
-    shape = (n_batch, n_contacts, n_times // 128, 128)
-    return torch.stack(
-        [
-            conditioned.sample(torch.randn(shape, generator=rng, device=device))
-            for _ in range(n_draws)
-        ]
-    )
+    at_once = min(n_draws, _DRAWS_AT_ONCE)
+    conditioned = flow.condition(conditions.repeat(at_once))
+    shape = (at_once * n_batch, n_contacts, n_times // 128, 128)
+    draws = [
+        conditioned.sample(torch.randn(shape, generator=rng, device=device))
+        for _ in range(0, n_draws, at_once)
+    ]
+    return torch.cat(draws).unflatten(0, (-1, n_batch))[:n_draws]
 
 
 def _stratify(sums, batch, hit):
