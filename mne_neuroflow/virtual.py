@@ -9,6 +9,7 @@ import mne
 import numpy as np
 
 from ._compat import Description, ProgressBar
+from .head.contacts import contact_positions, get_head_to_mri
 
 # Work that is done at once when somebody reads from a virtual recording, volts
 # in float64: 32 MB, or a minute if that is less.
@@ -149,7 +150,7 @@ class _Source:
         return self._last[1]
 
 
-def make_virtual_info(inst, montage, description):
+def make_virtual_info(inst, montage, description, trans="fsaverage"):
     """Make the Info of a virtual recording.
 
     Parameters
@@ -161,6 +162,9 @@ def make_virtual_info(inst, montage, description):
         The contacts, as :func:`mne_neuroflow.make_contacts` makes them.
     description : str
         Provenance, for ``info['description']``: see :func:`describe`.
+    trans : str | path-like | Transform
+        From the recording's head coordinates to the fsaverage MRI. The contacts are
+        placed in the same head coordinates as the electrodes.
 
     Returns
     -------
@@ -170,12 +174,14 @@ def make_virtual_info(inst, montage, description):
     info = mne.pick_info(inst.info, [_first_eeg(inst.info)], verbose=False)
     scalp = mne.io.RawArray(np.zeros((1, 1)), info, verbose=False)
     virtual = mne.io.RawArray(
-        np.zeros((len(montage.ch_names), 1)), _bare_info(montage, inst), verbose=False
+        np.zeros((len(montage.ch_names), 1)),
+        _bare_info(montage, inst, trans),
+        verbose=False,
     )
     return _adopt(scalp, virtual, montage, description).info
 
 
-def make_virtual_epochs(inst, data, montage, description):
+def make_virtual_epochs(inst, data, montage, description, trans="fsaverage"):
     """Make virtual epochs that share everything but the signal with scalp epochs.
 
     Parameters
@@ -188,6 +194,8 @@ def make_virtual_epochs(inst, data, montage, description):
         The contacts.
     description : str
         Provenance.
+    trans : str | path-like | Transform
+        As for :func:`make_virtual_info`.
 
     Returns
     -------
@@ -203,7 +211,7 @@ def make_virtual_epochs(inst, data, montage, description):
     scalp = inst.copy().load_data().pick([first], verbose=False)
     virtual = mne.EpochsArray(
         data,
-        _bare_info(montage, inst),
+        _bare_info(montage, inst, trans),
         events=inst.events,
         tmin=inst.tmin,
         event_id=inst.event_id,
@@ -252,8 +260,17 @@ def _first_eeg(info):
     return mne.pick_types(info, meg=False, eeg=True, exclude=())[0]
 
 
-def _bare_info(montage, inst):
-    return mne.create_info(montage.ch_names, inst.info["sfreq"], "seeg", verbose=False)
+def _bare_info(montage, inst, trans):
+    """Return an Info with the contacts in the recording's head coordinates."""
+    names, rr = contact_positions(montage)
+    rr = mne.transforms.apply_trans(np.linalg.inv(get_head_to_mri(trans)), rr)
+    info = mne.create_info(names, inst.info["sfreq"], "seeg", verbose=False)
+    return info.set_montage(
+        mne.channels.make_dig_montage(
+            dict(zip(names, rr, strict=True)), coord_frame="head"
+        ),
+        verbose=False,
+    )
 
 
 def _adopt(scalp, virtual, montage, description):
@@ -267,7 +284,10 @@ def _adopt(scalp, virtual, montage, description):
     scalp.rename_channels({scalp.ch_names[0]: _PLACEHOLDER}, verbose=False)
     scalp.add_channels([virtual], force_update_info=True)
     scalp.pick(montage.ch_names, verbose=False)
-    scalp.set_montage(montage, verbose=False)
+    if not scalp.info["dig"]:
+        # Otherwise the recording's own fiducials and electrodes stay, without which
+        # MNE would refuse to put the two recordings together.
+        scalp.set_montage(montage, verbose=False)
     scalp.info["description"] = Description(description)
     return scalp
 
