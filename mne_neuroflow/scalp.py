@@ -140,7 +140,7 @@ class Scalp:
         self.operator = self._projector - self._projector.mean(axis=0)
 
     def _read(self, fetch, start, stop, epoch):
-        index = _reflected(np.arange(start, stop), self.n_times)
+        index = reflected(np.arange(start, stop), self.n_times)
         first, last = int(index.min()), int(index.max()) + 1
         data = fetch(first, last, epoch)
         if self._projects:
@@ -502,7 +502,7 @@ def _describe_reference(info):
     return f"found {found}; re-referenced to the average of the channels used"
 
 
-def _reflected(index, n):
+def reflected(index, n):
     """Map samples outside ``[0, n)`` inside by reflection about the end samples."""
     if n == 1:
         return np.zeros_like(index)

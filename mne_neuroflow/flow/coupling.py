@@ -206,11 +206,11 @@ class Standardize(nn.Module):
         return shift * torch.exp(log_scale), log_scale, bounded(tail, MAX_TAIL)
 
     def forward(self, data: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Data to noise, with the log-determinant of each coefficient."""
+        """Map data to noise, with the log-determinant of each coefficient."""
         return to_noise(data, *self.parameters_of(state))
 
     def inverse(self, noise: Tensor, state: Tensor) -> Tensor:
-        """Noise to data."""
+        """Map noise to data."""
         return to_data(noise, *self.parameters_of(state))
 
 
@@ -298,7 +298,7 @@ class Coupling(nn.Module):
     def forward(
         self, data: Tensor, state: Tensor, relations: Tensor, half: Tensor, start: int
     ) -> tuple[Tensor, Tensor]:
-        """Data to noise, with the log-determinant of each coefficient."""
+        """Map data to noise, with the log-determinant of each coefficient."""
         moving, parameters = self.parameters_of(data, state, relations, half, start)
         moved, log_det = to_noise(data, *parameters)
         return torch.where(moving > 0, moved, data), log_det * moving
@@ -306,6 +306,6 @@ class Coupling(nn.Module):
     def inverse(
         self, noise: Tensor, state: Tensor, relations: Tensor, half: Tensor, start: int
     ) -> Tensor:
-        """Noise to data."""
+        """Map noise to data."""
         moving, parameters = self.parameters_of(noise, state, relations, half, start)
         return torch.where(moving > 0, to_data(noise, *parameters), noise)

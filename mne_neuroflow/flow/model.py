@@ -93,7 +93,7 @@ class LevelFlow(nn.Module):
         return self.trunk(state, relations)[0]
 
     def forward(self, data, state, relations, half, start):
-        """Data to noise, with the log-determinant of each coefficient."""
+        """Map data to noise, with the log-determinant of each coefficient."""
         noise, log_det = self.standardize(data, state)
         for step in self.steps:
             noise, change = step(noise, state, relations, half, start)
@@ -101,7 +101,7 @@ class LevelFlow(nn.Module):
         return noise, log_det
 
     def inverse(self, noise, state, relations, half, start):
-        """Noise to data."""
+        """Map noise to data."""
         for step in reversed(self.steps):
             noise = step.inverse(noise, state, relations, half, start)
         return self.standardize.inverse(noise, state)

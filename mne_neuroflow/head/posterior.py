@@ -332,7 +332,7 @@ def posterior_from_fields(scalp, contacts, rois, noise=None):
     )
 
 
-def spatial_posterior(electrodes, contacts, head=None):
+def spatial_posterior(electrodes, contacts, head=None, reference=None):
     """Compute the spatial posterior of contacts given scalp electrodes.
 
     Parameters
@@ -343,6 +343,9 @@ def spatial_posterior(electrodes, contacts, head=None):
         Contact positions in metres, fsaverage surface RAS.
     head : Head | None
         None takes the template head.
+    reference : array of shape (n_electrodes, n_electrodes) | None
+        What the recording's reference and projectors make of the potentials; None
+        is the average reference.
 
     Returns
     -------
@@ -362,7 +365,8 @@ def spatial_posterior(electrodes, contacts, head=None):
     head = load_head() if head is None else head
     factor = source_generators(head).factor
     contacts = np.asarray(contacts, float)
-    scalp = average_reference(scalp_lead_field(head, electrodes))
+    scalp = scalp_lead_field(head, electrodes)
+    scalp = average_reference(scalp) if reference is None else reference @ scalp
     deep = contact_lead_field(head, contacts)
     scalp, deep = (field.astype(np.float32) @ factor for field in (scalp, deep))
     return posterior_from_fields(scalp, deep, roi_gains(head))

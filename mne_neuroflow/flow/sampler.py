@@ -1,0 +1,246 @@
+"""Seam-free sampling: chunks with halos, and noise that belongs to its place.
+
+Windows that are computed apart and faded into each other would lose variance
+where they overlap. Here every chunk is computed with halos as wide as the flow
+can see, and the noise of a second, contact and draw is a function of the seed
+and of nothing else, so that chunks, batches and draws cannot change the answer.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .context import Conditions
+from .model import ConditionalFlow
+from .wavelet import PATCH
+
+# Philox4x32-10: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as
+# easy as 1, 2, 3", SC11; multipliers and Weyl increments of its table 2.
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+_MASK = 0xFFFFFFFF
+
+
+def philox(counter: list[Tensor], key: tuple[int, int]) -> list[Tensor]:
+    """Generate four random 32-bit words per counter.
+
+    Parameters
+    ----------
+    counter : list of four Tensor of int64
+        Counter words below 2**32, broadcastable.
+    key : tuple of int
+        Two words below 2**32.
+
+    Returns
+    -------
+    words : list of four Tensor of int64
+        Uniform on 0 ... 2**32 - 1.
+    """
+    words = list(torch.broadcast_tensors(*counter))
+    key_0, key_1 = key
+    for _ in range(_ROUNDS):
+        # Products wrap in signed 64 bits, which leaves both halves as they are.
+        product_0 = words[0] * _MULTIPLIERS[0]
+        product_1 = words[2] * _MULTIPLIERS[1]
+        words = [
+            ((product_1 >> 32) & _MASK) ^ words[1] ^ key_0,
+            product_1 & _MASK,
+            ((product_0 >> 32) & _MASK) ^ words[3] ^ key_1,
+            product_0 & _MASK,
+        ]
+        key_0 = (key_0 + _WEYL[0]) & _MASK
+        key_1 = (key_1 + _WEYL[1]) & _MASK
+    return words
+
+
+def normals(words: list[Tensor]) -> Tensor:
+    """Turn four uniform words into four standard normals (Box & Muller 1958).
+
+    Returns
+    -------
+    normals : Tensor of shape (..., 4)
+        Float64.
+    """
+    unit = [(word.double() + 0.5) / 2**32 for word in words]
+    pairs = []
+    for radius, angle in (unit[:2], unit[2:]):
+        length = torch.sqrt(-2 * torch.log(radius))
+        pairs += [
+            length * torch.cos(2 * torch.pi * angle),
+            length * torch.sin(2 * torch.pi * angle),
+        ]
+    return torch.stack(pairs, dim=-1)
+
+
+def contact_keys(positions) -> np.ndarray:
+    """Name contacts by where they are, so that their order does not matter.
+
+    Parameters
+    ----------
+    positions : array of shape (n_contacts, 3)
+        Metres; contacts are told apart to a hundredth of a millimetre.
+
+    Returns
+    -------
+    keys : array of int64, shape (n_contacts,)
+        Below 2**32, all different.
+    """
+    grid = np.round(np.asarray(positions, float) * 1e5).astype(np.int64)
+    keys = grid @ np.array([73856093, 19349663, 83492791]) & _MASK
+    taken = set()
+    for k in np.lexsort(grid.T):
+        while int(keys[k]) in taken:
+            keys[k] = (keys[k] + 1) & _MASK
+        taken.add(int(keys[k]))
+    return keys
+
+
+class Noise:
+    """Standard normal noise for every second, contact and draw of a recording.
+
+    Parameters
+    ----------
+    seed : int
+        Below 2**63.
+    keys : array of int, shape (n_contacts,)
+        From :func:`contact_keys`.
+    device : str | torch.device
+        Where to make it.
+    dtype : torch.dtype
+        What to make of it.
+    """
+
+    def __init__(self, seed: int, keys, device="cpu", dtype=torch.float32):
+        self._key = (int(seed) & _MASK, (int(seed) >> 32) & _MASK)
+        self._contacts = torch.as_tensor(np.asarray(keys), device=device)
+        self._device, self._dtype = torch.device(device), dtype
+
+    def __call__(self, draws, first_patch: int, n_patches: int, epoch: int = 0):
+        """Make the noise of some seconds.
+
+        Parameters
+        ----------
+        draws : sequence of int
+            Which draws.
+        first_patch, n_patches : int
+            Which seconds, counted from the start of the recording; they may be
+            negative.
+        epoch : int
+            Which epoch.
+
+        Returns
+        -------
+        noise : Tensor of shape (n_draws, n_contacts, n_patches, 128)
+            Coefficients of the four levels.
+        """
+
+        def index(values):
+            return torch.as_tensor(values, device=self._device, dtype=torch.int64)
+
+        quads = index(range(PATCH // 4)) + (PATCH // 4) * epoch
+        patches = index(range(first_patch, first_patch + n_patches)) & _MASK
+        counter = [
+            quads & _MASK,
+            patches[:, None],
+            self._contacts[:, None, None],
+            index(list(draws))[:, None, None, None],
+        ]
+        return normals(philox(counter, self._key)).flatten(-2).to(self._dtype)
+
+
+@contextmanager
+def exact_convolutions():
+    """Keep convolutions in full float32: they must not mix slow into fast."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
+        yield
+
+
+@torch.inference_mode()
+def sample_patches(
+    flow: ConditionalFlow,
+    conditions_of: Callable[[int, int], Conditions],
+    noise: Noise,
+    first_patch: int,
+    n_patches: int,
+    draws,
+    batch_size: int,
+    epoch: int = 0,
+) -> Iterator[Tensor]:
+    """Sample some seconds of a recording, draw by draw.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow.
+    conditions_of : callable
+        ``conditions_of(first_patch, n_patches)`` returns the conditions of a
+        window, which may lie beyond the recording's ends, as a batch of one.
+    noise : Noise
+        The noise of the recording.
+    first_patch, n_patches : int
+        The seconds that are wanted.
+    draws : sequence of int
+        Which draws.
+    batch_size : int
+        Draws that are computed at once.
+    epoch : int
+        Which epoch.
+
+    Yields
+    ------
+    potentials : Tensor of shape (n_contacts, n_patches * 128)
+        One draw in volts.
+    """
+    halo = flow.reach
+    window = (first_patch - halo, n_patches + 2 * halo)
+    inner = slice(halo * PATCH, (halo + n_patches) * PATCH)
+    draws = list(draws)
+    with exact_convolutions():
+        conditioned = flow.condition(conditions_of(*window), window[0])
+        for k in range(0, len(draws), batch_size):
+            batch = noise(draws[k : k + batch_size], *window, epoch)
+            yield from conditioned.sample(batch)[..., inner]
+
+
+@torch.inference_mode()
+def score_patches(
+    flow: ConditionalFlow,
+    conditions_of: Callable[[int, int], Conditions],
+    potentials_of: Callable[[int, int], Tensor],
+    first_patch: int,
+    n_patches: int,
+) -> Tensor:
+    """Log-density of recorded contacts in some seconds of a recording.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow.
+    conditions_of : callable
+        As in :func:`sample_patches`.
+    potentials_of : callable
+        ``potentials_of(first_patch, n_patches)`` returns the recorded potentials
+        in volts, shape (1, n_contacts, n_patches * 128).
+    first_patch, n_patches : int
+        The seconds that are wanted.
+
+    Returns
+    -------
+    log_prob : Tensor of shape (n_contacts, n_patches)
+        Nats per second of a contact.
+    """
+    halo = flow.reach
+    window = (first_patch - halo, n_patches + 2 * halo)
+    with exact_convolutions():
+        conditioned = flow.condition(conditions_of(*window), window[0])
+        log_prob = conditioned.log_prob(potentials_of(*window))
+    return log_prob[0, :, halo : halo + n_patches]

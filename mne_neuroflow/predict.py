@@ -1,0 +1,652 @@
+"""The conductor: scalp in, spatial posterior, flow, virtual contacts out.
+
+Nothing is computed here that another room does not know how to compute.
+"""
+
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+
+from ._compat import (
+    ProgressBar,
+    _check_option,
+    _validate_type,
+    logger,
+    verbose,
+    warn,
+)
+from .head.contacts import contact_positions, contact_structures, make_contacts
+from .head.posterior import farthest_points, spatial_posterior
+from .resampling import BLOCK
+from .scalp import check_scalp, find_electrodes
+from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_info
+
+# A contact of whose variance the scalp explains less than this rests on the
+# prior alone: the best linear guess would correlate below 0.22 with the truth.
+ABSTAIN = 0.05
+# Gains between which the weights were trained, 1st to 99th percentile.
+_GAINS = (0.25, 4.0)
+# Seconds, contacts and draws that are computed at once with batch_size="auto".
+_AUTO_TOKENS = 40_000
+_MODEL = "mtl-v1"
+
+
+class _Predictor:
+    """A recording, its contacts and the flow between them."""
+
+    def __init__(
+        self, inst, contacts, model, random_state, device, batch_size, trans, on_unlike
+    ):
+        import torch
+
+        from .flow.sampler import Noise, contact_keys
+
+        self.torch = torch
+        self.scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
+        self.montage = make_contacts(contacts, trans=trans)
+        self.ch_names, self.positions = contact_positions(self.montage)
+        self.device = _find_device(device)
+        self.model_name = model
+        self.flow, self.model_hash = _load_flow(model, self.device)
+        self.seed = _find_seed(random_state)
+        keys = contact_keys(self.positions)
+        self.noise = Noise(self.seed, keys, self.device)
+        self.batch_size = _check_batch_size(batch_size)
+        posterior = spatial_posterior(
+            self.scalp.electrodes, self.positions, reference=self.scalp.operator
+        )
+        self._tell(posterior.observability)
+        self._posterior = {
+            name: self._tensor(value)[None] for name, value in asdict(posterior).items()
+        }
+        self._geometry = self._describe_geometry()
+        self._check_gain()
+
+    def _tensor(self, array):
+        return self.torch.as_tensor(
+            np.asarray(array), dtype=self.torch.float32, device=self.device
+        )
+
+    def _describe_geometry(self):
+        distance = _electrode_distance(self.positions, self.scalp.electrodes)
+        half = np.ones(len(self.positions))
+        half[farthest_points(self.positions, (len(half) + 1) // 2)] = 0
+        return [self._tensor(a)[None] for a in (self.positions, distance, half)]
+
+    def _tell(self, observability):
+        low, middle, high = np.percentile(observability, [0, 50, 100])
+        logger.info(
+            "Virtual contacts: %d. The scalp explains %.0f to %.0f %% of their prior "
+            "variance (median %.0f %%); %d of them rest on the prior alone (below "
+            "%.0f %%).",
+            len(observability),
+            100 * low,
+            100 * high,
+            100 * middle,
+            (observability < ABSTAIN).sum(),
+            100 * ABSTAIN,
+        )
+
+    def _check_gain(self):
+        expected = self._posterior["scalp_std"][0].cpu().numpy()
+        gain = float(np.median(self.scalp.robust_rms() / expected))
+        if not _GAINS[0] < gain < _GAINS[1]:
+            warn(
+                f"The scalp's amplitude is {gain:.2g} times what the model expects, "
+                f"and it was trained on {_GAINS[0]:g} to {_GAINS[1]:g} times: do not "
+                "trust the intervals. Check the units and mark bad channels in "
+                "inst.info['bads']."
+            )
+
+    def conditions(self, first_block, n_blocks, epoch=None):
+        """Tell the flow about a stretch of the recording."""
+        from .flow.context import make_conditions
+
+        contacts, distance, half = self._geometry
+        return make_conditions(
+            self._tensor(self.scalp.to_model(first_block, n_blocks, epoch))[None],
+            self._tensor(self.scalp.robust_rms())[None],
+            self._posterior,
+            contacts,
+            distance,
+            half,
+        )
+
+    def draws(self, start, stop, draws, epoch=None):
+        """Yield draws of samples [start, stop) at the recording's rate, volts."""
+        for first_sample, draw in self._model_draws(start, stop, draws, epoch):
+            yield self.scalp.resampler.from_model(draw, first_sample, start, stop)
+
+    def _model_draws(self, start, stop, draws, epoch):
+        """Yield draws at the model's rate with the index of their first sample."""
+        from .flow.sampler import sample_patches
+
+        first, last = self.scalp.resampler.model_range(start, stop)
+        block, end = first // BLOCK, -(-last // BLOCK)
+        tokens = (end - block + 2 * self.flow.reach) * len(self.positions)
+        auto = max(1, _AUTO_TOKENS // tokens)
+        potentials = sample_patches(
+            self.flow,
+            partial(self.conditions, epoch=epoch),
+            self.noise,
+            block,
+            end - block,
+            draws,
+            auto if self.batch_size == "auto" else self.batch_size,
+            0 if epoch is None else epoch,
+        )
+        for draw in potentials:
+            yield block * BLOCK, draw.cpu().numpy()
+
+    def summary(self, start, stop, output, n_draws, epoch=None):
+        """Reduce draws of samples [start, stop) to what was asked for, volts."""
+        if output == "sample":
+            (draw,) = self.draws(start, stop, [0], epoch)
+            return draw
+        if output in ("mean", "std"):
+            return self._moment(start, stop, output, n_draws, epoch)
+        share = 0.5 if output == "median" else output[1]
+        # At the model's rate all draws fit in memory; contacts are brought to the
+        # recording's rate one by one.
+        kept = list(self._model_draws(start, stop, range(n_draws), epoch))
+        first_sample, draws = kept[0][0], np.stack([draw for _, draw in kept])
+        out = np.empty((draws.shape[1], stop - start))
+        for contact in range(draws.shape[1]):
+            fine = self.scalp.resampler.from_model(
+                np.ascontiguousarray(draws[:, contact]), first_sample, start, stop
+            )
+            out[contact] = np.quantile(fine, share, axis=0, overwrite_input=True)
+        return out
+
+    def _moment(self, start, stop, output, n_draws, epoch):
+        """Mean or standard deviation by Welford's running sums."""
+        mean = spread = 0.0
+        for k, draw in enumerate(self.draws(start, stop, range(n_draws), epoch)):
+            step = draw.astype(float) - mean
+            mean = mean + step / (k + 1)
+            spread = spread + step * (draw - mean)
+        return mean if output == "mean" else np.sqrt(spread / (n_draws - 1))
+
+    def describe(self, output):
+        """Write the provenance."""
+        if isinstance(output, tuple):
+            output = f"quantile {output[1]:g}"
+        return describe(self.model_name, self.model_hash, self.seed, output)
+
+
+@verbose
+def predict_ieeg(
+    inst,
+    *,
+    contacts="mtl",
+    model=_MODEL,
+    output="sample",
+    n_draws=100,
+    random_state=None,
+    device="auto",
+    batch_size="auto",
+    trans="fsaverage",
+    on_unlike="warn",
+    verbose=None,
+):
+    """Predict virtual intracranial EEG from scalp EEG.
+
+    What comes back is a prediction, not a recording: for most contacts the scalp
+    explains little, and the draws say so by differing from each other.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The scalp EEG, of any MNE reader, preloaded or not. It is not changed.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        What to predict, as for :func:`make_contacts`. An ``Info`` with ``'seeg'``
+        channels gives virtual channels of the same names in the same order.
+    model : str
+        Name of the weights, as for :func:`fetch_model`.
+    output : str | tuple
+        ``'sample'``, one draw from the posterior, which looks like iEEG;
+        ``'mean'``, ``'std'`` or ``'median'`` over draws, or ``('quantile', q)`` with
+        ``0 < q < 1``, which do not.
+    n_draws : int
+        Draws behind every output but ``'sample'``, at least 2.
+    random_state : int | Generator | None
+        Seed of the draws. ``None`` draws one; it is logged and written to
+        ``info['description']``, so that every result can be made again.
+    device : str
+        ``'auto'`` takes a GPU when there is one; otherwise a torch device.
+    batch_size : int | 'auto'
+        Draws that are computed at once. It changes memory and speed, not the result.
+    trans : str | path-like | Transform
+        From the recording's head coordinates to the fsaverage MRI; ``'fsaverage'``
+        for template positions.
+    on_unlike : str
+        ``'warn'``, ``'raise'`` or ``'ignore'`` when the recording is unlike what the
+        model was built for.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    virtual : Raw | Epochs
+        Same type, rate, length, events, annotations and metadata as ``inst``, with
+        one ``'seeg'`` channel in volts per contact, positions set. For a Raw that
+        is not preloaded it is computed when it is read, in constant memory.
+
+    See Also
+    --------
+    sample_ieeg
+    observability
+
+    Notes
+    -----
+    The recording is read at 128 Hz between 0.5 and 50 Hz, so that the result holds
+    nothing outside this band. Epochs are predicted apart from each other.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> raw = load_demo().crop(0, 4)
+    >>> virtual = mne_neuroflow.predict_ieeg(raw, contacts="mtl-core", random_state=0)
+    >>> virtual.n_times == raw.n_times
+    True
+    """
+    output = _check_output(output)
+    n_draws = _check_n_draws(n_draws, 2)
+    predictor = _Predictor(
+        inst, contacts, model, random_state, device, batch_size, trans, on_unlike
+    )
+    scalp, montage = predictor.scalp, predictor.montage
+    description = predictor.describe(output)
+    if scalp.kind == "raw":
+        compute = partial(predictor.summary, output=output, n_draws=n_draws)
+        info = make_virtual_info(inst, montage, description)
+        return RawVirtual(scalp.inst, info, compute, preload=inst.preload)
+    data = np.empty((scalp.n_epochs, len(predictor.ch_names), scalp.n_times))
+    for epoch in _progress(range(scalp.n_epochs)):
+        data[epoch] = predictor.summary(0, scalp.n_times, output, n_draws, epoch)
+    return make_virtual_epochs(scalp.inst, data, montage, description)
+
+
+@verbose
+def sample_ieeg(
+    inst,
+    n_draws=100,
+    *,
+    contacts="mtl",
+    model=_MODEL,
+    random_state=None,
+    device="auto",
+    batch_size="auto",
+    trans="fsaverage",
+    on_unlike="warn",
+    verbose=None,
+):
+    """Draw virtual intracranial EEG many times.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The scalp EEG. All draws are kept in memory: crop what you do not need.
+    n_draws : int
+        How many draws. The first ones do not depend on how many follow.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        As for :func:`predict_ieeg`.
+    model : str
+        As for :func:`predict_ieeg`.
+    random_state : int | Generator | None
+        As for :func:`predict_ieeg`.
+    device : str
+        As for :func:`predict_ieeg`.
+    batch_size : int | 'auto'
+        As for :func:`predict_ieeg`.
+    trans : str | path-like | Transform
+        As for :func:`predict_ieeg`.
+    on_unlike : str
+        As for :func:`predict_ieeg`.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
+        Volts, float32, with the dimensions ``draw``, ``epoch`` (for Epochs),
+        ``channel`` and ``time`` in seconds. Intervals are its quantiles over
+        ``draw``.
+
+    See Also
+    --------
+    predict_ieeg
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> raw = load_demo().crop(0, 2)
+    >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
+    >>> low, high = draws.quantile([0.05, 0.95], "draw")
+    """
+    import xarray
+
+    n_draws = _check_n_draws(n_draws, 1)
+    predictor = _Predictor(
+        inst, contacts, model, random_state, device, batch_size, trans, on_unlike
+    )
+    scalp = predictor.scalp
+    shape = (n_draws, scalp.n_epochs, len(predictor.ch_names), scalp.n_times)
+    data = np.empty(shape, np.float32)
+    spans = _spans(scalp.n_times, scalp.sfreq)
+    jobs = [(epoch, *span) for epoch in range(scalp.n_epochs) for span in spans]
+    for epoch, start, stop in _progress(jobs):
+        which = None if scalp.kind == "raw" else epoch
+        parts = predictor.draws(start, stop, range(n_draws), which)
+        for draw, part in enumerate(parts):
+            data[draw, epoch, :, start:stop] = part
+    dims, coords = ["draw", "epoch", "channel", "time"], {}
+    if scalp.kind == "raw":
+        data, dims = data[:, 0], ["draw", "channel", "time"]
+    coords = {"channel": predictor.ch_names, "time": inst.times}
+    attributes = {"units": "V", "description": predictor.describe("draws")}
+    return xarray.DataArray(data, coords, dims, "virtual iEEG", attributes)
+
+
+@verbose
+def score_ieeg(
+    inst,
+    ieeg,
+    *,
+    model=_MODEL,
+    device="auto",
+    trans="fsaverage",
+    on_unlike="warn",
+    verbose=None,
+):
+    """Compute the log-density of recorded intracranial EEG under the model.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The scalp EEG.
+    ieeg : Raw | Epochs
+        The intracranial EEG of the same moments: same type, number of epochs and
+        duration, ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels with positions, any
+        sampling rate of at least 100 Hz. Bad channels are left out.
+    model : str
+        As for :func:`predict_ieeg`.
+    device : str
+        As for :func:`predict_ieeg`.
+    trans : str | path-like | Transform
+        As for :func:`predict_ieeg`, for both recordings.
+    on_unlike : str
+        As for :func:`predict_ieeg`.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    score : xarray.DataArray, shape ([n_epochs, ]n_channels, n_windows)
+        Nats per sample at 128 Hz, for potentials in volts, in windows of one
+        second; ``time`` is where a window starts. Higher is better; times 128 and
+        summed over contacts and windows it is the joint log-density.
+
+    See Also
+    --------
+    sample_ieeg
+
+    Notes
+    -----
+    The density is exact for the potentials in the model's band, 0.5-50 Hz at 128 Hz.
+    It is of the density of a continuous quantity, so that only differences between
+    models or recordings mean something.
+
+    Examples
+    --------
+    >>> score = mne_neuroflow.score_ieeg(raw, ieeg)  # doctest: +SKIP
+    >>> score.mean("time")  # doctest: +SKIP
+    """
+    import xarray
+
+    from .flow.sampler import score_patches
+
+    truth = _Truth(ieeg)
+    predictor = _Predictor(inst, truth.info, model, 0, device, 1, trans, on_unlike)
+    scalp = predictor.scalp
+    truth.check_against(scalp)
+    n_blocks = int(scalp.n_times / scalp.sfreq + 1e-6)
+    epochs = [None] if scalp.kind == "raw" else range(scalp.n_epochs)
+    score = np.empty((len(epochs), len(predictor.ch_names), n_blocks))
+    step = 60
+    jobs = [(e, b) for e in range(len(epochs)) for b in range(0, n_blocks, step)]
+
+    def potentials(first_block, n, epoch):
+        return predictor._tensor(truth.to_model(first_block, n, epoch))[None]
+
+    for k, block in _progress(jobs):
+        n_here = min(step, n_blocks - block)
+        score[k, :, block : block + n_here] = score_patches(
+            predictor.flow,
+            partial(predictor.conditions, epoch=epochs[k]),
+            partial(potentials, epoch=epochs[k]),
+            block,
+            n_here,
+        ).cpu()
+    score /= BLOCK
+    dims = ["epoch", "channel", "time"]
+    if scalp.kind == "raw":
+        score, dims = score[0], dims[1:]
+    coords = {
+        "channel": predictor.ch_names,
+        "time": inst.times[0] + np.arange(n_blocks),
+    }
+    return xarray.DataArray(score, coords, dims, "log-density", {"units": "nat"})
+
+
+@verbose
+def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
+    """Tell how much a scalp montage can say about intracranial contacts.
+
+    Parameters
+    ----------
+    info : Info
+        Of the scalp recording; channels in ``info['bads']`` are left out.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        As for :func:`predict_ieeg`.
+    trans : str | path-like | Transform
+        As for :func:`predict_ieeg`.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One row per contact, indexed by its name: ``structure`` of the nearest
+        source; ``observability``, the share of prior variance that the scalp
+        explains in the spatial model, 0 to 1; ``prior_std`` and ``posterior_std`` in
+        volts for a recording of ordinary amplitude; ``electrode_distance`` in metres
+        to the nearest electrode; ``abstain``, true where the observability is below
+        0.05 and the prediction rests on the prior alone.
+
+    See Also
+    --------
+    predict_ieeg
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> table = mne_neuroflow.observability(load_demo().info)
+    >>> bool(table["observability"].between(0, 1).all())
+    True
+    """
+    import pandas
+
+    montage = make_contacts(contacts, trans=trans)
+    names, positions = contact_positions(montage)
+    _, electrodes = find_electrodes(info, trans=trans)
+    posterior = spatial_posterior(electrodes, positions)
+    return pandas.DataFrame(
+        {
+            "structure": contact_structures(montage)[0],
+            "observability": posterior.observability,
+            "prior_std": posterior.prior_std,
+            "posterior_std": np.sqrt(np.diag(posterior.covariance)),
+            "electrode_distance": _electrode_distance(positions, electrodes),
+            "abstain": posterior.observability < ABSTAIN,
+        },
+        index=pandas.Index(names, name="channel"),
+    )
+
+
+class _Truth:
+    """Recorded intracranial EEG at the model's rate."""
+
+    def __init__(self, ieeg):
+        import mne
+
+        from .resampling import Resampler
+
+        _validate_type(ieeg, (mne.io.BaseRaw, mne.BaseEpochs), "ieeg", "Raw or Epochs")
+        picks = mne.pick_types(
+            ieeg.info, meg=False, seeg=True, ecog=True, dbs=True, exclude="bads"
+        )
+        if not len(picks):
+            raise ValueError(
+                "ieeg needs good 'seeg', 'ecog' or 'dbs' channels, but has none. Set "
+                "channel types with ieeg.set_channel_types()."
+            )
+        self._ieeg, self._picks = ieeg, picks
+        self.is_raw = isinstance(ieeg, mne.io.BaseRaw)
+        self.info = mne.pick_info(ieeg.info, picks)
+        self._resampler = Resampler(ieeg.info["sfreq"])
+
+    def check_against(self, scalp):
+        """Refuse recordings that cannot be of the same moments."""
+        if self.is_raw != (scalp.kind == "raw"):
+            raise TypeError("inst and ieeg must both be Raw or both be Epochs.")
+        if not self.is_raw and len(self._ieeg) != scalp.n_epochs:
+            raise ValueError(
+                f"inst and ieeg must hold the same epochs, but got {scalp.n_epochs} and "
+                f"{len(self._ieeg)}."
+            )
+        length = len(self._ieeg.times) / self._ieeg.info["sfreq"]
+        if abs(length - scalp.n_times / scalp.sfreq) > 0.05:
+            raise ValueError(
+                "inst and ieeg must last equally long, but got "
+                f"{scalp.n_times / scalp.sfreq:.3f} s and {length:.3f} s."
+            )
+
+    def to_model(self, first_block, n_blocks, epoch):
+        """Read one-second blocks at the model's rate and band, volts."""
+        return self._resampler.to_model(
+            partial(self._read, epoch=epoch), first_block, n_blocks
+        )
+
+    def _read(self, start, stop, epoch):
+        from .scalp import reflected
+
+        index = reflected(np.arange(start, stop), len(self._ieeg.times))
+        first, last = int(index.min()), int(index.max()) + 1
+        if self.is_raw:
+            data = self._ieeg.get_data(self._picks, first, last, verbose=False)
+        else:
+            data = self._ieeg.get_data(
+                self._picks, item=slice(epoch, epoch + 1), copy=False, verbose=False
+            )[0, :, first:last]
+        return data[:, index - first]
+
+
+def _electrode_distance(positions, electrodes):
+    return np.linalg.norm(positions[:, None] - electrodes[None], axis=-1).min(axis=1)
+
+
+def _find_device(device):
+    import torch
+
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as err:
+        raise ValueError(
+            "Invalid value for the 'device' parameter. Allowed values are 'auto', 'cpu' "
+            f"and torch devices of this machine, but got {device!r}."
+        ) from err
+    return found
+
+
+def _load_flow(model, device):
+    from .weights.checkpoint import file_hash, load_checkpoint
+    from .weights.fetch import fetch_model
+
+    fname = fetch_model(model)
+    flow, _ = load_checkpoint(fname, device)
+    return flow, file_hash(fname)
+
+
+def _find_seed(random_state):
+    if random_state is None:
+        random_state = np.random.default_rng()
+    if isinstance(random_state, np.random.Generator):
+        seed = int(random_state.integers(2**31))
+        logger.info("Seed of the draws: %d.", seed)
+        return seed
+    _validate_type(
+        random_state, ("int-like",), "random_state", "int, Generator or None"
+    )
+    if not 0 <= random_state < 2**63:
+        raise ValueError(
+            "Invalid value for the 'random_state' parameter. Allowed values are "
+            f"integers from 0 to 2**63 - 1, but got {random_state}."
+        )
+    return int(random_state)
+
+
+def _check_batch_size(batch_size):
+    if isinstance(batch_size, str):
+        _check_option("batch_size", batch_size, ["auto"])
+        return batch_size
+    _validate_type(batch_size, ("int-like",), "batch_size", "int or 'auto'")
+    if batch_size < 1:
+        raise ValueError(
+            "Invalid value for the 'batch_size' parameter. Allowed values are 'auto' "
+            f"and positive integers, but got {batch_size}."
+        )
+    return int(batch_size)
+
+
+def _check_n_draws(n_draws, least):
+    _validate_type(n_draws, ("int-like",), "n_draws")
+    if n_draws < least:
+        raise ValueError(
+            "Invalid value for the 'n_draws' parameter. Allowed values are integers "
+            f"from {least}, but got {n_draws}."
+        )
+    return int(n_draws)
+
+
+def _check_output(output):
+    allowed = ("sample", "mean", "std", "median")
+    if isinstance(output, (tuple, list)):
+        if len(output) == 2 and output[0] == "quantile":
+            share = output[1]
+            if isinstance(share, (int, float)) and 0 < share < 1:
+                return ("quantile", float(share))
+        raise ValueError(
+            "Invalid value for the 'output' parameter. Allowed values are "
+            f"{', '.join(map(repr, allowed))} and ('quantile', q) with 0 < q < 1, but "
+            f"got {output!r}."
+        )
+    _check_option("output", output, allowed, extra="or ('quantile', q)")
+    return output
+
+
+def _spans(n_times, sfreq, seconds=60):
+    """Cut a recording into stretches that are computed at once."""
+    step = int(seconds * sfreq)
+    return [(k, min(k + step, n_times)) for k in range(0, n_times, step)]
+
+
+def _progress(jobs):
+    return ProgressBar(jobs, mesg="Predicting") if len(jobs) > 3 else jobs
