@@ -18,8 +18,8 @@ class Description(str):
 
     ``raw.add_channels([virtual])`` merges the two descriptions through a set and
     looks at its first element. When the recording has none, ``{None, text}`` is in
-    an order that changes from one interpreter to the next, and every second time
-    MNE (1.13) gives up with a ``RuntimeError``. Counting as equal to None, the set
+    an order that changes with the hash of the text, and about every fifth time MNE
+    (1.13) gives up with a ``RuntimeError``. Counting as equal to None, the set
     has one element and the recording keeps what it had.
     """
 

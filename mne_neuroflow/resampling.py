@@ -266,6 +266,6 @@ def _highpass_kernel():
     _, beta = kaiserord(_HIGHPASS_ATTENUATION, 1.0)
     n_taps = 2 * _HIGHPASS_HALF + 1
     low = firwin(n_taps, BAND[0], window=("kaiser", beta), fs=MODEL_SFREQ)
-    kernel = -low / low.sum()
+    kernel = -low  # whose sum firwin has made one
     kernel[_HIGHPASS_HALF] += 1
     return kernel

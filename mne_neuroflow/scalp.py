@@ -503,7 +503,20 @@ def _describe_reference(info):
 
 
 def reflected(index, n):
-    """Map samples outside ``[0, n)`` inside by reflection about the end samples."""
+    """Map samples outside a recording inside, by reflection about its end samples.
+
+    Parameters
+    ----------
+    index : ndarray of int
+        Any samples.
+    n : int
+        Length of the recording.
+
+    Returns
+    -------
+    index : ndarray of int
+        Samples in ``[0, n)``.
+    """
     if n == 1:
         return np.zeros_like(index)
     index = np.abs(index) % (2 * n - 2)

@@ -29,9 +29,9 @@ def noise(start, stop, n_channels=2):
 def test_sinusoids_both_ways(sfreq):
     """Gain within 1 % and no delay, 1 to 45 Hz, to the model's rate and back.
 
-    Seen to catch: taps one sample off centre (delay), taps not scaled by ``up``, a
-    high-pass of half the length (2 % at 1 Hz), and a model rate taken as 128 Hz
-    where it is 127.976 Hz.
+    Seen to catch: taps or input one sample off, taps not scaled, a high-pass of half
+    the length, an input that does not begin on the grid of ``down``, windows of the
+    high-pass one sample late, and a halo that is one sample short.
     """
     resampler = Resampler(sfreq)
     assert abs(resampler.model_sfreq / 128 - 1) <= 5e-4
@@ -54,8 +54,8 @@ def test_sinusoids_both_ways(sfreq):
 def test_aliases_images_and_offsets_are_suppressed(sfreq):
     """At least 60 dB, and an electrode offset leaves nothing.
 
-    Seen to catch: a cut-off at 64 Hz (6 dB there), and phases of the interpolator
-    that are not scaled one by one (an offset of 0.1 V left 1 uV).
+    Seen to catch: a filter designed for 50 dB, one that stops at 78 Hz only, and
+    phases of the interpolator that are not scaled one by one.
     """
     resampler = Resampler(sfreq)
     for freq in (64.0, 70.0, 78.0, 0.96 * sfreq / 2):
@@ -82,7 +82,7 @@ def test_highpass_edge():
 
 @pytest.mark.parametrize("sfreq", [160, 499.907, 512, 2000])
 def test_any_chunking_gives_the_same_samples(sfreq):
-    """To 1e-12. Seen to catch: reading from a start that is off the grid of ``up``."""
+    """To 1e-12. Seen to catch: output that begins off the grid of ``down``."""
     resampler = Resampler(sfreq)
     whole = resampler.to_model(noise, -2, 9)
     for start, n in ((-2, 1), (0, 3), (3, 2), (5, 2)):
