@@ -416,6 +416,11 @@ def _check_on_head(names, electrodes):
             f"got {len(names)}."
         )
     distance = project_to_scalp(load_head(), electrodes)[3]
+    logger.info(
+        "Scalp electrodes: %d, in the median %.0f mm off the template head's scalp.",
+        len(names),
+        1e3 * np.median(distance),
+    )
     far = distance > MAX_OFF_HEAD
     if far.any():
         told = [

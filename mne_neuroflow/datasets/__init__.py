@@ -36,7 +36,7 @@ def load_demo(*, verbose=None):
     Examples
     --------
     >>> from mne_neuroflow.datasets import load_demo
-    >>> raw = load_demo()
+    >>> raw = load_demo(verbose=False)
     >>> len(raw.ch_names), raw.info["sfreq"], raw.times[-1]
     (64, 160.0, 53.99375)
     """

@@ -1,0 +1,25 @@
+"""What a bug report needs."""
+
+import io
+import sys
+
+import mne_neuroflow
+
+
+def test_sys_info_names_versions_and_machine(capsys):
+    mne_neuroflow.sys_info()
+    printed = capsys.readouterr().out
+    for word in ("mne_neuroflow:", "mne:", "torch:", "Python:", "GPU:", "Weights:"):
+        assert word in printed
+    assert mne_neuroflow.__version__ in printed
+    assert sys.version.split()[0] in printed
+    text = io.StringIO()
+    mne_neuroflow.sys_info(text)
+    assert text.getvalue() == printed
+    assert capsys.readouterr().out == ""
+
+
+def test_sys_info_survives_a_package_that_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr("mne_neuroflow._sys_info._PACKAGES", ("no-such-package",))
+    mne_neuroflow.sys_info()
+    assert "not installed" in capsys.readouterr().out
