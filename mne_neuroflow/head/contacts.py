@@ -17,9 +17,9 @@ from .._compat import _check_option, _validate_type, logger, verbose, warn
 from .geometry import inside_brain, load_head, nearest_structure, project_to_scalp
 
 IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
-# Registration to a template is good to a few millimetres: of the 857 contacts of
-# OpenNeuro ds004752, 8 lie outside fsaverage's inner skull, the farthest by
-# 3.4 mm (tools/build_implants.py prints them).
+# Registration to a template is good to a few millimetres: of the 857 located
+# contacts of OpenNeuro ds004752, 9 lie outside the template's inner skull, the
+# farthest by 3.5 mm (make_contacts() of those implants says so in the log).
 MAX_OUTSIDE = 5e-3
 # Two contacts closer than this are one contact listed twice.
 _SAME_PLACE = 1e-4
