@@ -21,9 +21,9 @@ from mne_neuroflow.head.contacts import IMPLANTS
 from mne_neuroflow.head.geometry import inside_brain, load_head, nearest_structure
 
 # Contact 1 on the right side, MNI mm, and the real electrodes that give the
-# direction. Targets lie about 2 mm or less from a source of their structure in the template
-# head. Nobody aimed at the posterior parahippocampal gyrus, which borrows the
-# direction of its neighbour.
+# direction. Targets lie about 2 mm or less from a source of their structure in the
+# template head. Nobody aimed at the posterior parahippocampal gyrus, which borrows
+# the direction of its neighbour.
 FAMILIES = {
     "A": ((21.0, -4.5, -20.0), "A"),
     "AH": ((25.5, -13.0, -20.0), "AH"),
