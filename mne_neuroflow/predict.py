@@ -261,12 +261,12 @@ def predict_ieeg(
     description = predictor.describe(output)
     if scalp.kind == "raw":
         compute = partial(predictor.summary, output=output, n_draws=n_draws)
-        info = make_virtual_info(inst, montage, description)
+        info = make_virtual_info(inst, montage, description, trans)
         return RawVirtual(scalp.inst, info, compute, preload=inst.preload)
     data = np.empty((scalp.n_epochs, len(predictor.ch_names), scalp.n_times))
     for epoch in _progress(range(scalp.n_epochs)):
         data[epoch] = predictor.summary(0, scalp.n_times, output, n_draws, epoch)
-    return make_virtual_epochs(scalp.inst, data, montage, description)
+    return make_virtual_epochs(scalp.inst, data, montage, description, trans)
 
 
 @verbose

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .artifacts import artifacts, bad_electrodes
-from .setups import Company, Setups
+from .setups import Company, Setups, Worlds
 from .sources import (
     MESIAL,
     SFREQ,
@@ -54,7 +54,7 @@ class Pairs:
 
 
 def choose_generators(
-    setups: Setups, n_generators: int, rng: torch.Generator
+    gains: tuple[Tensor, Tensor], n_generators: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Choose who plays in each recording, those that matter there more often.
 
@@ -69,12 +69,12 @@ def choose_generators(
         Root of one over (n_generators × probability).
     """
     shares = []
-    for gains in (setups.deep, setups.scalp):
-        power = gains.square()
+    for part in gains:
+        power = part.square()
         power = (power / power.sum(-1, keepdim=True).clamp_min(1e-30)).sum(1)
         shares.append(power / power.sum(-1, keepdim=True))
     even = torch.full_like(shares[0], 1 / shares[0].shape[-1])
-    probability = 0.5 * shares[0] + 0.3 * shares[1] + 0.2 * even
+    probability = 0.3 * shares[0] + 0.5 * shares[1] + 0.2 * even
     index = torch.multinomial(probability, n_generators, True, generator=rng)
     chosen = probability.gather(1, index)
     return index, (n_generators * chosen).rsqrt()
@@ -87,8 +87,8 @@ def amplitudes(cast: Cast, group: Tensor, rng: torch.Generator) -> Tensor:
     scales against each other and generators on their own.
     """
     n_batch = len(group)
-    region = log_normal(0.45, (n_batch, 2 * len(STRUCTURES)), rng)
-    ratio = log_normal(0.4, (n_batch, 1), rng)
+    region = log_normal(0.55, (n_batch, 2 * len(STRUCTURES)), rng)
+    ratio = log_normal(0.5, (n_batch, 1), rng)
     scale = log_normal(0.35, (n_batch, 5), rng)
     own = log_normal(0.3, group.shape, rng)
     mesial = torch.where(cast.structure < MESIAL, ratio, torch.ones_like(ratio))
@@ -109,6 +109,7 @@ def contact_noise(shape, rng: torch.Generator) -> Tensor:
 
 def simulate(
     setups: Setups,
+    worlds: Worlds,
     company: Company,
     n_seconds: int,
     rng: torch.Generator,
@@ -121,6 +122,8 @@ def simulate(
     ----------
     setups : Setups
         The virtual patients, on the generator's device.
+    worlds : Worlds
+        Their true gains.
     company : Company
         What is known of the generators.
     n_seconds : int
@@ -140,7 +143,8 @@ def simulate(
     n_times = (n_seconds + _SPARE) * SFREQ
     if scenario is None:
         scenario = draw_scenarios(len(setups), rng)
-    index, amplitude = choose_generators(setups, n_generators, rng)
+    gains = worlds.of(setups)
+    index, amplitude = choose_generators(gains, n_generators, rng)
     cast = Cast(company.structure[index], company.hemisphere[index])
     activity = background(cast, scenario, n_times, rng)
     activity, partner = couple(activity, cast, scenario, rng)
@@ -148,18 +152,14 @@ def simulate(
     amplitude = amplitude * amplitudes(cast, company.group[index], rng)
     activity = activity * amplitude[..., None]
 
-    def show(gains):
-        return _take(gains, index) @ activity
-
+    scalp_gains, deep_gains = (_take(part, index) for part in gains)
     gain = torch.exp(0.4 * normal((len(setups), 1, 1), rng))
-    deep = gain * (
-        show(setups.deep)
-        + contact_noise((len(setups), setups.deep.shape[1], n_times), rng)
-    )
-    scalp = gain * show(setups.scalp)
-    # Some scalps know nothing: they belong to another moment's activity.
-    if len(setups) > 1:
-        scalp = _estrange(scalp, setups, activity, index, gain, rng)
+    local = contact_noise((*setups.deep_rows.shape, n_times), rng)
+    deep = gain * (deep_gains @ activity + local)
+    # One scalp in twelve knows nothing: it is that of another moment.
+    strange = chance(1 / 12, (len(setups), 1, 1), rng)
+    later = torch.roll(activity, n_times // 2, -1)
+    scalp = gain * (scalp_gains @ torch.where(strange > 0, later, activity))
     scalp = bad_electrodes(scalp + artifacts(setups.electrodes, n_times, rng), rng)
     used = setups.used[..., None]
     scalp = scalp * used
@@ -171,13 +171,6 @@ def simulate(
 def _take(gains: Tensor, index: Tensor) -> Tensor:
     """Columns of the gains that each recording plays."""
     return gains.gather(2, index[:, None].expand(-1, gains.shape[1], -1))
-
-
-def _estrange(scalp, setups, activity, index, gain, rng):
-    """Replace one scalp in twelve by that of the same brain at another time."""
-    strange = chance(1 / 12, (len(setups), 1, 1), rng)
-    later = torch.roll(activity, activity.shape[-1] // 2, -1)
-    return torch.where(strange > 0, gain * (_take(setups.scalp, index) @ later), scalp)
 
 
 def electrode_rms(scalp: Tensor) -> Tensor:

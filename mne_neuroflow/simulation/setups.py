@@ -1,8 +1,8 @@
 """Who is recorded: head, montage and implant of each virtual patient.
 
-A setup holds the truth (a head that is not the template, electrodes that are
-not where they should be) as generator gains, and beside it what the package
-will believe: the template's spatial posterior for the nominal positions.
+A setup names the truth (rows of gains in a head that is not the template, with
+electrodes that are not where they should be) and holds what the package will
+believe: the template's spatial posterior for the nominal positions.
 """
 
 import csv
@@ -55,14 +55,14 @@ HELD_OUT = ("sub-01", "sub-06", "sub-09")
 
 @dataclass(frozen=True)
 class Setups:
-    """A bank of virtual patients with one number of contacts, as tensors.
+    """Virtual patients with one number of contacts, as tensors.
 
     Attributes
     ----------
-    scalp : Tensor of shape (setup, electrode, generator)
-        True scalp gains, volts; rows of zeros pad the montage.
-    deep : Tensor of shape (setup, contact, generator)
-        True contact gains, volts.
+    scalp_rows : Tensor of int, shape (setup, electrode)
+        Rows of :attr:`Worlds.scalp`; the last one, zeros, pads the montage.
+    deep_rows : Tensor of int, shape (setup, contact)
+        Rows of :attr:`Worlds.deep`.
     used : Tensor of shape (setup, electrode)
         1 for electrodes, 0 for padding.
     electrodes : Tensor of shape (setup, electrode, 3)
@@ -78,8 +78,8 @@ class Setups:
         The two halves of the contacts for coupling.
     """
 
-    scalp: Tensor
-    deep: Tensor
+    scalp_rows: Tensor
+    deep_rows: Tensor
     used: Tensor
     electrodes: Tensor
     contacts: Tensor
@@ -96,7 +96,7 @@ class Setups:
     half: Tensor
 
     def __len__(self):
-        return len(self.scalp)
+        return len(self.used)
 
     def to(self, device) -> "Setups":
         """Move to a device."""
@@ -108,6 +108,57 @@ class Setups:
 
     def _map(self, change) -> "Setups":
         return Setups(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """True gains of every site in several virtual heads.
+
+    Attributes
+    ----------
+    scalp : Tensor of shape (n_worlds * n_electrodes + 1, generator)
+        Volts at infinity's reference; the last row is zero.
+    deep : Tensor of shape (n_worlds * n_contacts, generator)
+        Volts.
+    """
+
+    scalp: Tensor
+    deep: Tensor
+
+    def to(self, device) -> "Worlds":
+        """Move to a device."""
+        return Worlds(self.scalp.to(device), self.deep.to(device))
+
+    def of(self, setups: Setups) -> tuple[Tensor, Tensor]:
+        """Gains of setups: (setup, electrode, generator), (setup, contact, ...)."""
+        return self.scalp[setups.scalp_rows], self.deep[setups.deep_rows]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Where electrodes and contacts can be, and what the template says of them.
+
+    Attributes
+    ----------
+    names : list of str
+        10-05 names of the electrodes.
+    electrodes : array of shape (n_electrodes, 3)
+        Nominal positions on the template's scalp, metres.
+    contacts : array of shape (n_contacts, 3)
+        Nominal positions, metres.
+    shafts, implants : list of array of int
+        Contacts of each random depth electrode and of each real implant.
+    scalp, deep : array of shape (n_electrodes | n_contacts, generator)
+        The template's gains, volts.
+    """
+
+    names: list
+    electrodes: np.ndarray
+    contacts: np.ndarray
+    shafts: list
+    implants: list
+    scalp: np.ndarray
+    deep: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -154,35 +205,31 @@ def electrode_positions() -> dict:
     return {row["name"]: place for row, place in zip(rows, places, strict=True)}
 
 
-def random_montage(rng: np.random.Generator, n_most: int = 128) -> np.ndarray:
-    """Draw electrode positions: a usual montage or a random one.
+def random_montage(sites: Sites, rng: np.random.Generator) -> np.ndarray:
+    """Draw a montage: a usual one or a random one of 8 to 128 electrodes.
 
     Parameters
     ----------
+    sites : Sites
+        Where electrodes can be.
     rng : numpy.random.Generator
         Random numbers.
-    n_most : int
-        Most electrodes.
 
     Returns
     -------
-    electrodes : array of shape (n_electrodes, 3)
-        Metres.
+    electrodes : array of int, shape (n_electrodes,)
+        Indices of the sites.
     """
-    known = electrode_positions()
-    usual = [names.split() for names in MONTAGES.values()]
     if rng.random() < 0.6:
+        usual = [names.split() for names in MONTAGES.values()]
         names = usual[rng.integers(len(usual))]
         # Every second laboratory has lost an electrode or two.
         lost = rng.integers(0, 3) if len(names) > 10 else 0
-        names = list(rng.permutation(names)[lost:])
-    else:
-        n_electrodes = int(np.exp(rng.uniform(np.log(8), np.log(n_most))))
-        cloud = np.array(list(known.values()))
-        chosen = rng.permutation(len(cloud))[: min(len(cloud), 3 * n_electrodes)]
-        even = farthest_points(cloud[chosen], n_electrodes)
-        names = [list(known)[k] for k in chosen[even]]
-    return np.array([known[name] for name in names])
+        kept = list(rng.permutation(names)[lost:])
+        return np.array([sites.names.index(name) for name in kept])
+    n_electrodes = int(np.exp(rng.uniform(np.log(8), np.log(128))))
+    chosen = rng.permutation(len(sites.names))[: 3 * n_electrodes]
+    return chosen[farthest_points(sites.electrodes[chosen], n_electrodes)]
 
 
 @cache
@@ -225,123 +272,148 @@ def random_shaft(head, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_implant(
-    head, n_contacts: int, rng: np.random.Generator, held_out: bool
+    sites: Sites, n_contacts: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw contacts: whole electrodes, real ones or random ones.
+    """Draw contacts: real ones that lie together, and random depth electrodes.
 
     Parameters
     ----------
-    head : Head
-        Where they go.
+    sites : Sites
+        Where contacts can be.
     n_contacts : int
         How many contacts to keep.
     rng : numpy.random.Generator
         Random numbers.
-    held_out : bool
-        Take the real implants that training never sees, and those only.
 
     Returns
     -------
-    contacts : array of shape (n_contacts, 3)
-        Metres, no two closer than 2 mm.
+    contacts : array of int, shape (n_contacts,)
+        Indices of the sites, no two closer than 2 mm.
     """
-    known = real_implants()
-    names = [name for name in known if (name in HELD_OUT) == held_out]
-    pool = np.empty((0, 3))
-    if names and rng.random() < 0.45:
-        pool = known[names[rng.integers(len(names))]]
-        pool = pool + rng.normal(0, 1e-3, pool.shape)
-        pool = pool[inside_brain(head, pool)]
-        first = pool[rng.integers(len(pool))]
-        pool = pool[np.argsort(np.linalg.norm(pool - first, axis=1))]
+    pool = np.empty(0, int)
+    if rng.random() < 0.45:
+        pool = sites.implants[rng.integers(len(sites.implants))]
+        first = sites.contacts[pool[rng.integers(len(pool))]]
+        distance = np.linalg.norm(sites.contacts[pool] - first, axis=1)
+        pool = pool[np.argsort(distance)]
     while True:
-        pool = _apart(pool, 2e-3)
+        pool = pool[_apart(sites.contacts[pool], 2e-3)]
         if len(pool) >= n_contacts:
             return pool[:n_contacts]
-        pool = np.concatenate([pool, random_shaft(head, rng)])
+        pool = np.append(pool, sites.shafts[rng.integers(len(sites.shafts))])
 
 
 def _apart(points, distance):
-    """Drop points that come close to an earlier one."""
+    """Indices of the points that are not close to an earlier one."""
     kept = []
-    for point in points:
-        if all(np.linalg.norm(point - other) > distance for other in kept):
-            kept.append(point)
-    return np.array(kept).reshape(-1, 3)
+    for k, point in enumerate(points):
+        if not kept or np.linalg.norm(points[kept] - point, axis=1).min() > distance:
+            kept.append(k)
+    return np.array(kept, int)
 
 
-def build_setup(
-    template,
-    truth,
-    n_contacts: int,
-    seed: int,
-    held_out: bool = False,
-    montage=None,
-    device="cpu",
-) -> dict:
-    """Build one virtual patient as arrays; see :class:`Setups`.
+def build_sites(n_shafts: int, seed: int, held_out: bool = False, device="cpu"):
+    """Choose where electrodes and contacts can be.
 
     Parameters
     ----------
-    template, truth : Head
-        The head that the package believes in and the patient's own.
-    n_contacts : int
-        Contacts.
+    n_shafts : int
+        Random depth electrodes, beside the real implants.
     seed : int
         Everything follows from it.
     held_out : bool
-        See :func:`random_implant`.
-    montage : array of shape (n_electrodes, 3) | None
-        Nominal electrodes in metres; None draws them.
+        Take the real implants that training never sees, and those only.
     device : str | torch.device
         Where the large products are taken.
 
     Returns
     -------
-    setup : dict of array
-        The fields of :class:`Setups`, electrodes not padded.
+    sites : Sites
+        The sites, with the template's gains.
     """
     rng = np.random.default_rng(seed)
-    electrodes = random_montage(rng) if montage is None else montage
-    contacts = random_implant(template, n_contacts, rng, held_out)
-    electrodes = project_to_scalp(template, electrodes)[2]
-    # The patient's head: electrodes up to some 6 mm off, contacts off by what
-    # normalization to the template leaves, smoothly over the head.
-    placed = electrodes + rng.normal(0, rng.uniform(0, 3.5e-3), electrodes.shape)
-    stretch = np.diag(rng.uniform(0.96, 1.04, 3))
-    moved = (contacts - contacts.mean(0)) @ stretch + contacts.mean(0)
-    moved = moved + rng.normal(0, 1.5e-3, 3)
-    moved = np.where(inside_brain(truth, moved)[:, None], moved, contacts)
+    template = load_head()
+    known = electrode_positions()
+    electrodes = project_to_scalp(template, np.array(list(known.values())))[2]
+    parts = [random_shaft(template, rng) for _ in range(n_shafts)]
+    for name, implant in real_implants().items():
+        if (name in HELD_OUT) == held_out:
+            parts.append(implant[inside_brain(template, implant)])
+    ends = np.cumsum([len(part) for part in parts])
+    index = np.split(np.arange(ends[-1]), ends[:-1])
+    contacts = np.concatenate(parts)
+    return Sites(
+        names=list(known),
+        electrodes=electrodes,
+        contacts=contacts,
+        shafts=index[:n_shafts],
+        implants=index[n_shafts:],
+        scalp=_of_generators(scalp_lead_field(template, electrodes), device),
+        deep=_of_generators(contact_lead_field(template, contacts), device),
+    )
 
-    factor = _factor(template, torch.device(device))
 
-    def of_generators(lead_field):
-        lead_field = torch.as_tensor(lead_field, dtype=torch.float32)
-        return (lead_field.to(factor.device) @ factor).cpu().numpy()
+def build_worlds(
+    sites: Sites, n_worlds: int, seed: int, heads=None, n_jobs: int = 1, device="cpu"
+) -> Worlds:
+    """Compute true gains of all sites in heads that are not the template.
 
-    scalp_true = of_generators(average_reference(scalp_lead_field(truth, placed)))
-    deep_true = of_generators(contact_lead_field(truth, moved))
-    scalp = of_generators(average_reference(scalp_lead_field(template, electrodes)))
-    deep = of_generators(contact_lead_field(template, contacts))
-    posterior = posterior_from_fields(scalp, deep, roi_gains(template))
-    half = np.ones(n_contacts)
-    half[farthest_points(contacts, (n_contacts + 1) // 2)] = 0
-    distance = np.linalg.norm(contacts[:, None] - electrodes[None], axis=-1).min(1)
-    return {
-        "scalp": scalp_true,
-        "deep": deep_true,
-        "used": np.ones(len(electrodes)),
-        "electrodes": electrodes,
-        "contacts": contacts,
-        "electrode_distance": distance,
-        "half": half,
-        **{name: getattr(posterior, name) for name in _POSTERIOR},
-    }
+    Electrodes are some millimetres off, contacts are off by what normalization to
+    a template leaves: a stretch of up to 4 % and a shift.
+
+    Parameters
+    ----------
+    sites : Sites
+        The nominal sites.
+    n_worlds : int
+        How many heads; they take turns with the tables.
+    seed : int
+        Everything follows from it.
+    heads : list of str | None
+        Head tables beside the template.
+    n_jobs : int
+        Threads.
+    device : str | torch.device
+        Where the large products are taken.
+
+    Returns
+    -------
+    worlds : Worlds
+        On the CPU.
+    """
+    tables = [load_head(fname) for fname in [None, *(heads or [])]]
+
+    def build(number):
+        rng = np.random.default_rng([seed, number])
+        head = tables[number % len(tables)]
+        off = rng.normal(0, rng.uniform(0, 3.5e-3), sites.electrodes.shape)
+        scalp = scalp_lead_field(head, sites.electrodes + off)
+        moved = sites.contacts * rng.uniform(0.96, 1.04, 3)
+        moved = moved + rng.normal(0, 1.5e-3, 3) + rng.normal(0, 5e-4, moved.shape)
+        inside = inside_brain(head, moved)[:, None]
+        deep = contact_lead_field(head, np.where(inside, moved, sites.contacts))
+        return [_of_generators(field, device) for field in (scalp, deep)]
+
+    # Products of large matrices let go of the interpreter: threads are enough.
+    with ThreadPoolExecutor(n_jobs) as pool:
+        scalp, deep = zip(*pool.map(build, range(n_worlds)), strict=True)
+    nothing = np.zeros((1, scalp[0].shape[1]), np.float32)
+    return Worlds(
+        torch.from_numpy(np.concatenate([*scalp, nothing])),
+        torch.from_numpy(np.concatenate(deep)),
+    )
+
+
+def _of_generators(lead_field, device):
+    """Gains of generators from a lead field of patches, float32."""
+    factor = _factor(torch.device(device))
+    lead_field = torch.as_tensor(lead_field, dtype=torch.float32)
+    return (lead_field.to(factor.device) @ factor).cpu().numpy()
 
 
 @cache
-def _factor(head, device):
-    return torch.from_numpy(source_generators(head).factor).to(device)
+def _factor(device):
+    return torch.from_numpy(source_generators(load_head()).factor).to(device)
 
 
 _POSTERIOR = (
@@ -357,7 +429,7 @@ _POSTERIOR = (
 )
 # The axis of each field along which electrodes lie.
 _ELECTRODE_AXIS = {
-    "scalp": 0,
+    "scalp_rows": 0,
     "used": 0,
     "electrodes": 0,
     "operator": 1,
@@ -366,86 +438,116 @@ _ELECTRODE_AXIS = {
 }
 
 
-def stack_setups(setups: list, n_electrodes: int) -> Setups:
+def make_setup(sites: Sites, world: int, electrodes, contacts) -> dict:
+    """Put one virtual patient together as arrays; see :class:`Setups`.
+
+    Parameters
+    ----------
+    sites : Sites
+        Where electrodes and contacts can be.
+    world : int
+        Which head.
+    electrodes, contacts : array of int
+        Indices of the sites.
+
+    Returns
+    -------
+    setup : dict of array
+        The fields of :class:`Setups`, electrodes not padded.
+    """
+    posterior = posterior_from_fields(
+        average_reference(sites.scalp[electrodes]),
+        sites.deep[contacts],
+        roi_gains(load_head()),
+    )
+    places, points = sites.electrodes[electrodes], sites.contacts[contacts]
+    half = np.ones(len(points))
+    half[farthest_points(points, (len(points) + 1) // 2)] = 0
+    distance = np.linalg.norm(points[:, None] - places[None], axis=-1).min(1)
+    return {
+        "scalp_rows": electrodes + world * len(sites.electrodes),
+        "deep_rows": contacts + world * len(sites.contacts),
+        "used": np.ones(len(places)),
+        "electrodes": places,
+        "contacts": points,
+        "electrode_distance": distance,
+        "half": half,
+        **{name: getattr(posterior, name) for name in _POSTERIOR},
+    }
+
+
+def stack_setups(setups: list, n_electrodes: int, nothing: int) -> Setups:
     """Pad to a number of electrodes and stack.
 
     Parameters
     ----------
     setups : list of dict
-        From :func:`build_setup`, all with the same number of contacts.
+        From :func:`make_setup`, all with the same number of contacts.
     n_electrodes : int
         At least the largest montage.
+    nothing : int
+        Row of zeros in :attr:`Worlds.scalp`.
 
     Returns
     -------
     setups : Setups
-        On the CPU, float32.
+        On the CPU, float32 and int64.
     """
     columns = {}
     for name in (field.name for field in fields(Setups)):
+        rows = name.endswith("_rows")
         arrays = []
         for setup in setups:
-            array = np.asarray(setup[name], np.float32)
+            array = np.asarray(setup[name], np.int64 if rows else np.float32)
             if name in _ELECTRODE_AXIS:
                 axis = _ELECTRODE_AXIS[name]
                 width = [(0, 0)] * array.ndim
                 width[axis] = (0, n_electrodes - array.shape[axis])
-                array = np.pad(array, width)
+                array = np.pad(array, width, constant_values=nothing if rows else 0)
             arrays.append(array)
         columns[name] = torch.from_numpy(np.stack(arrays))
     return Setups(**columns)
 
 
 def build_setups(
+    sites: Sites,
+    n_worlds: int,
     n_setups: int,
     n_contacts: int,
     seed: int,
-    heads=None,
-    held_out: bool = False,
     n_electrodes: int = 128,
     n_jobs: int = 1,
-    device="cpu",
 ) -> Setups:
-    """Build a bank of virtual patients.
+    """Draw virtual patients.
 
     Parameters
     ----------
+    sites : Sites
+        Where electrodes and contacts can be.
+    n_worlds : int
+        Heads to choose from.
     n_setups, n_contacts : int
-        Size of the bank.
+        How many patients and contacts.
     seed : int
         Everything follows from it.
-    heads : list of str | None
-        Head tables to draw the patients' heads from, beside the template.
-    held_out : bool
-        See :func:`random_implant`.
     n_electrodes : int
         Padded size of the montage.
     n_jobs : int
         Threads.
-    device : str | torch.device
-        Where the large products are taken.
 
     Returns
     -------
     setups : Setups
         On the CPU.
     """
-    heads = [None, *(heads or [])]
-    for fname in heads:  # read once, before the threads ask for them
-        load_head(fname)
-    roi_gains(load_head())
-    tasks = [
-        (heads[k % len(heads)], n_contacts, int(s), held_out, device)
-        for k, s in enumerate(np.random.SeedSequence(seed).generate_state(n_setups))
-    ]
-    # Products of large matrices let go of the interpreter: threads are enough.
+
+    def build(number):
+        rng = np.random.default_rng([seed, n_contacts, number])
+        electrodes = random_montage(sites, rng)
+        contacts = random_implant(sites, n_contacts, rng)
+        world = int(rng.integers(n_worlds))
+        return make_setup(sites, world, electrodes, contacts)
+
     with ThreadPoolExecutor(n_jobs) as pool:
-        built = list(pool.map(_build, tasks))
-    return stack_setups(built, n_electrodes)
-
-
-def _build(task):
-    fname, n_contacts, seed, held_out, device = task
-    template = load_head()
-    truth = template if fname is None else load_head(fname)
-    return build_setup(template, truth, n_contacts, seed, held_out, device=device)
+        built = list(pool.map(build, range(n_setups)))
+    return stack_setups(built, n_electrodes, n_worlds * len(sites.electrodes))

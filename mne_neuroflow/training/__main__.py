@@ -21,11 +21,13 @@ def main(argv=None):
     parser.add_argument("--heads", nargs="*", help="head tables beside the template")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--cache", help="file that keeps the built patients")
+    parser.add_argument("--start-from", help="weights that a new run starts from")
     parser.add_argument("--judge", type=int, default=0, help="batches to judge by")
     options = parser.parse_args(argv)
     recipe = load_recipe(options.recipe)
     training = Training(recipe, options.out, options.device)
-    training.resume()
+    if not training.resume() and options.start_from:
+        training.start_from(options.start_from)
     data, held_out = prepare_data(
         recipe, options.device, options.heads, options.jobs, options.cache
     )

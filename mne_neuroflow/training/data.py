@@ -8,7 +8,14 @@ from torch import Tensor
 from ..flow.context import Conditions, make_conditions
 from ..head.geometry import load_head
 from ..simulation.recordings import Pairs, electrode_rms, simulate
-from ..simulation.setups import Company, Setups, build_setups
+from ..simulation.setups import (
+    Company,
+    Setups,
+    Worlds,
+    build_setups,
+    build_sites,
+    build_worlds,
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,8 @@ class SimulatedData:
 
     Parameters
     ----------
-    banks : list of Setups
-        One bank for each number of contacts.
+    patients : Patients
+        Virtual patients by number of contacts.
     n_seconds : int
         Length of a window.
     n_tokens : int
@@ -40,8 +47,9 @@ class SimulatedData:
         Where to simulate.
     """
 
-    def __init__(self, banks, n_seconds, n_tokens, seed, device):
-        self.banks = [bank.to(device) for bank in banks]
+    def __init__(self, patients, n_seconds, n_tokens, seed, device):
+        self.banks = [bank.to(device) for bank in patients.banks]
+        self.worlds = patients.worlds.to(device)
         self.company = Company.from_head(load_head(), device)
         self.n_seconds, self.n_tokens = n_seconds, n_tokens
         self.seed, self.device = seed, torch.device(device)
@@ -61,11 +69,15 @@ class SimulatedData:
         """
         rng = torch.Generator(self.device).manual_seed(self.seed * 2**32 + number)
         bank = self.banks[number % len(self.banks)]
-        n_batch = max(2, self.n_tokens // bank.deep.shape[1])
+        n_batch = max(2, self.n_tokens // bank.deep_rows.shape[1])
         pick = torch.randint(len(bank), (n_batch,), generator=rng, device=self.device)
         setups = bank.pick(pick)
-        pairs = simulate(setups, self.company, self.n_seconds, rng)
+        pairs = self.simulate(setups, rng)
         return Batch(conditions_of(pairs.scalp, setups), pairs, setups)
+
+    def simulate(self, setups: Setups, rng: torch.Generator) -> Pairs:
+        """Simulate one recording of each of these patients."""
+        return simulate(setups, self.worlds, self.company, self.n_seconds, rng)
 
 
 def conditions_of(scalp: Tensor, setups: Setups) -> Conditions:
@@ -95,19 +107,31 @@ def conditions_of(scalp: Tensor, setups: Setups) -> Conditions:
     )
 
 
-def build_banks(sizes, seed, heads=None, held_out=False, n_jobs=1, device="cpu"):
-    """Build one bank of setups for each number of contacts.
+@dataclass(frozen=True)
+class Patients:
+    """Virtual patients: banks by number of contacts, and their true heads."""
+
+    banks: list
+    worlds: Worlds
+
+
+def build_patients(
+    sizes, n_worlds, n_shafts, seed, heads=None, held_out=False, n_jobs=1, device="cpu"
+) -> Patients:
+    """Build one bank of patients for each number of contacts.
 
     Parameters
     ----------
     sizes : list of tuple of int
-        Number of contacts and number of setups of each bank.
+        Number of contacts and number of patients of each bank.
+    n_worlds, n_shafts : int
+        Heads and random depth electrodes that the patients draw from.
     seed : int
-        Seed.
+        Everything follows from it.
     heads : list of str | None
         Head tables beside the template.
     held_out : bool
-        Whether to draw the implants that training never sees.
+        Whether to use the real implants that training never sees.
     n_jobs : int
         Threads.
     device : str | torch.device
@@ -115,12 +139,13 @@ def build_banks(sizes, seed, heads=None, held_out=False, n_jobs=1, device="cpu")
 
     Returns
     -------
-    banks : list of Setups
+    patients : Patients
         On the CPU.
     """
-    return [
-        build_setups(
-            n_setups, n_contacts, seed + k, heads, held_out, 128, n_jobs, device
-        )
-        for k, (n_contacts, n_setups) in enumerate(sizes)
+    sites = build_sites(n_shafts, seed, held_out, device)
+    worlds = build_worlds(sites, n_worlds, seed, heads, n_jobs, device)
+    banks = [
+        build_setups(sites, n_worlds, n_setups, n_contacts, seed, n_jobs=n_jobs)
+        for n_contacts, n_setups in sizes
     ]
+    return Patients(banks, worlds)

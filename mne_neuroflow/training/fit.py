@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow, FlowConfig
-from .data import SimulatedData, build_banks
+from .data import SimulatedData, build_patients
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -227,6 +227,12 @@ class Training:
         for part in parts:
             (self.out / f"{part}.tmp").replace(self.out / f"{part}.safetensors")
 
+    def start_from(self, fname):
+        """Start from the weights of an earlier run."""
+        weights = load_file(fname, device=str(self.device))
+        self.flow.load_state_dict(weights)
+        self.average = {name: weights[name].clone() for name in self.average}
+
     def resume(self) -> bool:
         """Go on from the checkpoint in the run's folder, if there is one."""
         fname = self.out / "exp_avg_sq.safetensors"
@@ -327,24 +333,22 @@ def prepare_data(recipe: dict, device: str, heads=None, n_jobs: int = 1, cache=N
     data, held_out : SimulatedData
         To train on and to judge by.
     """
-    if cache is not None and Path(cache).exists():
-        banks = torch.load(cache, weights_only=False)
-    else:
-        seed = recipe["seed"]
-        banks = (
-            build_banks(recipe["data"]["banks"], seed, heads, False, n_jobs, device),
-            build_banks(
-                recipe["data"]["held_out_banks"],
-                seed + 1000,
-                heads,
-                True,
-                n_jobs,
-                device,
-            ),
-        )
-        if cache is not None:
-            torch.save(banks, cache)
     settings = recipe["data"]
+    if cache is not None and Path(cache).exists():
+        patients = torch.load(cache, weights_only=False)
+    else:
+        patients = [
+            build_patients(
+                **settings[part],
+                heads=heads,
+                held_out=part == "held_out",
+                n_jobs=n_jobs,
+                device=device,
+            )
+            for part in ("patients", "held_out")
+        ]
+        if cache is not None:
+            torch.save(patients, cache)
     common = (settings["seconds"], settings["contacts_a_batch"])
-    data = SimulatedData(banks[0], *common, recipe["seed"], device)
-    return data, SimulatedData(banks[1], *common, recipe["seed"] + 1, device)
+    data = SimulatedData(patients[0], *common, recipe["seed"], device)
+    return data, SimulatedData(patients[1], *common, recipe["seed"] + 1, device)

@@ -63,7 +63,8 @@ def judge(flow, data: SimulatedData, n_batches: int, n_draws: int = 100) -> dict
             if here.any():
                 ratio = score[here].mean() / baseline[here].mean()
                 sums[f"crps ratio {name}"].append(ratio)
-        strange = conditions_of(batch.pairs.scalp.roll(1, 0), batch.setups)
+        rng = torch.Generator(truth.device).manual_seed(number)
+        strange = conditions_of(data.simulate(batch.setups, rng).scalp, batch.setups)
         strange_draws = draw(flow, strange, n_draws, number)
         sums["crps shuffled"].append(
             (crps_ensemble(strange_draws, truth) / unit).mean()
