@@ -27,6 +27,8 @@ from .sources import (
 # Contact potentials beside the patches (10 µV in the spatial posterior): tissue
 # at the contact's own surface, and the amplifier's white noise.
 _LOCAL_STD, _AMPLIFIER_STD = 9.8e-6, 1.5e-6
+# Log-normal amplitude of contacts: a smooth field and each contact's own.
+_FIELD_SIGMA, _OWN_SIGMA, _FIELD_LENGTH, _N_WAVES = 0.5, 0.25, 0.012, 64
 # Seconds simulated beyond a window, so that windows are not periodic.
 _SPARE = 2
 
@@ -95,6 +97,36 @@ def amplitudes(cast: Cast, group: Tensor, rng: torch.Generator) -> Tensor:
     return region.gather(1, cast.region) * mesial * scale.gather(1, group) * own
 
 
+def contact_amplitudes(contacts: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw how strongly tissue couples to each contact, with unit mean square.
+
+    A smooth field over some 12 mm (a contact in grey or in white matter, a
+    sclerotic or a healthy hippocampus) and a part of each contact's own. The scalp
+    does not reveal it. Together with the generators' amplitudes it leaves a
+    contact's own amplitude uncertain by a factor of two between recordings.
+
+    Parameters
+    ----------
+    contacts : Tensor of shape (batch, contact, 3)
+        Metres.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    amplitude : Tensor of shape (batch, contact, 1)
+        Factors.
+    """
+    n_batch, n_contacts, _ = contacts.shape
+    # Random Fourier features of a Gaussian kernel (Rahimi & Recht 2007).
+    waves = normal((n_batch, 3, _N_WAVES), rng) / _FIELD_LENGTH
+    phase = contacts @ waves + uniform(0, 6.2832, (n_batch, 1, _N_WAVES), rng)
+    field = torch.cos(phase).sum(-1) * (2 / _N_WAVES) ** 0.5
+    own = normal((n_batch, n_contacts), rng)
+    exponent = _FIELD_SIGMA * field + _OWN_SIGMA * own
+    return torch.exp(exponent - _FIELD_SIGMA**2 - _OWN_SIGMA**2)[..., None]
+
+
 def contact_noise(shape, rng: torch.Generator) -> Tensor:
     """Activity at a contact's own surface and amplifier noise, volts."""
     n_batch, n_contacts, n_times = shape
@@ -155,7 +187,8 @@ def simulate(
     scalp_gains, deep_gains = (_take(part, index) for part in gains)
     gain = torch.exp(0.4 * normal((len(setups), 1, 1), rng))
     local = contact_noise((*setups.deep_rows.shape, n_times), rng)
-    deep = gain * (deep_gains @ activity + local)
+    coupling = contact_amplitudes(setups.contacts, rng)
+    deep = gain * (coupling * (deep_gains @ activity) + local)
     # One scalp in twelve knows nothing: it is that of another moment.
     strange = chance(1 / 12, (len(setups), 1, 1), rng)
     later = torch.roll(activity, n_times // 2, -1)
