@@ -127,12 +127,24 @@ class Head:
 
     @property
     def surfaces(self):
-        """The surfaces from the outside in, the order of ``phi_nodes``."""
+        """The surfaces from the outside in, the order of ``phi_nodes``.
+
+        Returns
+        -------
+        surfaces : tuple of Surface
+            Scalp, outer skull and inner skull.
+        """
         return self.scalp, self.outer_skull, self.inner_skull
 
     @property
     def n_patches(self):
-        """Number of source patches."""
+        """Number of source patches.
+
+        Returns
+        -------
+        n_patches : int
+            Cortical patches plus three for each voxel of the volume sources.
+        """
         return len(self.patch_centres)
 
 
@@ -221,7 +233,13 @@ def solid_angles(points, surface):
 
 
 class TriangleGeometry:
-    """What integrals over the flat triangles of one surface have in common."""
+    """What integrals over the flat triangles of one surface have in common.
+
+    Parameters
+    ----------
+    surface : Surface
+        The surface.
+    """
 
     def __init__(self, surface):
         self.surface = surface
@@ -239,11 +257,36 @@ class TriangleGeometry:
         self.constants = -np.sum(self.gradients * np.roll(corners, -1, axis=1), axis=-1)
 
     def barycentric(self, points):
-        """Barycentric weights of the feet of the perpendiculars, some negative."""
+        """Barycentric weights of the feet of the perpendiculars.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n_points, 3)
+            Positions in metres.
+
+        Returns
+        -------
+        weights : ndarray, shape (n_points, n_triangles, 3)
+            They add up to one; some are negative where a foot falls outside.
+        """
         return np.einsum("px,tkx->ptk", points, self.gradients) + self.constants
 
     def seen_from(self, points):
-        """Return heights below the triangles and distances to their corners."""
+        """Measure triangles from points.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n_points, 3)
+            Positions in metres.
+
+        Returns
+        -------
+        heights : ndarray, shape (n_points, n_triangles)
+            How far the triangle's plane is from the point along the outward normal,
+            in metres; positive for a point on the inner side.
+        distances : ndarray, shape (n_points, n_triangles, 3)
+            Distances to the corners in metres.
+        """
         heights = self.offsets - points @ self.normals.T
         to_nodes = np.linalg.norm(
             self.surface.rr[np.newaxis] - points[:, np.newaxis], axis=-1
@@ -251,7 +294,18 @@ class TriangleGeometry:
         return heights, to_nodes[:, self.surface.tris]
 
     def solid_angles(self, heights, distances):
-        """Solid angle of each triangle, from what `seen_from` returns."""
+        """Solid angle of each triangle.
+
+        Parameters
+        ----------
+        heights, distances : ndarray
+            What `seen_from` returns.
+
+        Returns
+        -------
+        angles : ndarray, shape (n_points, n_triangles)
+            See the function `solid_angles`.
+        """
         squared = distances**2
         # twice the dot product of the rays to the two ends of each edge
         dots = np.roll(squared, -1, axis=-1) + np.roll(squared, -2, axis=-1)

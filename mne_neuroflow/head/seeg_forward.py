@@ -50,7 +50,8 @@ def make_seeg_forward(
         were spread over a ball of this radius. The default is the size of a
         contact. This is not the ``mindist`` of
         :func:`mne.make_forward_solution`, which drops sources near the skull.
-    %(verbose)s
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
 
     Returns
     -------
