@@ -148,6 +148,9 @@ class Sites:
         Nominal positions, metres.
     shafts, implants : list of array of int
         Contacts of each random depth electrode and of each real implant.
+    held_out : bool
+        Whether these are the sites that training never sees; their montages are
+        random ones.
     scalp, deep : array of shape (n_electrodes | n_contacts, generator)
         The template's gains, volts.
     """
@@ -157,6 +160,7 @@ class Sites:
     contacts: np.ndarray
     shafts: list
     implants: list
+    held_out: bool
     scalp: np.ndarray
     deep: np.ndarray
 
@@ -220,7 +224,7 @@ def random_montage(sites: Sites, rng: np.random.Generator) -> np.ndarray:
     electrodes : array of int, shape (n_electrodes,)
         Indices of the sites.
     """
-    if rng.random() < 0.6:
+    if rng.random() < 0.6 and not sites.held_out:
         usual = [names.split() for names in MONTAGES.values()]
         names = usual[rng.integers(len(usual))]
         # Every second laboratory has lost an electrode or two.
@@ -348,6 +352,7 @@ def build_sites(n_shafts: int, seed: int, held_out: bool = False, device="cpu"):
         contacts=contacts,
         shafts=index[:n_shafts],
         implants=index[n_shafts:],
+        held_out=held_out,
         scalp=_of_generators(scalp_lead_field(template, electrodes), device),
         deep=_of_generators(contact_lead_field(template, contacts), device),
     )

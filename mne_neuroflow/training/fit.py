@@ -10,10 +10,10 @@ A run can be stopped at any moment and started again with the same command.
 import json
 import math
 import time
+import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
 
-import tomllib
 import torch
 from safetensors.torch import load_file, save_file
 

@@ -14,7 +14,9 @@ _DRAWS_AT_ONCE = 5
 
 
 @torch.no_grad()
-def judge(flow, data: SimulatedData, n_batches: int, n_draws: int = 100) -> dict:
+def judge(
+    flow, data: SimulatedData, n_batches: int, n_draws: int = 100, n_strange: int = 25
+) -> dict:
     """Measure coverage, CRPS and negative log-density on held-out simulation.
 
     Parameters
@@ -25,8 +27,8 @@ def judge(flow, data: SimulatedData, n_batches: int, n_draws: int = 100) -> dict
         Held-out batches.
     n_batches : int
         How many.
-    n_draws : int
-        Draws per recording.
+    n_draws, n_strange : int
+        Draws per recording, and with the scalp of another recording.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def judge(flow, data: SimulatedData, n_batches: int, n_draws: int = 100) -> dict
                 sums[f"crps ratio {name}"].append(ratio)
         rng = torch.Generator(truth.device).manual_seed(number)
         strange = conditions_of(data.simulate(batch.setups, rng).scalp, batch.setups)
-        strange_draws = draw(flow, strange, n_draws, number)
+        strange_draws = draw(flow, strange, n_strange, number)
         sums["crps shuffled"].append(
             (crps_ensemble(strange_draws, truth) / unit).mean()
         )

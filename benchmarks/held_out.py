@@ -1,0 +1,73 @@
+"""Calibration and skill of the shipped weights on simulation they never saw.
+
+Run ``python benchmarks/held_out.py``: other seeds, other montages, other implants
+and other heads than in training. A quarter of an hour on two cores; ``--batches 1``
+for a quick look. ``--heads`` names head tables of ``tools/build_head.py`` with other
+conductivities; without them the true heads are the template with its sites moved.
+"""
+
+import argparse
+
+import torch
+from machine import print_machine
+
+from mne_neuroflow.training.data import SimulatedData, build_patients
+from mne_neuroflow.training.judge import judge
+from mne_neuroflow.weights.checkpoint import load_checkpoint
+from mne_neuroflow.weights.fetch import fetch_model
+
+CONTACTS = (16, 32, 64)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="mtl-v1")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--heads", nargs="*")
+    parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--contacts-a-batch", type=int, default=384)
+    parser.add_argument("--seed", type=int, default=77)
+    options = parser.parse_args()
+    flow, _ = load_checkpoint(fetch_model(options.model), options.device)
+    patients = build_patients(
+        [
+            (n_contacts, 3 * options.contacts_a_batch // n_contacts)
+            for n_contacts in CONTACTS
+        ],
+        n_worlds=3,
+        n_shafts=30,
+        seed=options.seed,
+        heads=options.heads,
+        held_out=True,
+        n_jobs=2,
+        device=options.device,
+    )
+    data = SimulatedData(
+        patients, 24, options.contacts_a_batch, options.seed, options.device
+    )
+    torch.manual_seed(0)
+    figures = judge(flow, data, options.batches, options.draws)
+    print_machine()
+    report(figures)
+
+
+def report(figures):
+    """Print the figures and the four that must be reached."""
+    for name, value in figures.items():
+        print(f"{name:45s} {value:9.4f}")
+    gain = 1 - figures["crps flow"] / figures["crps posterior"]
+    skill = 1 - figures["crps flow"] / figures["crps prior"]
+    shuffled = 1 - figures["crps shuffled"] / figures["crps prior"]
+    nats = figures["nll posterior"] - figures["nll flow"]
+    print(f"90 % intervals cover {figures['coverage 0.90']:.1%} (87 to 93 % wanted)")
+    print(f"CRPS {gain:.1%} below the spatial posterior (5 % wanted)")
+    print(f"negative log-density {nats:.2f} nats per sample below it (0.7 wanted)")
+    print(
+        f"CRPS {skill:+.1%} against the prior; with another recording's scalp "
+        f"{shuffled:+.1%} (none wanted)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""What every benchmark prints with its figures."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def print_machine():
+    """Print the command, the machine and the versions."""
+    print("$ python", " ".join(["benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]))
+    print(f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}")
+    names = ("mne_neuroflow", "mne", "torch", "numpy", "scipy")
+    print(", ".join(f"{name} {version(name)}" for name in names))
+
+
+def _processor():
+    """Name of the processor, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
