@@ -30,11 +30,9 @@ def main():
     parser.add_argument("--seed", type=int, default=77)
     options = parser.parse_args()
     flow, _ = load_checkpoint(fetch_model(options.model), options.device)
+    sizes = [(n, 3 * options.contacts_a_batch // n) for n in CONTACTS]
     patients = build_patients(
-        [
-            (n_contacts, 3 * options.contacts_a_batch // n_contacts)
-            for n_contacts in CONTACTS
-        ],
+        sizes,
         n_worlds=3,
         n_shafts=30,
         seed=options.seed,

@@ -33,20 +33,14 @@ draws = mne_neuroflow.sample_ieeg(raw.copy().crop(10, 20), 50, random_state=0)
 contact = table["observability"].idxmax()
 low, median, high = draws.sel(channel=contact).quantile([0.05, 0.5, 0.95], "draw") * 1e6
 
+time = draws["time"]
+one = draws.sel(channel=contact)[0] * 1e6
+
 fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
-ax.fill_between(
-    draws["time"], low, high, alpha=0.25, linewidth=0, label="90 % interval"
-)
-ax.plot(draws["time"], median, label="median")
-ax.plot(
-    draws["time"],
-    draws.sel(channel=contact)[0] * 1e6,
-    lw=0.6,
-    color="k",
-    label="a draw",
-)
-ax.set(
-    xlabel="Time (s)", ylabel=f"{contact} (µV)", title="A prediction, not a recording"
-)
+ax.fill_between(time, low, high, alpha=0.25, linewidth=0, label="90 % interval")
+ax.plot(time, median, label="median")
+ax.plot(time, one, lw=0.6, color="k", label="a draw")
+ax.set(xlabel="Time (s)", ylabel=f"{contact} (µV)")
+ax.set_title("A prediction, not a recording")
 ax.legend(ncols=3, frameon=False)
 plt.show()

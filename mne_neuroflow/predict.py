@@ -527,8 +527,8 @@ class _Truth:
             raise TypeError("inst and ieeg must both be Raw or both be Epochs.")
         if not self.is_raw and len(self._ieeg) != scalp.n_epochs:
             raise ValueError(
-                f"inst and ieeg must hold the same epochs, but got {scalp.n_epochs} and "
-                f"{len(self._ieeg)}."
+                "inst and ieeg must hold the same epochs, but got "
+                f"{scalp.n_epochs} and {len(self._ieeg)}."
             )
         length = len(self._ieeg.times) / self._ieeg.info["sfreq"]
         if abs(length - scalp.n_times / scalp.sfreq) > 0.05:
@@ -571,8 +571,8 @@ def _find_device(device):
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as err:
         raise ValueError(
-            "Invalid value for the 'device' parameter. Allowed values are 'auto', 'cpu' "
-            f"and torch devices of this machine, but got {device!r}."
+            "Invalid value for the 'device' parameter. Allowed values are 'auto', "
+            f"'cpu' and torch devices of this machine, but got {device!r}."
         ) from err
     return found
 

@@ -308,7 +308,7 @@ def random_implant(
 
 
 def _apart(points, distance):
-    """Indices of the points that are not close to an earlier one."""
+    """Return indices of the points that are not close to an earlier one."""
     kept = []
     for k, point in enumerate(points):
         if not kept or np.linalg.norm(points[kept] - point, axis=1).min() > distance:

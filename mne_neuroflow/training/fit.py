@@ -305,7 +305,7 @@ class Training:
 
 
 def gaussian_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
-    """The same losses for the spatial posterior alone."""
+    """Return the same losses for the spatial posterior alone."""
     conditioned = flow.condition(batch.conditions)
     levels = flow.wavelet(conditioned.whiten(batch.pairs.deep))
     normal = [0.5 * z.square() + 0.5 * math.log(2 * math.pi) for z in levels]
