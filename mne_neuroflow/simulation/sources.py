@@ -224,8 +224,8 @@ def background(
     frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
     band = band_response(n_times, rng.device).square()
 
-    # Exponents 0.8-2.5 with regional and local spread, knees up to 10 Hz.
-    exponent = uniform(0.9, 2.3, (n_batch, 1), rng)
+    # Exponents 0.6-2.8 with regional and local spread, knees up to 10 Hz.
+    exponent = uniform(1.0, 2.5, (n_batch, 1), rng)
     exponent = exponent + 0.2 * normal((n_batch, n_regions), rng)
     knee = uniform(0, 1, (n_batch, n_regions), rng).square() * 10
     exponent = _gather(exponent, cast) + 0.1 * normal(cast.structure.shape, rng)
