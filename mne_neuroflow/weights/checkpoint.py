@@ -155,7 +155,8 @@ def load_checkpoint(fname, device="cpu"):
     }
     model = _build_model(header["config"])
     model.load_state_dict(tensors, strict=True)
-    return model.to(device).eval(), card
+    # Not the caller's default dtype, in which it was built.
+    return model.to(device, torch.float32).eval(), card
 
 
 def _checked_name(fname):
