@@ -1,0 +1,43 @@
+"""A model small enough to test the road with, until one needs the real weights."""
+
+import torch
+
+import mne_neuroflow.weights.fetch as fetch
+from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.weights.checkpoint import save_checkpoint
+
+CARD_FIELDS = (
+    "name",
+    "version",
+    "prior",
+    "training_budget",
+    "calibration",
+    "licence",
+    "provenance",
+)
+
+
+def save_small_model(folder):
+    """Save a flow with random weights, which is far from the identity."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = FlowConfig(width=16, n_heads=2, steps=("sc", "c", "c", "c"))
+        flow = ConditionalFlow(config)
+        with torch.no_grad():
+            for parameter in flow.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+    return save_checkpoint(
+        folder / "small.safetensors", flow, dict.fromkeys(CARD_FIELDS, "for tests")
+    )
+
+
+def use_model(monkeypatch, fname):
+    """Let ``model='mtl-v1'`` mean this file; other names are looked up as ever."""
+    fetch_model = fetch.fetch_model
+
+    def fetch_small(name="mtl-v1", *args, **kwargs):
+        if name == "mtl-v1":
+            return fname
+        return fetch_model(name, *args, **kwargs)
+
+    monkeypatch.setattr(fetch, "fetch_model", fetch_small)
