@@ -1,0 +1,77 @@
+"""Turn finished training runs into a checkpoint with its model card.
+
+    python tools/make_checkpoint.py runs/mtl-v1 runs/mtl-v1-finish \
+        --recipe mtl-v1-finish --machine "one NVIDIA H100" --out runs/mtl-v1.safetensors
+
+takes the averaged weights of the last run and writes into the card what all runs
+took and what the last one's ``judged.json`` measured. The logs of all runs go beside
+the card's source, under ``doc/training``.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.training.fit import load_recipe
+from mne_neuroflow.weights.checkpoint import save_checkpoint
+from safetensors.torch import load_file
+
+PRIOR = (
+    "Simulated pairs only, no recording of any person: head models of skull "
+    "conductivity 0.003-0.02 S/m with displaced electrodes and contacts, 8-128 "
+    "electrodes, real and random temporal implants, aperiodic activity and rhythms "
+    "per region, coupling of random strength, sign and lag between mesial and lateral "
+    "temporal lobe, interictal spikes, seizures, slowing, and scalp artifacts."
+)
+
+
+def read_log(run):
+    """Read the lines of a run's log."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def main():
+    """Write the checkpoint, its card and the log."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--machine", required=True)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--version", default="1")
+    options = parser.parse_args()
+    recipe = load_recipe(options.recipe)
+    flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
+    flow.load_state_dict(load_file(options.runs[-1] / "average.safetensors"))
+    logs = [read_log(run) for run in options.runs]
+    steps = [log[-1]["step"] for log in logs]
+    minutes = sum(log[-1]["seconds"] for log in logs) / 60
+    judged = json.loads((options.runs[-1] / "judged.json").read_text())
+    card = {
+        "name": options.out.stem,
+        "version": options.version,
+        "prior": PRIOR,
+        "training_budget": (
+            f"{minutes:.0f} minutes on {options.machine}: {' + '.join(map(str, steps))} "
+            f"steps of {recipe['data']['contacts_a_batch']} contacts and "
+            f"{recipe['data']['seconds']} s, each from the weights before"
+        ),
+        "calibration": {name: round(value, 4) for name, value in judged.items()},
+        "licence": "BSD-3-Clause",
+        "provenance": (
+            "Trained by the mne_neuroflow developers with python -m "
+            f"mne_neuroflow.training; recipe {options.recipe}; log in doc/training."
+        ),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    print(save_checkpoint(options.out, flow, card, half=True))
+    folder = Path(__file__).parents[1] / "doc" / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{options.out.stem}.jsonl").open("w") as stream:
+        for number, log in enumerate(logs):
+            for line in log:
+                stream.write(json.dumps({"run": number, **line}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
