@@ -1,0 +1,96 @@
+"""Small flows and conditions that the tests of the mathematics share."""
+
+from contextlib import contextmanager
+from dataclasses import fields
+
+import numpy as np
+import torch
+
+from mne_neuroflow.flow.context import make_conditions
+from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.head.posterior import farthest_points, posterior_from_fields
+
+PATCH = 128
+N_ROIS = 4
+CONFIG = FlowConfig(width=16, n_heads=2, n_rois=N_ROIS, steps=("sf", "c", "cf", "c"))
+
+
+@contextmanager
+def seeded(seed):
+    """Draw from torch's global generator as if nothing had happened."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def make_flow(config=CONFIG, seed=0, scale=0.0, dtype=torch.float64):
+    """Build a flow; a positive scale moves it away from the untrained one."""
+    with seeded(seed):
+        flow = ConditionalFlow(config).to(dtype)
+        for parameter in flow.parameters():
+            parameter.data += scale * torch.randn_like(parameter)
+    return flow
+
+
+def make_positions(n_contacts, seed=0):
+    """Contacts in both temporal lobes, metres."""
+    rng = np.random.default_rng(seed)
+    side = np.where(np.arange(n_contacts) % 2, 1.0, -1.0)
+    box = rng.uniform([0.02, -0.035, -0.03], [0.05, 0.005, 0.0], (n_contacts, 3))
+    return box * np.stack([side, *np.ones((2, n_contacts))], axis=1)
+
+
+def make_fields(n_contacts, n_electrodes=6, n_generators=40, seed=0):
+    """Scalp (volts), contacts (volts) and virtual sensors of random generators."""
+    rng = np.random.default_rng(seed)
+    scalp = 3e-6 * rng.standard_normal((n_electrodes, n_generators))
+    scalp -= scalp.mean(0)
+    contacts = 1e-5 * rng.standard_normal((n_contacts, n_generators))
+    rois = rng.standard_normal((N_ROIS, n_generators))
+    return scalp, contacts, rois
+
+
+def make_posterior(n_contacts, seed=0):
+    """Spatial posterior of the random generators."""
+    return posterior_from_fields(*make_fields(n_contacts, seed=seed))
+
+
+def make_scalp(posterior, n_patches, seed=0):
+    """Average-referenced scalp of white noise as large as the prior's, volts."""
+    rng = np.random.default_rng(seed)
+    shape = (len(posterior.scalp_std), PATCH * n_patches)
+    scalp = rng.standard_normal(shape) * posterior.scalp_std[:, np.newaxis]
+    return scalp - scalp.mean(0)
+
+
+def halves(positions):
+    """The two halves of the contacts, as for predictions."""
+    half = np.ones(len(positions))
+    half[farthest_points(positions, (len(positions) + 1) // 2)] = 0
+    return half
+
+
+def conditions_from(posterior, positions, scalp, rms=None, dtype=torch.float64):
+    """Conditions of one recording, a batch of one."""
+
+    def batch_of_one(array):
+        return torch.as_tensor(np.asarray(array), dtype=dtype)[None]
+
+    posterior = {
+        field.name: batch_of_one(getattr(posterior, field.name))
+        for field in fields(posterior)
+    }
+    rms = np.sqrt((scalp**2).mean(-1)) if rms is None else rms
+    distance = 0.02 + 0.5 * np.abs(positions[:, 0])
+    arrays = (positions, distance, halves(positions))
+    return make_conditions(
+        batch_of_one(scalp), batch_of_one(rms), posterior, *map(batch_of_one, arrays)
+    )
+
+
+def make_conditions_of(n_contacts, n_patches, seed=0, dtype=torch.float64):
+    """Conditions of random generators and a random scalp, a batch of one."""
+    posterior = make_posterior(n_contacts, seed)
+    scalp = make_scalp(posterior, n_patches, seed)
+    positions = make_positions(n_contacts, seed)
+    return conditions_from(posterior, positions, scalp, dtype=dtype)

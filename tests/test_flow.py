@@ -1,0 +1,798 @@
+"""The flow: orthonormal levels, exact densities, equal contacts, finite reach.
+
+Each test names the planted bugs that it was seen to catch.
+"""
+
+from dataclasses import fields, replace
+
+import flow_cases
+import numpy as np
+import pytest
+import torch
+from flow_cases import CONFIG, N_ROIS, PATCH, make_conditions_of, make_flow
+from numpy.testing import assert_allclose
+from scipy.integrate import quad
+from scipy.stats import multivariate_normal
+
+from mne_neuroflow.flow.context import Conditions, make_conditions
+from mne_neuroflow.flow.coupling import (
+    MAX_LOG_SCALE,
+    MAX_TAIL,
+    Coupling,
+    to_data,
+    to_noise,
+)
+from mne_neuroflow.flow.model import FlowConfig
+from mne_neuroflow.flow.sampler import Noise, contact_keys
+from mne_neuroflow.flow.wavelet import (
+    LEVEL_BANDS,
+    LEVEL_SIZES,
+    WaveletPatches,
+    cosine_matrix,
+    daubechies,
+)
+from mne_neuroflow.weights.checkpoint import load_checkpoint, save_checkpoint
+
+SPLITS = ("seconds", "contacts", "frequencies")
+N_CONTACTS, N_PATCHES, SIZE, WIDTH, N_HEADS, N_RELATIONS = 3, 4, 6, 16, 2, 2
+
+
+def _normal(*shape, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small products are slower on several threads."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+# ---------------------------------------------------------------- wavelet
+
+
+@pytest.mark.parametrize("n_moments", range(1, 11))
+def test_daubechies_filter(n_moments):
+    """Norm, sum, orthogonal shifts and vanishing moments.
+
+    Catches roots of the half-band polynomial that are one too few or not squared
+    away to the inside of the circle.
+    """
+    taps = daubechies(n_moments)
+    assert len(taps) == 2 * n_moments
+    assert_allclose(taps.sum(), np.sqrt(2), rtol=1e-12)
+    for shift in range(n_moments):
+        overlap = taps[: len(taps) - 2 * shift] @ taps[2 * shift :]
+        assert_allclose(overlap, float(shift == 0), atol=1e-8)
+    # Moments of the high-pass filter, on a unit interval.
+    place = np.linspace(-1, 1, len(taps))
+    sign = (-1.0) ** np.arange(len(taps))
+    for power in range(n_moments):
+        assert_allclose((sign * taps) @ place**power, 0, atol=1e-8)
+    assert abs((sign * taps) @ place**n_moments) > 1e-7
+
+
+def test_daubechies_known():
+    """The four taps in closed form, Daubechies 1992, section 6.4."""
+    root = np.sqrt(3)
+    expected = np.array([1 + root, 3 + root, 3 - root, 1 - root]) / (4 * np.sqrt(2))
+    assert_allclose(daubechies(2), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 16, 64])
+def test_cosine_matrix(size):
+    """Catches a first row that is not scaled down."""
+    matrix = cosine_matrix(size)
+    assert_allclose(matrix @ matrix.T, np.eye(size), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_moments, n_patches", [(2, 1), (8, 1), (8, 3)])
+def test_wavelet_is_orthonormal(n_moments, n_patches):
+    """Transform and inverse as matrices: transposes and inverses of each other.
+
+    Catches a high-pass filter without its alternating sign, and a roll that the
+    inverse does not undo.
+    """
+    wavelet = WaveletPatches(n_moments)
+    eye = torch.eye(n_patches * PATCH, dtype=torch.float64)
+    there = torch.cat([level.flatten(1) for level in wavelet(eye)], dim=1)
+    assert_allclose(there @ there.T, eye, atol=1e-10)
+    levels, start = [], 0
+    for size in LEVEL_SIZES:
+        part = eye[:, start : start + n_patches * size]
+        levels.append(part.unflatten(-1, (n_patches, size)))
+        start += n_patches * size
+    assert_allclose(wavelet.inverse(levels), there.T, atol=1e-10)
+    signal = _normal(2, 3, n_patches * PATCH)
+    assert_allclose(wavelet.inverse(wavelet(signal)), signal, atol=1e-10)
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_levels_are_bands(level):
+    """A sinusoid in the middle third of a level's band has its energy there.
+
+    Measured: at least 84.6 % (98 % in the outer levels). Catches levels in the order
+    fine to coarse, and a wavelet with four vanishing moments (75.8 %).
+    """
+    low, high = LEVEL_BANDS[level]
+    margin = (high - low) / 3
+    time = torch.arange(8 * PATCH, dtype=torch.float64) / PATCH
+    for frequency in np.linspace(low + margin, high - margin, 5):
+        # whole periods: the transform is periodic
+        signal = torch.sin(2 * np.pi * round(frequency * 8) / 8 * time + 0.3)
+        energy = torch.stack([part.square().sum() for part in WaveletPatches()(signal)])
+        assert energy[level] / energy.sum() > 0.82
+
+
+def test_coarsest_coefficients_are_frequencies():
+    """Coefficient k of the coarsest level is k / 2 Hz, and a constant is k = 0.
+
+    Catches a cosine transform that is transposed.
+    """
+    wavelet = WaveletPatches()
+    time = torch.arange(8 * PATCH, dtype=torch.float64) / PATCH
+    for frequency in (1, 3, 6):
+        signal = torch.sin(2 * np.pi * frequency * time + 0.7)
+        spectrum = wavelet(signal)[0].square().mean(0)
+        assert abs(int(spectrum.argmax()) - 2 * frequency) <= 1
+    constant = wavelet(torch.ones_like(time))[0]
+    assert_allclose(constant[:, 0], np.sqrt(PATCH), rtol=1e-10)
+    assert_allclose(constant[:, 1:], 0, atol=1e-9)
+
+
+def test_wavelet_reach():
+    """A second's coefficients see it and its neighbours, and the other way round.
+
+    Catches a roll of a whole patch, in each direction.
+    """
+    wavelet, n_patches, middle = WaveletPatches(), 7, 3
+    eye = torch.eye(n_patches * PATCH, dtype=torch.float64)
+    eye = eye.unflatten(0, (n_patches, PATCH))[middle]
+    levels = wavelet(eye)
+    seen = sum(level.abs().amax((0, 2)) for level in levels)
+    # Quiet where nothing reaches, and something in every second that is reached.
+    touched = (seen > 1e-13).nonzero().flatten() - middle
+    assert set(touched.tolist()) <= set(range(-wavelet.reach, wavelet.reach + 1))
+    assert len(touched) > 1
+    for k, size in enumerate(LEVEL_SIZES):
+        levels = [torch.zeros(size, n_patches, s).double() for s in LEVEL_SIZES]
+        levels[k][:, middle] = torch.eye(size)
+        signal = wavelet.inverse(levels).unflatten(-1, (n_patches, PATCH))
+        touched = (signal.abs().amax((0, 2)) > 1e-13).nonzero().flatten() - middle
+        assert set(touched.tolist()) <= set(range(-wavelet.reach, wavelet.reach + 1))
+
+
+# ----------------------------------------------------- elementwise transform
+
+
+@pytest.mark.parametrize(
+    "shift, log_scale, tail", [(0, 0, 0), (2, 1, 0.6), (-1, -2, -0.6)]
+)
+def test_scalar_density_integrates_to_one(shift, log_scale, tail):
+    """Integral over a coefficient by quadrature.
+
+    Catches a log-determinant without the tail, without the scale, and with the two
+    hyperbolic cosines exchanged.
+    """
+    numbers = [torch.tensor(float(v)).double() for v in (shift, log_scale, tail)]
+
+    def density(u):
+        # sinh makes the heavy tails light for the quadrature
+        x = torch.tensor(shift + np.exp(log_scale) * np.sinh(u)).double()
+        noise, log_det = to_noise(x, *numbers)
+        log_density = -0.5 * noise**2 - 0.5 * np.log(2 * np.pi) + log_det
+        return float(torch.exp(log_density)) * np.exp(log_scale) * np.cosh(u)
+
+    assert_allclose(quad(density, -12, 12, limit=200)[0], 1, atol=1e-7)
+
+
+def test_scalar_transform():
+    """Round trip, derivative, and the direction in which tails bend.
+
+    Catches an inverse with the sign of the tail exchanged.
+    """
+    shift, log_scale, tail = 0.3 * _normal(3, 50)
+    data = (30 * _normal(50, seed=1)).requires_grad_()
+    noise, log_det = to_noise(data, shift, log_scale, tail)
+    assert_allclose(to_data(noise, shift, log_scale, tail).detach(), data.detach())
+    (slope,) = torch.autograd.grad(noise.sum(), data)
+    assert_allclose(log_det.detach(), slope.log(), rtol=1e-9, atol=1e-9)
+    # A negative tail: the same noise becomes a larger excursion.
+    zero = torch.zeros(())
+    far = to_data(torch.tensor(4.0), zero, zero, torch.tensor([-0.5, 0.0, 0.5]))
+    assert far[0] > far[1] > far[2]
+    assert_allclose(far[1], 4.0, rtol=1e-6)
+
+
+# ----------------------------------------------------------- coupling steps
+
+
+@pytest.fixture
+def step_inputs():
+    """State, relations and halves of three contacts and four seconds."""
+    state = _normal(1, N_CONTACTS, N_PATCHES, WIDTH, seed=2)
+    relations = _normal(1, N_CONTACTS, N_CONTACTS, N_RELATIONS, seed=3)
+    return state, relations, torch.tensor([[0.0, 1.0, 0.0]])
+
+
+def _step(split, turn, scale):
+    with flow_cases.seeded(5):
+        step = Coupling(split, turn, SIZE, WIDTH, N_HEADS, N_RELATIONS).double()
+        for parameter in step.parameters():
+            parameter.data += scale * torch.randn_like(parameter)
+    return step
+
+
+def _log_abs_det(jacobian):
+    jacobian = torch.as_tensor(jacobian)
+    n = int(np.sqrt(jacobian.numel()))
+    return float(torch.linalg.slogdet(jacobian.reshape(n, n))[1])
+
+
+def _difference_quotients(function, data, width=1e-5):
+    """Jacobian by central differences, column by column."""
+    columns = []
+    for k in range(data.numel()):
+        nudge = torch.zeros(data.numel(), dtype=data.dtype)
+        nudge[k] = width
+        nudge = nudge.view_as(data)
+        rise = function(data + nudge) - function(data - nudge)
+        columns.append(rise.flatten() / (2 * width))
+    return torch.stack(columns, dim=1)
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("split", SPLITS)
+def test_step_is_exact(split, turn, start, step_inputs):
+    """Inverse, and the log-determinant by autograd, differences and the inverse.
+
+    Catches parameters that are not zero where nothing moves, a log-determinant
+    that is a mean, and an inverse that takes its parameters from the other half.
+    """
+    state, relations, half = step_inputs
+    arguments = (state, relations, half, start)
+    step = _step(split, turn, 0.15)
+    data = 2 * _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=6)
+    with torch.no_grad():
+        noise, log_det = step(data, *arguments)
+        assert (noise - data).abs().max() > 0.1
+        assert_allclose(step.inverse(noise, *arguments), data, atol=1e-10)
+        back = step.inverse(data, *arguments)
+        assert_allclose(step(back, *arguments)[0], data, atol=1e-10)
+    expected = float(log_det.sum())
+    assert abs(expected) > 0.1
+
+    def forward(x):
+        return step(x, *arguments)[0]
+
+    def inverse(x):
+        return step.inverse(x, *arguments)
+
+    jacobian = torch.autograd.functional.jacobian(forward, data, vectorize=True)
+    assert_allclose(_log_abs_det(jacobian), expected, atol=1e-9)
+    jacobian = torch.autograd.functional.jacobian(inverse, noise, vectorize=True)
+    assert_allclose(_log_abs_det(jacobian), -expected, atol=1e-9)
+    with torch.no_grad():
+        jacobian = _difference_quotients(forward, data)
+    assert_allclose(_log_abs_det(jacobian), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("split", SPLITS)
+def test_step_does_not_leak(split, turn, step_inputs):
+    """What moves has no part in how it moves; all that stays may have.
+
+    Catches networks and linear predictions that see the whole level.
+    """
+    state, relations, half = step_inputs
+    step = _step(split, turn, 0.15)
+    data = _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=7)
+    other = _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=8)
+    with torch.no_grad():
+        moving, before = step.parameters_of(data, state, relations, half, 0)
+        changed = torch.where(moving > 0, other, data)
+        _, after = step.parameters_of(changed, state, relations, half, 0)
+        assert torch.equal(torch.stack(before), torch.stack(after))
+        changed = torch.where(moving > 0, data, other)
+        _, after = step.parameters_of(changed, state, relations, half, 0)
+        # Location, scale and tail of all that moves, and of nothing else.
+        moving = moving.expand_as(data) > 0
+        for old, new in zip(before, after, strict=True):
+            assert torch.all(old[moving] != new[moving])
+            assert torch.all(new[~moving] == 0)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_two_turns_move_everything(split, step_inputs):
+    """Catches a mask that forgets whose turn it is or the absolute second."""
+    half = step_inputs[2]
+    data = torch.zeros(1, N_CONTACTS, N_PATCHES, SIZE)
+    for start in (-3, 0, 5):
+        masks = [_step(split, turn, 0).moving(data, half, start) for turn in (0, 1)]
+        whole = sum(mask.expand_as(data) for mask in masks)
+        assert torch.all(whole == 1)
+    longer = torch.zeros(1, N_CONTACTS, 12, SIZE)
+    mask = _step(split, 1, 0).moving(longer, half, -3).expand_as(longer)
+    shorter = _step(split, 1, 0).moving(data, half, 2).expand_as(data)
+    assert torch.equal(mask[:, :, 5 : 5 + N_PATCHES], shorter)
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("split", SPLITS)
+def test_untrained_step_is_the_identity(split, turn, step_inputs):
+    """Catches a head that does not start at zero."""
+    data = 5 * _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=9)
+    with torch.no_grad():
+        noise, log_det = _step(split, turn, 0)(data, *step_inputs, 0)
+    assert_allclose(noise, data, rtol=1e-14)
+    assert torch.equal(log_det, torch.zeros_like(log_det))
+
+
+def test_limits_hold(step_inputs):
+    """However wild the weights, scale and tail stay within their limits.
+
+    Catches a scale that is not bounded.
+    """
+    step = _step("contacts", 0, 100)
+    data = 1e3 * _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=13)
+    with torch.no_grad():
+        _, (_, log_scale, tail) = step.parameters_of(data, *step_inputs, 0)
+        assert 2 < log_scale.abs().max() <= MAX_LOG_SCALE
+        assert 0.6 < tail.abs().max() <= MAX_TAIL
+
+
+# ------------------------------------------------------------------ the flow
+
+
+@pytest.fixture(scope="module")
+def flow():
+    """A flow far from untrained, float64."""
+    return make_flow(scale=0.1)
+
+
+@pytest.fixture(scope="module")
+def conditions():
+    """Three contacts, four seconds."""
+    return make_conditions_of(3, 4)
+
+
+def _noise_like(conditions, seed=0, n_draws=1):
+    _, n_contacts, n_times = conditions.mean.shape
+    return _normal(n_draws, n_contacts, n_times // PATCH, PATCH, seed=seed)
+
+
+def _recover(conditioned, flow, potentials):
+    """Noise under potentials: what the levels return on the way of the density."""
+    noises = []
+    hooks = [
+        level.register_forward_hook(lambda *call: noises.append(call[-1][0]))
+        for level in flow.levels
+    ]
+    conditioned.log_prob(potentials)
+    for hook in hooks:
+        hook.remove()
+    return torch.cat(noises, dim=-1)
+
+
+@torch.no_grad()
+def test_round_trip(flow, conditions):
+    """Noise to volts to noise, and volts to noise to volts.
+
+    Catches levels that are conditioned on noise in one direction, and potentials
+    that are not divided by the gain.
+    """
+    conditioned = flow.condition(conditions)
+    noise = _noise_like(conditions, n_draws=3)
+    potentials = conditioned.sample(noise)
+    assert_allclose(_recover(conditioned, flow, potentials), noise, atol=1e-9)
+    given = 1e-4 * _normal(*potentials.shape, seed=1)
+    again = conditioned.sample(_recover(conditioned, flow, given))
+    assert_allclose(again, given, atol=1e-8 * 1e-4)
+    assert_allclose(
+        conditioned.colour(conditioned.whiten(given)), given, atol=1e-10 * 1e-4
+    )
+
+
+@pytest.mark.parametrize("n_contacts, n_patches", [(1, 1), (2, 1), (2, 2)])
+def test_density_against_the_jacobian_of_sampling(flow, n_contacts, n_patches):
+    """The change of variables, through autograd of the sampler.
+
+    Catches a log-volume without the gain, one that is not shared out over all
+    samples, and a step's log-determinant that is left out.
+    """
+    conditions = make_conditions_of(n_contacts, n_patches)
+    conditioned = flow.condition(conditions)
+    noise = _noise_like(conditions, seed=2)
+    # One copy of the noise for each row of the Jacobian: draws do not mix.
+    copies = noise.repeat(noise.numel(), 1, 1, 1).requires_grad_()
+    samples = conditioned.sample(copies)
+    (jacobian,) = torch.autograd.grad(samples.flatten(1).diagonal().sum(), copies)
+    potentials = samples[:1].detach()
+    base = float((-0.5 * noise**2 - 0.5 * np.log(2 * np.pi)).sum())
+    log_prob = conditioned.log_prob(potentials)
+    assert log_prob.shape == (1, n_contacts, n_patches)
+    assert_allclose(
+        float(log_prob.sum().detach()), base - _log_abs_det(jacobian), rtol=1e-9
+    )
+
+
+@torch.no_grad()
+def test_density_integrates_to_one():
+    """By importance, both ways, in 128 dimensions.
+
+    With g the spatial posterior and p a flow near it, the mean of p/g over draws
+    from g is one: the density integrates to one. So is the mean of g/p over draws
+    from p: the sampler draws from that density. Catches the log-determinant of the
+    steps or of the levels left out, and a sampler that skips the levels.
+    """
+    conditions = make_conditions_of(1, 1)
+    flow = make_flow(scale=0.006, seed=3)
+    near, plain = flow.condition(conditions), make_flow().condition(conditions)
+
+    def log_ratio(potentials):
+        sums = [c.log_prob(potentials).sum((1, 2)) for c in (near, plain)]
+        return sums[0] - sums[1]
+
+    noise = _noise_like(conditions, seed=4, n_draws=2000)
+    from_plain = log_ratio(plain.sample(noise))
+    from_near = -log_ratio(near.sample(noise))
+    # The flow is not the posterior, or the test would say nothing.
+    assert from_plain.std() > 0.5
+    for weights in (torch.exp(from_plain), torch.exp(from_near)):
+        error = float(weights.std()) / np.sqrt(len(weights))
+        assert error < 0.1
+        assert abs(float(weights.mean()) - 1) < 4 * error
+
+
+@torch.no_grad()
+def test_untrained_flow_is_the_spatial_posterior():
+    """Samples are its samples, and the density is scipy's.
+
+    Catches a posterior mean that is not multiplied by the gain, a root in place of
+    its inverse, and a log-volume with the wrong sign.
+    """
+    n_contacts, n_patches = 4, 2
+    posterior = flow_cases.make_posterior(n_contacts)
+    scalp = 3 * flow_cases.make_scalp(posterior, n_patches)
+    positions = flow_cases.make_positions(n_contacts)
+    conditions = flow_cases.conditions_from(posterior, positions, scalp)
+    flow = make_flow()
+    conditioned = flow.condition(conditions)
+    # The gain by its definition: median of measured to expected amplitude.
+    gain = np.sort(np.sqrt((scalp**2).mean(-1)) / posterior.scalp_std)[2]
+    assert gain > 2
+    mean = posterior.operator @ scalp
+
+    noise = _noise_like(conditions, n_draws=2)
+    white = flow.wavelet.inverse(list(noise.split(LEVEL_SIZES, dim=-1)))
+    values, vectors = np.linalg.eigh(posterior.covariance)
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    samples = conditioned.sample(noise)
+    assert_allclose(samples, mean + gain * (root @ white.numpy()), rtol=1e-9)
+
+    # In microvolts, where scipy's check of the rank is at ease.
+    gaussian = multivariate_normal(cov=posterior.covariance * gain**2 * 1e12)
+    expected = gaussian.logpdf((samples[0].numpy() - mean).T * 1e6)
+    expected = expected + n_contacts * np.log(1e6)
+    log_prob = conditioned.log_prob(samples)
+    assert_allclose(log_prob[0].sum(), expected.sum(), rtol=1e-10)
+
+
+@torch.no_grad()
+def test_recordings_do_not_mix(flow):
+    """A batch of recordings is each recording by itself.
+
+    Catches attention and volumes that reach across the batch, and draws that are
+    repeated recording by recording.
+    """
+    singles = [make_conditions_of(3, 4, seed=seed) for seed in (0, 1)]
+    both = Conditions(
+        *(
+            torch.cat([getattr(single, field.name) for single in singles])
+            for field in fields(Conditions)
+        )
+    )
+    noise = _noise_like(singles[0], n_draws=2)
+    samples = flow.condition(both).sample(noise)
+    log_prob = flow.condition(both).log_prob(samples)
+    for k, single in enumerate(singles):
+        alone = flow.condition(single)
+        one = alone.sample(noise[k : k + 1])
+        assert_allclose(samples[k : k + 1], one, rtol=1e-10, atol=1e-18)
+        assert_allclose(log_prob[k : k + 1], alone.log_prob(one), rtol=1e-10)
+    # Several draws a scalp: draw 0 of each recording, then draw 1 of each.
+    noise = _noise_like(singles[0], n_draws=4, seed=1)
+    repeated = flow.condition(both.repeat(2)).sample(noise)
+    one = flow.condition(singles[1]).sample(noise[[1, 3]])
+    assert_allclose(repeated[[1, 3]], one, rtol=1e-10, atol=1e-18)
+
+
+def test_gradient_reaches_every_parameter(flow):
+    """Through the density, in a flow that is away from zero.
+
+    The one exception has no effect by its nature: a constant that is added to all
+    attention logits of a head. Catches a context that is detached from the density
+    and a coarser level that finer ones do not listen to.
+    """
+    conditions = make_conditions_of(5, 4)
+    potentials = 1e-4 * _normal(*conditions.mean.shape, seed=5)
+    parameters = dict(flow.named_parameters())
+    loss = flow.condition(conditions).log_prob(potentials).sum()
+    gradients = torch.autograd.grad(loss, parameters.values())
+    for name, gradient in zip(parameters, gradients, strict=True):
+        assert torch.isfinite(gradient).all(), name
+        if not name.endswith("contacts.bias.bias"):
+            assert gradient.abs().max() > 1e-6, name
+    # Every step of an untrained flow has a way to leave zero.
+    untrained = make_flow()
+    heads = {
+        name: parameter
+        for name, parameter in untrained.named_parameters()
+        if name.endswith(("head.1.weight", "linear.weight"))
+    }
+    loss = untrained.condition(conditions).log_prob(potentials).sum()
+    gradients = torch.autograd.grad(loss, heads.values())
+    assert len(heads) > len(CONFIG.steps)
+    for name, gradient in zip(heads, gradients, strict=True):
+        assert gradient.abs().max() > 1e-6, name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_contacts", [4, 7])
+def test_contacts_are_equal(flow, n_contacts):
+    """Permuting contacts permutes samples and densities, halves and keys included.
+
+    Catches halves that go by the order of contacts, noise that goes by their
+    order, and a step that treats the first contact specially.
+    """
+    n_patches = 3
+    posterior = flow_cases.make_posterior(n_contacts)
+    scalp = flow_cases.make_scalp(posterior, n_patches)
+    positions = flow_cases.make_positions(n_contacts)
+    order = np.random.default_rng(0).permutation(n_contacts)
+    shuffled = replace(
+        posterior,
+        operator=posterior.operator[order],
+        **{
+            name: getattr(posterior, name)[np.ix_(order, order)]
+            for name in ("covariance", "root", "inverse_root")
+        },
+        **{
+            name: getattr(posterior, name)[order]
+            for name in ("mean_std", "prior_std", "observability")
+        },
+    )
+    found = []
+    for given, places in ((posterior, positions), (shuffled, positions[order])):
+        conditioned = flow.condition(flow_cases.conditions_from(given, places, scalp))
+        noise = Noise(1, contact_keys(places), dtype=torch.float64)
+        samples = conditioned.sample(noise([0], 0, n_patches))
+        found.append((samples, conditioned.log_prob(samples)))
+    (samples, log_prob), (other, other_log_prob) = found
+    scale = float(samples.abs().max())
+    assert_allclose(other, samples[:, order], atol=1e-10 * scale)
+    assert_allclose(other_log_prob, log_prob[:, order], rtol=1e-9)
+    assert not np.allclose(samples, samples[:, order], atol=1e-2 * scale)
+
+
+@torch.no_grad()
+def test_contacts_talk_to_each_other(flow, conditions):
+    """At every level, beyond what the covariance mixes.
+
+    Catches coupling steps over contacts whose attention is cut off.
+    """
+    eye = torch.eye(3, dtype=torch.float64)[None]
+    apart = replace(conditions, root=eye, inverse_root=eye)
+    conditioned = flow.condition(apart)
+    noise = _noise_like(apart)
+    before = flow.wavelet(conditioned.sample(noise))
+    start = 0
+    for k, size in enumerate(LEVEL_SIZES):
+        changed = noise.clone()
+        changed[:, 0, :, start : start + size] += 1
+        after = flow.wavelet(conditioned.sample(changed))
+        assert (after[k] - before[k])[:, 1:].abs().max() > 1e-3
+        start += size
+
+
+@torch.no_grad()
+def test_coarse_before_fine(flow, conditions):
+    """A level depends on coarser noise and never on finer noise.
+
+    Catches levels in the wrong order.
+    """
+    conditioned = flow.condition(conditions)
+    noise = _noise_like(conditions)
+
+    def levels(noise):
+        return flow.wavelet(conditioned.whiten(conditioned.sample(noise)))
+
+    before, start = levels(noise), 0
+    for k, size in enumerate(LEVEL_SIZES):
+        changed = noise.clone()
+        changed[..., start : start + size] += 0.5
+        after = levels(changed)
+        for j in range(4):
+            difference = (after[j] - before[j]).abs().max()
+            # whitening and colouring lose a few digits
+            assert difference < 1e-9 if j < k else difference > 1e-4
+        start += size
+
+
+def _touched(before, after, middle, axis):
+    """Seconds, relative to the middle one, in which two arrays differ."""
+    axes = tuple(k for k in range(before.ndim) if k != axis)
+    difference = (after - before).abs().amax(axes)
+    return (difference > 0).nonzero().flatten() - middle
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("what", ["scalp", "noise", "recording"])
+def test_reach(what):
+    """Beyond ``reach`` nothing changes; not far within it something does.
+
+    Every bit counts, since what is too far away has no part in the sums. Catches a
+    reach without the context's blocks, and an attention over seconds that sees
+    further than it says.
+    """
+    config = replace(CONFIG, steps=("sc", "c", "", ""))
+    flow = make_flow(config, seed=2, scale=0.25)
+    n_patches = 2 * flow.reach + 9
+    middle = n_patches // 2
+    conditions = make_conditions_of(2, n_patches)
+    noise = _noise_like(conditions)
+    second = slice(middle * PATCH, (middle + 1) * PATCH)
+    conditioned = flow.condition(conditions)
+    samples = conditioned.sample(noise)
+    if what == "scalp":
+        mean, rois = conditions.mean.clone(), conditions.rois.clone()
+        mean[..., second] *= -3
+        rois[..., second] *= -3
+        other = flow.condition(replace(conditions, mean=mean, rois=rois))
+        before, after = samples, other.sample(noise)
+    elif what == "noise":
+        changed = noise.clone()
+        changed[:, :, middle] *= -2
+        before, after = samples, conditioned.sample(changed)
+    else:
+        changed = samples.clone()
+        changed[..., second] *= -2
+        before = conditioned.log_prob(samples)[..., None].flatten(-2)
+        after = conditioned.log_prob(changed)[..., None].flatten(-2)
+    if what != "recording":
+        before, after = (x.unflatten(-1, (-1, PATCH)) for x in (before, after))
+    touched = _touched(before, after, middle, 2).abs().max()
+    assert touched <= flow.reach
+    # of 12 seconds; noise does not pass through the encoder of the context
+    assert touched == {"scalp": 12, "noise": 6, "recording": 4}[what]
+
+
+@torch.no_grad()
+def test_absolute_seconds(flow, conditions):
+    """Steps alternate on the absolute second: two seconds later is the same.
+
+    Catches a first second that is ignored.
+    """
+    noise = _noise_like(conditions)
+    samples = [
+        flow.condition(conditions, start).sample(noise) for start in (-2, -1, 0, 1, 2)
+    ]
+    assert torch.equal(samples[0], samples[2])
+    assert torch.equal(samples[4], samples[2])
+    assert torch.equal(samples[1], samples[3])
+    assert not torch.allclose(samples[1], samples[2], rtol=1e-3)
+
+
+# ------------------------------------------------------------------ conditions
+
+
+def _condition_arrays(n_electrodes=6, n_patches=2):
+    posterior = flow_cases.make_posterior(3)
+    scalp = flow_cases.make_scalp(posterior, n_patches)
+    return posterior, scalp, flow_cases.make_positions(3)
+
+
+@pytest.mark.parametrize("factor", [0.0, 100.0])
+def test_gain_survives_bad_electrodes(factor):
+    """Two electrodes of six dead or a hundred times too loud.
+
+    Catches a gain that is a mean.
+    """
+    posterior, scalp, positions = _condition_arrays()
+    rms = 2.5 * posterior.scalp_std
+    rms[[1, 4]] *= factor
+    conditions = flow_cases.conditions_from(posterior, positions, scalp, rms)
+    assert_allclose(conditions.gain, 2.5, rtol=1e-10)
+    assert all(
+        torch.isfinite(getattr(conditions, field.name)).all()
+        for field in fields(Conditions)
+    )
+
+
+def test_gain_scales_the_answer(flow):
+    """A scalp twice as large gives potentials twice as large, all else equal.
+
+    What the flow is told of the gain is taken away for the comparison. Catches a
+    mean at the scalp's scale where unit gain is due.
+    """
+    posterior, scalp, positions = _condition_arrays()
+    one = flow_cases.conditions_from(posterior, positions, scalp)
+    two = flow_cases.conditions_from(posterior, positions, 2 * scalp)
+    for name in ("mean", "rois"):
+        assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-10)
+    assert_allclose(two.gain, 2 * one.gain)
+    changed = (two.static != one.static).any(1).flatten()
+    assert changed.sum() == 1
+    noise = _noise_like(one)
+    with torch.no_grad():
+        expected = 2 * flow.condition(one).sample(noise)
+        found = flow.condition(replace(two, static=one.static)).sample(noise)
+    assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_padding_changes_nothing():
+    """Electrodes that are not there have no part in anything.
+
+    Catches a gain that counts them.
+    """
+    posterior, scalp, positions = _condition_arrays()
+    scalp[0] *= 4
+    plain = flow_cases.conditions_from(posterior, positions, scalp)
+    n_pad = 5
+
+    def tensor(array, *pad):
+        array = np.pad(np.asarray(array, float), pad) if pad else np.asarray(array)
+        return torch.as_tensor(array)[None].double()
+
+    wide = {
+        field.name: tensor(getattr(posterior, field.name))
+        for field in fields(posterior)
+    }
+    for name in ("operator", "roi_operator"):
+        wide[name] = tensor(getattr(posterior, name), (0, 0), (0, n_pad))
+    wide["scalp_std"] = tensor(posterior.scalp_std, (0, n_pad))
+    rms = np.sqrt((scalp**2).mean(-1))
+    distance = 0.02 + 0.5 * np.abs(positions[:, 0])
+    padded = make_conditions(
+        tensor(scalp, (0, n_pad), (0, 0)),
+        tensor(rms, (0, n_pad)),
+        wide,
+        tensor(positions),
+        tensor(distance),
+        tensor(flow_cases.halves(positions)),
+        tensor(np.ones(len(scalp)), (0, n_pad)),
+    )
+    for field in fields(Conditions):
+        found, expected = (getattr(c, field.name) for c in (padded, plain))
+        assert_allclose(found, expected, rtol=1e-10, atol=1e-14)
+
+
+# ------------------------------------------------------------------ the rest
+
+
+def test_checkpoint_gives_the_same_samples(tmp_path):
+    """Catches a configuration that comes back as the default."""
+    flow = make_flow(scale=0.1, dtype=torch.float32)
+    names = "name version prior training_budget licence provenance".split()
+    card = {"calibration": None, **dict.fromkeys(names, "a test")}
+    fname = save_checkpoint(tmp_path / "flow.safetensors", flow, card)
+    loaded, _ = load_checkpoint(fname)
+    assert loaded.config == CONFIG
+    conditions = make_conditions_of(3, 4, dtype=torch.float32)
+    noise = _noise_like(conditions).float()
+    with torch.no_grad():
+        expected = flow.condition(conditions).sample(noise)
+        assert torch.equal(loaded.condition(conditions).sample(noise), expected)
+
+
+def test_configuration_round_trip():
+    """Catches steps that come back as a list, and unknown names let through."""
+    assert FlowConfig.from_dict(CONFIG.to_dict()) == CONFIG
+    assert FlowConfig.from_dict({"steps": ["s", "c", "c", "c"]}).steps[0] == "s"
+    assert CONFIG.n_rois == N_ROIS
+    with pytest.raises(ValueError, match="depth"):
+        FlowConfig.from_dict({"depth": 3})
