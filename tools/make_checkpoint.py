@@ -12,10 +12,11 @@ import argparse
 import json
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
 from mne_neuroflow.training.fit import load_recipe
 from mne_neuroflow.weights.checkpoint import save_checkpoint
-from safetensors.torch import load_file
 
 PRIOR = (
     "Simulated pairs only, no recording of any person: head models of skull "
@@ -45,16 +46,16 @@ def main():
     flow.load_state_dict(load_file(options.runs[-1] / "average.safetensors"))
     logs = [read_log(run) for run in options.runs]
     steps = [log[-1]["step"] for log in logs]
-    minutes = sum(log[-1]["seconds"] for log in logs) / 60
+    minutes = [f"{log[-1]['seconds'] / 60:.0f}" for log in logs]
     judged = json.loads((options.runs[-1] / "judged.json").read_text())
     card = {
         "name": options.out.stem,
         "version": options.version,
         "prior": PRIOR,
         "training_budget": (
-            f"{minutes:.0f} minutes on {options.machine}: {' + '.join(map(str, steps))} "
-            f"steps of {recipe['data']['contacts_a_batch']} contacts and "
-            f"{recipe['data']['seconds']} s, each from the weights before"
+            f"{' + '.join(minutes)} minutes on {options.machine}; "
+            f"{' + '.join(map(str, steps))} steps of windows of "
+            f"{recipe['data']['seconds']} s, each run from the weights before"
         ),
         "calibration": {name: round(value, 4) for name, value in judged.items()},
         "licence": "BSD-3-Clause",

@@ -53,6 +53,34 @@ def learning_rate(step: int, n_steps: int, peak: float, warm_up: int) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
+def parameter_groups(flow: ConditionalFlow, eager: dict):
+    """Sort parameters by how fast they learn.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow.
+    eager : dict
+        Layer names, and how many times faster than the others they learn.
+
+    Returns
+    -------
+    names : list of str
+        Parameters in the optimizer's order.
+    groups : list of dict
+        For the optimizer.
+    """
+    groups = {1.0: []}
+    for name, _ in flow.named_parameters():
+        factor = next((f for k, f in eager.items() if f".{k}." in name), 1.0)
+        groups.setdefault(factor, []).append(name)
+    parameters = dict(flow.named_parameters())
+    return sum(groups.values(), []), [
+        {"params": [parameters[name] for name in names], "factor": factor}
+        for factor, names in groups.items()
+    ]
+
+
 class Gradients:
     """Losses of a batch, leaving their gradient in the flow's parameters.
 
@@ -142,13 +170,15 @@ class Training:
         self.flow.to(self.device)
         self.average = {k: v.clone() for k, v in self.flow.state_dict().items()}
         settings = recipe["training"]
+        self.names, groups = parameter_groups(self.flow, settings.get("eager", {}))
         self.optimizer = torch.optim.AdamW(
-            self.flow.parameters(),
+            groups,
             lr=settings["learning_rate"],
             fused=True,
             betas=(0.9, 0.99),
             weight_decay=settings["weight_decay"],
         )
+        self.eager = settings.get("eager", {})
         self.gradients = Gradients(self.flow)
         self.step, self.seconds = 0, 0.0
 
@@ -167,7 +197,7 @@ class Training:
             self.step, settings["steps"], settings["learning_rate"], settings["warm_up"]
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         losses = self.gradients(batch)
         norm = torch.nn.utils.clip_grad_norm_(
             self.flow.parameters(), settings["clip"], foreach=True
@@ -214,12 +244,11 @@ class Training:
 
     def save(self):
         """Write the checkpoint: four files, each in one piece or not at all."""
-        names = list(dict(self.flow.named_parameters()))
         state = self.optimizer.state_dict()["state"]
         parts = {"weights": self.flow.state_dict(), "average": self.average}
         for key in ("exp_avg", "exp_avg_sq"):
             if state:
-                parts[key] = {name: state[k][key] for k, name in enumerate(names)}
+                parts[key] = {name: state[k][key] for k, name in enumerate(self.names)}
         meta = {"step": str(self.step), "seconds": str(self.seconds)}
         for part, tensors in parts.items():
             tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
@@ -230,6 +259,10 @@ class Training:
     def start_from(self, fname):
         """Start from the weights of an earlier run."""
         weights = load_file(fname, device=str(self.device))
+        for name, value in self.flow.state_dict().items():
+            # A layer that the earlier flow lacked starts quietly, at zero.
+            if name not in weights and name.split(".")[-2] in self.eager:
+                weights[name] = torch.zeros_like(value)
         self.flow.load_state_dict(weights)
         self.average = {name: weights[name].clone() for name in self.average}
 
@@ -256,7 +289,7 @@ class Training:
                 "exp_avg": parts["exp_avg"][name],
                 "exp_avg_sq": parts["exp_avg_sq"][name],
             }
-            for k, name in enumerate(dict(self.flow.named_parameters()))
+            for k, name in enumerate(self.names)
         }
         self.optimizer.load_state_dict(state)
         return True
