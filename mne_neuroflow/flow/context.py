@@ -11,7 +11,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from .coupling import Mixer, magnitudes
+from .coupling import Mixer, in_slabs, magnitudes
 from .wavelet import WaveletPatches
 
 #: Features of a contact and of a pair of contacts, in order.
@@ -322,8 +322,8 @@ class ScalpContext(nn.Module):
         self.reach = self.roi_seconds.reach + n_blocks + wavelet.reach
 
     def _tokens(self, signals: Tensor, read: nn.Linear) -> Tensor:
-        levels = self.wavelet(signals)
-        return read(magnitudes(torch.cat(levels, dim=-1)))
+        levels = torch.cat(self.wavelet(signals), dim=-1)
+        return in_slabs(lambda _, part: read(magnitudes(part)), (levels,), 0)
 
     def forward(self, conditions: Conditions) -> Tensor:
         """Return the state, (batch, contact, patch, width)."""
@@ -338,5 +338,9 @@ class ScalpContext(nn.Module):
         state = self._tokens(own, self.contact_read) + from_rois
         state = state + self.static(conditions.static)[:, :, None]
         for block in self.blocks:
-            state, _ = block(state, conditions.relations)
+
+            def mix(_, state, block=block):
+                return block(state, conditions.relations)[0]
+
+            state = in_slabs(mix, (state,), block.reach)
         return state

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .context import N_RELATIONS, Conditions, ScalpContext
-from .coupling import Coupling, Mixer, Standardize, magnitudes
+from .coupling import Coupling, Mixer, Standardize, in_slabs, magnitudes
 from .wavelet import LEVEL_SIZES, PATCH, WaveletPatches
 
 _SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}
@@ -86,11 +86,22 @@ class LevelFlow(nn.Module):
         )
         self.reach = sum(step.reach for step in self.steps)
 
-    def state(self, state: Tensor, coarser: Tensor | None, relations: Tensor) -> Tensor:
+    def state(
+        self,
+        state: Tensor,
+        coarser: Tensor | None,
+        relations: Tensor,
+        margin: int = 0,
+    ) -> Tensor:
         """Add what the next coarser level says to the running state."""
-        if self.read is not None:
-            state = state + self.read(magnitudes(coarser))
-        return self.trunk(state, relations)[0]
+
+        def mix(_, state, coarser=None):
+            if coarser is not None:
+                state = state + self.read(magnitudes(coarser))
+            return self.trunk(state, relations)[0]
+
+        series = (state,) if self.read is None else (state, coarser)
+        return in_slabs(mix, series, self.trunk.reach, margin)
 
     def forward(self, data, state, relations, half, start):
         """Map data to noise, with the log-determinant of each coefficient."""
@@ -100,11 +111,22 @@ class LevelFlow(nn.Module):
             log_det = log_det + change
         return noise, log_det
 
-    def inverse(self, noise, state, relations, half, start):
-        """Map noise to data."""
+    def inverse(self, noise, state, relations, half, start, margin=0):
+        """Map noise to data, but for the seconds in the margins."""
+        reach = self.reach
         for step in reversed(self.steps):
-            noise = step.inverse(noise, state, relations, half, start)
-        return self.standardize.inverse(noise, state)
+            reach -= step.reach
+
+            def undo(first, noise, state, step=step):
+                return step.inverse(noise, state, relations, half, start + first)
+
+            wanted = max(margin - reach, 0)
+            noise = in_slabs(undo, (noise, state), step.reach, wanted)
+
+        def scale(_, noise, state):
+            return self.standardize.inverse(noise, state)
+
+        return in_slabs(scale, (noise, state), 0, margin)
 
 
 def _product(matrix: Tensor, signals: Tensor) -> Tensor:
@@ -188,7 +210,7 @@ class ConditionedFlow:
         volume = self.log_volume() * PATCH / potentials.shape[1]
         return total + volume[:, None, None]
 
-    def sample(self, noise: Tensor) -> Tensor:
+    def sample(self, noise: Tensor, margin: int = 0) -> Tensor:
         """Turn standard normal noise into contact potentials.
 
         Parameters
@@ -196,6 +218,9 @@ class ConditionedFlow:
         noise : Tensor of shape (batch, contact, patch, 128)
             Coefficients of the four levels, coarse to fine. A batch of one
             scalp takes any number of draws.
+        margin : int
+            Seconds at either end that are not wanted, and come back without
+            meaning: what only they depend on is not computed.
 
         Returns
         -------
@@ -204,9 +229,12 @@ class ConditionedFlow:
         """
         levels, arguments = self._levels()
         state, coarser, coefficients = self._context, None, []
-        for level, part in zip(levels, noise.split(LEVEL_SIZES, dim=-1), strict=True):
-            state = level.state(state, coarser, arguments[0])
-            coarser = level.inverse(part, state, *arguments)
+        parts = noise.split(LEVEL_SIZES, dim=-1)
+        each = zip(levels, parts, self._flow.margins(margin), strict=True)
+        for level, part, margin in each:
+            wanted = max(margin - level.reach, 0)
+            state = level.state(state, coarser, arguments[0], wanted)
+            coarser = level.inverse(part, state, *arguments, margin)
             coefficients.append(coarser)
         return self.colour(self._flow.wavelet.inverse(coefficients))
 
@@ -236,6 +264,26 @@ class ConditionalFlow(nn.Module):
         """Seconds to either side that a sampled second can depend on."""
         steps = sum(level.reach + level.trunk.reach for level in self.levels)
         return self.context.reach + steps + self.wavelet.reach
+
+    def margins(self, margin: int) -> list[int]:
+        """Seconds that each level can leave out when the signal leaves out some.
+
+        Parameters
+        ----------
+        margin : int
+            Seconds at either end of a window of the signal.
+
+        Returns
+        -------
+        margins : list of int
+            The same of each level's coefficients, coarse to fine: finer levels
+            and the wavelet need a few seconds more.
+        """
+        reach, margins = self.wavelet.reach, []
+        for level in reversed(self.levels):
+            margins.append(max(margin - reach, 0))
+            reach += level.reach + level.trunk.reach
+        return margins[::-1]
 
     def condition(
         self, conditions: Conditions, first_patch: int = 0

@@ -208,7 +208,7 @@ def sample_patches(
         conditioned = flow.condition(conditions_of(*window), window[0])
         for k in range(0, len(draws), batch_size):
             batch = noise(draws[k : k + batch_size], *window, epoch)
-            yield from conditioned.sample(batch)[..., inner]
+            yield from conditioned.sample(batch, halo)[..., inner]
 
 
 @torch.inference_mode()
