@@ -19,6 +19,7 @@ from mne_neuroflow.flow.coupling import (
     MAX_LOG_SCALE,
     MAX_TAIL,
     Coupling,
+    asinh,
     to_data,
     to_noise,
 )
@@ -205,6 +206,19 @@ def test_scalar_transform():
     far = to_data(torch.tensor(4.0), zero, zero, torch.tensor([-0.5, 0.0, 0.5]))
     assert far[0] > far[1] > far[2]
     assert_allclose(far[1], 4.0, rtol=1e-6)
+
+
+def test_inverse_hyperbolic_sine():
+    """The one without gradients is the one with them.
+
+    Catches a logarithm that loses what is small.
+    """
+    data = torch.cat([torch.logspace(-12, 8, 100), torch.zeros(1)]).double()
+    data = torch.cat([data, -data]).requires_grad_()
+    expected = asinh(data).detach()
+    with torch.no_grad():
+        assert_allclose(asinh(data), expected, rtol=1e-13)
+        assert_allclose(expected, np.arcsinh(data.numpy()), rtol=1e-13)
 
 
 # ----------------------------------------------------------- coupling steps

@@ -13,6 +13,7 @@ from flow_cases import CONFIG, PATCH, make_flow
 from numpy.testing import assert_array_equal
 from scipy.stats import chi2, kstest
 
+from mne_neuroflow.flow import coupling
 from mne_neuroflow.flow.sampler import (
     Noise,
     contact_keys,
@@ -255,6 +256,38 @@ def test_samples_have_no_seams(case):
     assert _relative(alone[0], whole[2]) <= tolerance
     assert _relative(whole[1], whole[2]) > 0.1
     assert _relative(_sample(flow, recording, n, n, [2], 1, 1), alone) > 0.1
+
+
+@pytest.mark.parametrize("n_tokens", [1, 12, 45])
+def test_slabs_have_no_seams(case, n_tokens, monkeypatch):
+    """However few seconds are worked on at a time.
+
+    Catches slabs without the seconds that a step reaches, steps that alternate on
+    the slab's seconds, and margins that are a second too wide.
+    """
+    flow, recording, tolerance = case
+    monkeypatch.setattr(coupling, "_SLAB_TOKENS", 10**9)
+    whole = _sample(flow, recording, 6, 6, [0, 1], 2)
+    monkeypatch.setattr(coupling, "_SLAB_TOKENS", n_tokens)
+    slabs = _sample(flow, recording, 6, 6, [0, 1], 2)
+    assert _relative(slabs, whole) <= tolerance
+
+
+def test_margins_are_not_computed_in_vain(case):
+    """What the samples of the inner seconds need is computed, with any margin.
+
+    Against a window without margins. Catches margins that are a second too wide.
+    """
+    flow, recording, tolerance = case
+    window = (-flow.reach, 4 + 2 * flow.reach)
+    with torch.no_grad():
+        conditioned = flow.condition(recording.conditions_of(*window), window[0])
+        noise = recording.noise([0], *window)
+        whole = conditioned.sample(noise).unflatten(-1, (-1, PATCH))
+        for margin in (1, 3, flow.reach):
+            part = conditioned.sample(noise, margin).unflatten(-1, (-1, PATCH))
+            inner = slice(margin, -margin)
+            assert _relative(part[:, :, inner], whole[:, :, inner]) <= tolerance
 
 
 def test_start_does_not_matter(case):

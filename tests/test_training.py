@@ -1,0 +1,322 @@
+"""Training: it learns, resumes where it stopped, and skips what is broken.
+
+Each test names the planted bugs that it was seen to catch.
+"""
+
+import copy
+import json
+from dataclasses import replace
+
+import flow_cases
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from mne_neuroflow.flow.model import FlowConfig
+from mne_neuroflow.simulation import setups as setups_module
+from mne_neuroflow.training import __main__ as command
+from mne_neuroflow.training import data as data_module
+from mne_neuroflow.training.data import build_patients
+from mne_neuroflow.training.fit import (
+    RECIPES,
+    Training,
+    gaussian_losses,
+    learning_rate,
+    level_losses,
+    load_recipe,
+    prepare_data,
+)
+
+RECIPE = {
+    "seed": 1,
+    "flow": {"width": 16, "n_heads": 2, "steps": ["s", "c", "c", "f"]},
+    "data": {
+        "seconds": 4,
+        "contacts_a_batch": 24,
+        "patients": {"seed": 1, "sizes": [[6, 3]], "n_worlds": 1, "n_shafts": 2},
+        "held_out": {"seed": 2, "sizes": [[5, 2]], "n_worlds": 1, "n_shafts": 2},
+    },
+    "training": {
+        "steps": 6,
+        "learning_rate": 3e-3,
+        "weight_decay": 1e-4,
+        "warm_up": 2,
+        "clip": 1.0,
+        "average": 0.9,
+        "precision": "highest",
+        "judge_every": 3,
+        "judge_batches": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_machine():
+    """One thread, and torch's settings as they were."""
+    n_threads = torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
+    tf32 = torch.backends.cudnn.allow_tf32
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+@pytest.fixture(autouse=True)
+def own_random_numbers():
+    """A run seeds torch's generator: that is its own affair."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Batches to train on and to judge by, with held-out implants in both."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Three real implants are quicker to see through than twelve.
+        others = setups_module.HELD_OUT
+        known = setups_module.real_implants()
+        few = {name: known[name] for name in (*others, "sub-02")}
+        patch.setattr(setups_module, "real_implants", lambda: few)
+        return prepare_data(RECIPE, "cpu")
+
+
+def _training(tmp_path, **settings):
+    recipe = copy.deepcopy(RECIPE)
+    recipe["training"].update(settings)
+    return Training(recipe, tmp_path, "cpu")
+
+
+def _difference(one, other):
+    """Largest difference of two sets of weights."""
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_learning_rate():
+    """Up in a line, down in half a cosine.
+
+    Catches a warm-up that starts at zero and a cosine that ends at zero.
+    """
+    rates = [learning_rate(step, 100, 2.0, 10) for step in range(101)]
+    assert_allclose(rates[:10], 0.2 * np.arange(1, 11))
+    assert_allclose(rates[10], 2.0)
+    assert np.all(np.diff(rates[10:]) < 0)
+    assert_allclose(rates[55], 2 * (0.01 + 0.99 / 2))
+    assert_allclose(rates[100], 0.02)
+    assert_allclose(learning_rate(150, 100, 2.0, 10), 0.02)
+
+
+def test_steps_lower_the_loss(tmp_path, data):
+    """On one batch, again and again, from the spatial posterior down.
+
+    Catches an optimizer that climbs, and levels whose losses are added up in
+    place of averaged.
+    """
+    training = _training(tmp_path, steps=40, warm_up=1, learning_rate=1e-2)
+    batch = training.draw_batch(data[0])
+    losses = [training.update(batch) for _ in range(40)]
+    start = gaussian_losses(training.flow, batch)
+    assert_allclose(losses[0], start, rtol=1e-5)
+    assert len(start) == 4
+    assert torch.all(losses[-1] < start - 0.02)
+    assert losses[-1].mean() < start.mean() - 0.1
+    # The running average follows.
+    averaged = level_losses(training.averaged(), batch)
+    assert averaged.mean() < start.mean() - 0.05
+    assert _difference(training.average, training.flow.state_dict()) > 1e-4
+
+
+def test_levels_weigh_the_same(tmp_path, data):
+    """The gradient is that of the mean over levels, not over coefficients.
+
+    Catches a loss that is weighed by coefficients.
+    """
+    training = _training(tmp_path)
+    batch = training.draw_batch(data[0])
+    training.gradients(batch)
+    found = [p.grad.clone() for p in training.flow.parameters()]
+    losses = level_losses(training.flow, batch)
+    expected = torch.autograd.grad(
+        losses.mean(), list(training.flow.parameters()), allow_unused=True
+    )
+    largest = max(float(g.abs().max()) for g in expected if g is not None)
+    assert largest > 1e-3
+    for one, other in zip(found, expected, strict=True):
+        other = torch.zeros_like(one) if other is None else other
+        assert_allclose(one, other, rtol=1e-4, atol=1e-6 * largest)
+    # A second call does not add to the first.
+    training.gradients(batch)
+    for one, other in zip(found, training.flow.parameters(), strict=True):
+        assert_allclose(other.grad, one, rtol=1e-4, atol=1e-6 * largest)
+
+
+def test_resumed_run_is_the_unbroken_one(tmp_path, data):
+    """Killed after its checkpoint, a run ends with the same weights.
+
+    Catches moments of the optimizer that are not kept, a step that is not kept, a
+    running average that starts anew, and batches that go on from the wrong one.
+    """
+    whole = _training(tmp_path / "whole")
+    whole.run(*data, minutes=60)
+    assert whole.step == 6
+
+    broken = _training(tmp_path / "broken", judge_every=3)
+    while broken.step < 3:
+        broken.update(broken.draw_batch(data[0]))
+    broken.save()
+    # Work after the checkpoint is lost with the process.
+    broken.update(broken.draw_batch(data[0]))
+    del broken
+    resumed = _training(tmp_path / "broken")
+    assert resumed.resume()
+    assert resumed.step == 3
+    resumed.run(*data, minutes=60)
+    assert resumed.step == 6
+    weights = [run.flow.state_dict() for run in (whole, resumed)]
+    assert _difference(*weights) <= 1e-6
+    assert _difference(whole.average, resumed.average) <= 1e-6
+    start = _training(tmp_path / "start").flow.state_dict()
+    assert _difference(start, weights[0]) > 1e-3
+
+    lines = (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [entry["step"] for entry in entries] == [3, 6]
+    for entry in entries:
+        assert np.isfinite(entry["train"] + entry["held_out"]).all()
+        assert len(entry["posterior"]) == 4
+
+
+def test_time_is_up(tmp_path, data):
+    """A run that is out of time keeps what it has, and goes on later.
+
+    Catches a run that does not look at the clock.
+    """
+    training = _training(tmp_path)
+    assert not training.resume()
+    training.run(*data, minutes=0)
+    assert training.step == 1
+    again = _training(tmp_path)
+    assert again.resume() and again.step == 1
+    assert _difference(training.flow.state_dict(), again.flow.state_dict()) == 0
+
+
+def test_broken_batch_is_skipped(tmp_path, data):
+    """A batch with a value that is not finite leaves all weights as they are.
+
+    Catches a step that is taken all the same.
+    """
+    training = _training(tmp_path)
+    batch = training.draw_batch(data[0])
+    training.update(batch)
+    weights = copy.deepcopy(training.flow.state_dict())
+    average = copy.deepcopy(training.average)
+    deep = batch.pairs.deep.clone()
+    deep[0, 0, 7] = torch.inf
+    training.update(replace(batch, pairs=replace(batch.pairs, deep=deep)))
+    assert training.step == 2
+    assert _difference(training.flow.state_dict(), weights) == 0
+    assert _difference(training.average, average) == 0
+    training.update(batch)
+    assert torch.isfinite(
+        torch.stack([p.sum() for p in training.flow.parameters()])
+    ).all()
+    assert _difference(training.flow.state_dict(), weights) > 0
+
+
+def test_batches_follow_from_their_number(data):
+    """Catches random numbers that go on from batch to batch."""
+    first, other = data[0].batch(4), data[0].batch(5)
+    again = data[0].batch(4)
+    assert torch.equal(first.pairs.deep, again.pairs.deep)
+    assert torch.equal(first.conditions.mean, again.conditions.mean)
+    assert not torch.equal(first.pairs.deep, other.pairs.deep)
+    assert first.pairs.deep.shape == (4, 6, 4 * 128)
+
+
+def test_whitened_truth_is_of_order_one(data):
+    """What the flow sees of its truth is in the units of the spatial posterior.
+
+    Catches conditions of other patients than the truth's.
+    """
+    config = FlowConfig.from_dict(RECIPE["flow"])
+    flow = flow_cases.make_flow(config, dtype=torch.float32)
+    spreads = []
+    for number in range(6):
+        batch = data[0].batch(number)
+        with torch.no_grad():
+            whitened = flow.condition(batch.conditions).whiten(batch.pairs.deep)
+        spreads.append(whitened.square().mean())
+        conditions = batch.conditions
+        assert conditions.static.shape[1] == batch.pairs.deep.shape[1]
+        assert conditions.static.abs().max() < 20
+    assert 0.2 < torch.stack(spreads).median().sqrt() < 3
+
+
+def test_held_out_sites_are_not_trained_on(monkeypatch):
+    """Catches one list of implants for both."""
+    for name in ("scalp_lead_field", "contact_lead_field"):
+        monkeypatch.setattr(setups_module, name, lambda head, places: places)
+    seen = []
+
+    def sites(n_shafts, seed, held_out, device):
+        seen.append(held_out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data_module, "build_sites", sites)
+    for part in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            build_patients([[6, 1]], 1, 1, 0, held_out=part)
+    assert seen == [False, True]
+
+
+def test_start_from_earlier_weights(tmp_path, data):
+    """Catches an average that stays where it was."""
+    earlier = _training(tmp_path / "one")
+    earlier.update(earlier.draw_batch(data[0]))
+    earlier.save()
+    later = _training(tmp_path / "two")
+    later.start_from(tmp_path / "one" / "average.safetensors")
+    assert _difference(later.flow.state_dict(), earlier.average) == 0
+    assert _difference(later.average, earlier.average) == 0
+    assert later.step == 0
+
+
+def test_recipes():
+    """Shipped recipes build a flow; unknown ones are named.
+
+    Catches a recipe with a misspelt field.
+    """
+    names = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    assert "mtl-v1" in names
+    for name in names:
+        recipe = load_recipe(name)
+        FlowConfig.from_dict(recipe["flow"])
+        assert recipe.keys() == RECIPE.keys()
+        # a recipe may hold settings beside those that every run needs
+        assert recipe["training"].keys() >= RECIPE["training"].keys()
+        assert recipe["data"].keys() == RECIPE["data"].keys()
+        assert recipe["data"]["patients"].keys() == RECIPE["data"]["patients"].keys()
+    with pytest.raises(ValueError, match="mtl-v1"):
+        load_recipe("mtl-v0")
+
+
+def test_command(tmp_path, data, monkeypatch, capsys):
+    """One command trains, and goes on when it is given again.
+
+    Catches a command that starts anew.
+    """
+    recipe = tmp_path / "tiny.toml"
+    lines = ["seed = 1", "[flow]", "width = 16", "n_heads = 2"]
+    lines += ['steps = ["s", "c", "c", "f"]', "[training]"]
+    settings = {**RECIPE["training"], "steps": 2, "judge_every": 1}
+    lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    recipe.write_text("\n".join(lines))
+    monkeypatch.setattr(command, "prepare_data", lambda *options: data)
+    arguments = [str(recipe), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    command.main([*arguments, "--minutes", "0"])
+    command.main(arguments)
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["step"] for entry in printed] == [1, 2]
