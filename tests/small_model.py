@@ -1,5 +1,7 @@
 """A model small enough to test the road with, until one needs the real weights."""
 
+from contextlib import contextmanager
+
 import torch
 
 import mne_neuroflow.weights.fetch as fetch
@@ -15,6 +17,17 @@ CARD_FIELDS = (
     "licence",
     "provenance",
 )
+
+
+@contextmanager
+def one_thread():
+    """Work with one thread: what is this small only waits for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def save_small_model(folder):

@@ -6,7 +6,7 @@ import mne
 import numpy as np
 import pytest
 import torch
-from small_model import save_small_model, use_model
+from small_model import one_thread, save_small_model, use_model
 
 import mne_neuroflow.predict as predict_module
 import mne_neuroflow.virtual as virtual_module
@@ -33,7 +33,8 @@ POINTS = np.array(
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
-    return save_small_model(tmp_path_factory.mktemp("model"))
+    with one_thread():
+        yield save_small_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(autouse=True)
