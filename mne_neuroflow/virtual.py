@@ -102,6 +102,28 @@ class RawVirtual(mne.io.BaseRaw):
             self.load_data()  # afterwards MNE forgets which samples are left
         return super().crop(*args, **kwargs)
 
+    def save(self, *args, **kwargs):
+        """Save, computing what is not in memory chunk by chunk.
+
+        Parameters
+        ----------
+        *args, **kwargs : tuple, dict
+            As for :meth:`mne.io.Raw.save`.
+
+        Returns
+        -------
+        fnames : list of Path
+            The files written.
+        """
+        sources = [extra["source"] for extra in self._raw_extras if "source" in extra]
+        for source in sources:
+            source.start_progress()
+        try:
+            return super().save(*args, **kwargs)
+        finally:
+            for source in sources:
+                source.stop_progress()
+
     def _read_segment_file(self, data, idx, fi, start, stop, cals, mult):
         extra = self._raw_extras[fi]
         offset = extra["first"]
@@ -127,6 +149,17 @@ class _Source:
             min(_CHUNK_SECONDS * info["sfreq"], _CHUNK_SAMPLES / info["nchan"])
         )
         self._last = (None, None)
+        self._bar = None
+
+    def start_progress(self):
+        """Show from now on how many chunks are done, if they are many."""
+        n_chunks = -(-self._n_times // self._length)
+        if n_chunks > _LONG:
+            self._bar = ProgressBar(n_chunks, mesg="Predicting")
+
+    def stop_progress(self):
+        """Show nothing any more."""
+        self._bar = None
 
     def __deepcopy__(self, memo):
         # Raw.copy() must not copy the scalp recording or the weights.
@@ -135,7 +168,7 @@ class _Source:
     def blocks(self, start, stop):
         """Yield samples from start to stop, chunk by chunk."""
         numbers = range(start // self._length, (stop - 1) // self._length + 1)
-        if len(numbers) > _LONG:
+        if len(numbers) > _LONG and self._bar is None:
             numbers = ProgressBar(numbers, mesg="Predicting")
         for number in numbers:
             first = number * self._length
@@ -147,6 +180,8 @@ class _Source:
             first = number * self._length
             last = min(first + self._length, self._n_times)
             self._last = (number, np.asarray(self._compute(first, last), float))
+            if self._bar is not None:
+                self._bar.update(number + 1)
         return self._last[1]
 
 

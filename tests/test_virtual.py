@@ -4,6 +4,7 @@ import mne
 import numpy as np
 import pytest
 
+import mne_neuroflow.virtual as virtual_module
 from mne_neuroflow._compat import Description
 from mne_neuroflow.head.contacts import (
     contact_positions,
@@ -323,3 +324,24 @@ def test_epochs_whose_event_types_were_all_dropped(epochs, montage):
     data = np.zeros((len(part), N_CONTACTS, len(part.times)))
     virtual = make_virtual_epochs(part, data, montage, DESCRIPTION)
     assert virtual.event_id == part.event_id
+
+
+def test_saving_what_is_computed_shows_progress(
+    lazy_raw, montage, tmp_path, monkeypatch
+):
+    """Seen to fail without the update in ``_Source._chunk``."""
+    shown = []
+
+    class Bar:
+        def __init__(self, total, mesg):
+            shown.append(("of", total))
+
+        def update(self, done):
+            shown.append(done)
+
+    monkeypatch.setattr(virtual_module, "ProgressBar", Bar)
+    monkeypatch.setattr(virtual_module, "_CHUNK_SECONDS", 2.0)
+    info = make_virtual_info(lazy_raw, montage, DESCRIPTION)
+    virtual = RawVirtual(lazy_raw, info, Compute(), preload=False)
+    virtual.save(tmp_path / "virtual_raw.fif", verbose=False)
+    assert shown == [("of", 6), 1, 2, 3, 4, 5, 6]
