@@ -19,6 +19,8 @@ LOG_2 = log(2.0)
 MAX_LEVEL_SCALE = 5.0
 MAX_LOG_SCALE = 3.0
 MAX_TAIL = 0.7
+#: How far the trust in the posterior mean may depart from one.
+MAX_TRUST = 2.0
 # Contacts times seconds that a CPU works on at a time: what is computed for them on
 # the way is a few megabytes, which stay in its cache and need no fresh memory.
 _SLAB_TOKENS = 1536
@@ -261,21 +263,30 @@ class Standardize(nn.Module):
         self.head = nn.Sequential(
             nn.LayerNorm(width), _quiet(nn.Linear(width, 3 * size))
         )
+        self.trust = _quiet(nn.Linear(width, size))
 
-    def parameters_of(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def parameters_of(
+        self, state: Tensor, mean: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Shift, log-scale and tail, each (batch, contact, patch, size)."""
         shift, log_scale, tail = self.head(state).chunk(3, dim=-1)
         log_scale = bounded(log_scale, MAX_LEVEL_SCALE)
         # The shift is in units of the scale: a quiet contact stays quiet.
-        return shift * torch.exp(log_scale), log_scale, bounded(tail, MAX_TAIL)
+        shift = shift * torch.exp(log_scale)
+        # The spatial posterior trusts all frequencies alike; muscle and drift do
+        # not deserve it. Zero keeps its mean, minus one takes it away.
+        trust = bounded(self.trust(self.head[0](state)), MAX_TRUST)
+        return shift + trust * mean, log_scale, bounded(tail, MAX_TAIL)
 
-    def forward(self, data: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, data: Tensor, state: Tensor, mean: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Map data to noise, with the log-determinant of each coefficient."""
-        return to_noise(data, *self.parameters_of(state))
+        return to_noise(data, *self.parameters_of(state, mean))
 
-    def inverse(self, noise: Tensor, state: Tensor) -> Tensor:
+    def inverse(self, noise: Tensor, state: Tensor, mean: Tensor) -> Tensor:
         """Map noise to data."""
-        return to_data(noise, *self.parameters_of(state))
+        return to_data(noise, *self.parameters_of(state, mean))
 
 
 class Coupling(nn.Module):

@@ -103,15 +103,15 @@ class LevelFlow(nn.Module):
         series = (state,) if self.read is None else (state, coarser)
         return in_slabs(mix, series, self.trunk.reach, margin)
 
-    def forward(self, data, state, relations, half, start):
+    def forward(self, data, state, mean, relations, half, start):
         """Map data to noise, with the log-determinant of each coefficient."""
-        noise, log_det = self.standardize(data, state)
+        noise, log_det = self.standardize(data, state, mean)
         for step in self.steps:
             noise, change = step(noise, state, relations, half, start)
             log_det = log_det + change
         return noise, log_det
 
-    def inverse(self, noise, state, relations, half, start, margin=0):
+    def inverse(self, noise, state, mean, relations, half, start, margin=0):
         """Map noise to data, but for the seconds in the margins."""
         reach = self.reach
         for step in reversed(self.steps):
@@ -123,10 +123,10 @@ class LevelFlow(nn.Module):
             wanted = max(margin - reach, 0)
             noise = in_slabs(undo, (noise, state), step.reach, wanted)
 
-        def scale(_, noise, state):
-            return self.standardize.inverse(noise, state)
+        def scale(_, noise, state, mean):
+            return self.standardize.inverse(noise, state, mean)
 
-        return in_slabs(scale, (noise, state), 0, margin)
+        return in_slabs(scale, (noise, state, mean), 0, margin)
 
 
 def _product(matrix: Tensor, signals: Tensor) -> Tensor:
@@ -144,6 +144,8 @@ class ConditionedFlow:
         self._flow, self._conditions = flow, conditions
         self._start = first_patch
         self._context = flow.context(conditions)
+        mean = _product(conditions.inverse_root, conditions.mean)
+        self._mean = flow.wavelet(mean)
 
     def _levels(self):
         conditions = self._conditions
@@ -177,9 +179,9 @@ class ConditionedFlow:
         levels, arguments = self._levels()
         state, coarser, parts = self._context, None, []
         coefficients = self._flow.wavelet(self.whiten(potentials))
-        for level, data in zip(levels, coefficients, strict=True):
+        for level, data, mean in zip(levels, coefficients, self._mean, strict=True):
             state = level.state(state, coarser, arguments[0])
-            noise, log_det = level(data, state, *arguments)
+            noise, log_det = level(data, state, mean, *arguments)
             parts.append(-0.5 * noise.square() - 0.5 * log(2 * pi) + log_det)
             coarser = data
         return parts
@@ -230,11 +232,11 @@ class ConditionedFlow:
         levels, arguments = self._levels()
         state, coarser, coefficients = self._context, None, []
         parts = noise.split(LEVEL_SIZES, dim=-1)
-        each = zip(levels, parts, self._flow.margins(margin), strict=True)
-        for level, part, margin in each:
+        each = zip(levels, parts, self._mean, self._flow.margins(margin), strict=True)
+        for level, part, mean, margin in each:
             wanted = max(margin - level.reach, 0)
             state = level.state(state, coarser, arguments[0], wanted)
-            coarser = level.inverse(part, state, *arguments, margin)
+            coarser = level.inverse(part, state, mean, *arguments, margin)
             coefficients.append(coarser)
         return self.colour(self._flow.wavelet.inverse(coefficients))
 
