@@ -348,14 +348,14 @@ def test_score_is_the_density(case):
 def test_global_state_is_untouched(case):
     """Gradient mode and random numbers are as they were, while sampling too.
 
-    Catches a generator that leaves inference mode on between draws, and noise from
-    torch's own generator.
+    Catches a generator that leaves inference mode on between draws or keeps the
+    graph of gradients, and noise from torch's own generator.
     """
     flow, recording, _ = case
     state = torch.get_rng_state()
     arguments = (recording.conditions_of, recording.noise, 0, 2, [0, 1], 1)
     samples = sample_patches(flow, *arguments)
-    next(samples)
+    assert not next(samples).requires_grad
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     list(samples)
     score_patches(flow, recording.conditions_of, recording.potentials_of, 0, 2)
