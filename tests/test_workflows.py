@@ -101,7 +101,7 @@ def test_readers(small_model, raw, tmp_path, write):
     """Written, read lazily without positions, predicted: as from memory.
 
     EDF keeps 16 bits; these are 0.0003 of the signal and small in the result.
-    Catches: a reader's calibration applied twice.
+    Catches: template positions in another order than the channels.
     """
     raw.crop(0, 6, include_tmax=False)
     read = write(raw, tmp_path)
