@@ -1,0 +1,107 @@
+"""How fast draws are made: times real time, and draws per second.
+
+Run ``python benchmarks/sampling_speed.py``: 64 contacts (the implant of subject 4 of
+ds004752), 64 electrodes, two CPU threads. At least 50 times real time is wanted.
+A minute or two.
+"""
+
+import argparse
+import time
+
+import mne
+import numpy as np
+import torch
+from machine import print_machine
+from scipy.signal import butter, sosfilt
+
+from mne_neuroflow import make_contacts, predict_ieeg, sample_ieeg
+from mne_neuroflow.datasets import load_demo
+from mne_neuroflow.flow.sampler import sample_patches
+from mne_neuroflow.predict import _Predictor
+
+CONTACTS = "ds004752-sub-04"
+WANTED = 50
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    mne.set_log_level("warning")
+    raw = make_recording(options.minutes)
+    seconds = raw.n_times / raw.info["sfreq"]
+    short = raw.copy().crop(20, 30, include_tmax=False)
+    common = dict(contacts=CONTACTS, random_state=0, device=options.device)
+
+    def predict():
+        predict_ieeg(raw, **common)
+
+    def draw_hundred():
+        sample_ieeg(short, 100, **common)
+
+    predictor = _Predictor(
+        raw, CONTACTS, "mtl-v1", 0, options.device, 1, "fsaverage", "warn"
+    )
+    model_rate = model_rate_only(predictor, int(seconds))
+    predict_ieeg(short, **common)  # warms up
+    print_machine()
+    n_contacts = len(make_contacts(CONTACTS).ch_names)
+    print(
+        f"{n_contacts} contacts, {len(raw.ch_names)} electrodes, {seconds:.0f} s at "
+        f"{raw.info['sfreq']:g} Hz, {options.device}, {options.threads} threads; best "
+        f"and median of {options.repeats}"
+    )
+    rows = (
+        ("predict_ieeg, times real time", predict, seconds),
+        ("flow alone, times real time", model_rate, int(seconds)),
+        ("sample_ieeg, 100 draws of 10 s, draws a second", draw_hundred, 100),
+    )
+    for name, work, amount in rows:
+        taken = [clock(work) for _ in range(options.repeats)]
+        best, median = amount / min(taken), amount / np.median(taken)
+        wanted = f"  (wanted {WANTED})" if "real" in name else ""
+        print(f"{name:48s}{best:8.1f}{median:8.1f}{wanted}")
+
+
+def make_recording(minutes):
+    """Build 64 channels of pink-ish noise at 512 Hz, in memory."""
+    info = mne.create_info(load_demo().ch_names, 512.0, "eeg")
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((64, round(minutes * 60 * 512)))
+    data = sosfilt(butter(1, [1, 12], "bandpass", fs=512, output="sos"), noise)
+    return mne.io.RawArray(15e-6 * data / data.std(), info)
+
+
+def model_rate_only(predictor, n_seconds):
+    """Return what samples one draw a minute at a time, conditions made beforehand."""
+    conditions = {}
+
+    def conditions_of(first, n):
+        if first not in conditions:
+            conditions[first] = predictor.conditions(first, n)
+        return conditions[first]
+
+    def work():
+        for first in range(0, n_seconds, 60):
+            n = min(60, n_seconds - first)
+            args = (predictor.flow, conditions_of, predictor.noise, first, n, [0], 1)
+            list(sample_patches(*args))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    return work
+
+
+def clock(work):
+    """Seconds that something takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
