@@ -7,6 +7,8 @@ conductivities; without them the true heads are the template with its sites move
 """
 
 import argparse
+import json
+from pathlib import Path
 
 import torch
 from machine import print_machine
@@ -28,6 +30,7 @@ def main():
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--contacts-a-batch", type=int, default=384)
     parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     flow, _ = load_checkpoint(fetch_model(options.model), options.device)
     sizes = [(n, 3 * options.contacts_a_batch // n) for n in CONTACTS]
@@ -48,6 +51,9 @@ def main():
     figures = judge(flow, data, options.batches, options.draws)
     print_machine()
     report(figures)
+    if options.json:
+        figures = {name: round(value, 4) for name, value in figures.items()}
+        options.json.write_text(json.dumps(figures, indent=1))
 
 
 def report(figures):

@@ -1,17 +1,19 @@
 """Turn finished training runs into a checkpoint with its model card.
 
-    python tools/make_checkpoint.py runs/mtl-v1 runs/mtl-v1-finish \
-        --recipe mtl-v1-finish --machine "one NVIDIA H100" --out runs/mtl-v1.safetensors
+    python tools/make_checkpoint.py runs/mtl-v1 runs/mtl-v1-finish runs/mtl-v1-trust \
+        --recipe mtl-v1-trust --machine "one NVIDIA H100 (last run: two cores)" \
+        --calibration runs/held_out.json --out runs/mtl-v1.safetensors
 
 takes the averaged weights of the last run and writes into the card what all runs
-took and what the last one's ``judged.json`` measured. The logs of all runs go beside
-the card's source, under ``doc/training``.
+took and what ``benchmarks/held_out.py --json`` measured. The logs of all runs go to
+``doc/training``.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
@@ -32,12 +34,19 @@ def read_log(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+def last_step(run):
+    """Read how many steps a run's weights have taken."""
+    with safe_open(run / "average.safetensors", "pt") as stream:
+        return int(stream.metadata()["step"])
+
+
 def main():
     """Write the checkpoint, its card and the log."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--machine", required=True)
+    parser.add_argument("--calibration", type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--version", default="1")
     options = parser.parse_args()
@@ -45,9 +54,11 @@ def main():
     flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
     flow.load_state_dict(load_file(options.runs[-1] / "average.safetensors"))
     logs = [read_log(run) for run in options.runs]
-    steps = [log[-1]["step"] for log in logs]
+    steps = [last_step(run) for run in options.runs]
     minutes = [f"{log[-1]['seconds'] / 60:.0f}" for log in logs]
-    judged = json.loads((options.runs[-1] / "judged.json").read_text())
+    measured = None
+    if options.calibration:
+        measured = json.loads(options.calibration.read_text())
     card = {
         "name": options.out.stem,
         "version": options.version,
@@ -57,7 +68,7 @@ def main():
             f"{' + '.join(map(str, steps))} steps of windows of "
             f"{recipe['data']['seconds']} s, each run from the weights before"
         ),
-        "calibration": {name: round(value, 4) for name, value in judged.items()},
+        "calibration": measured,
         "licence": "BSD-3-Clause",
         "provenance": (
             "Trained by the mne_neuroflow developers with python -m "
