@@ -59,8 +59,7 @@ def one_thread():
 def test_daubechies_filter(n_moments):
     """Norm, sum, orthogonal shifts and vanishing moments.
 
-    Catches roots of the half-band polynomial that are one too few or not squared
-    away to the inside of the circle.
+    Catches a half-band polynomial of too low an order, and another norm.
     """
     taps = daubechies(n_moments)
     assert len(taps) == 2 * n_moments
@@ -77,7 +76,10 @@ def test_daubechies_filter(n_moments):
 
 
 def test_daubechies_known():
-    """The four taps in closed form, Daubechies 1992, section 6.4."""
+    """The four taps in closed form, Daubechies 1992, section 6.4.
+
+    Catches roots that are not inside of the circle.
+    """
     root = np.sqrt(3)
     expected = np.array([1 + root, 3 + root, 3 - root, 1 - root]) / (4 * np.sqrt(2))
     assert_allclose(daubechies(2), expected, rtol=1e-12)
@@ -617,7 +619,7 @@ def test_contacts_talk_to_each_other(flow, conditions):
 def test_coarse_before_fine(flow, conditions):
     """A level depends on coarser noise and never on finer noise.
 
-    Catches levels in the wrong order.
+    Catches coarse levels that hear of the finest noise.
     """
     conditioned = flow.condition(conditions)
     noise = _noise_like(conditions)

@@ -113,7 +113,8 @@ def test_coverage_in_its_own_world(gains, level):
 
     100 000 recordings leave a standard error of 0.16 % per contact, so that one
     percentage point is six of them. Catches a posterior without its contact noise
-    (81.3 % for 90 %) and one that forgets the template's error.
+    (69 % for 90 % at the worst contact) and one that forgets the template's error
+    (85 %).
     """
     posterior = posterior_from_fields(*gains)
     rng = np.random.default_rng(2)
@@ -236,7 +237,7 @@ def test_template_observability(mtl):
     """More electrodes tell more about the temporal lobe; deep contacts less.
 
     Means over the 80 contacts of the default implant: 13 % with 8 electrodes, 16 %
-    with 19, 19 % with 64. Catches a lead field that is not referenced.
+    with 19, 19 % with 64. Catches electrodes in another order.
     """
     positions, structures = mtl
     means, last = [], None
@@ -281,7 +282,7 @@ def test_order_of_electrodes_and_contacts(mtl):
 def test_reference_does_not_matter():
     """A projector given as the reference is the average reference.
 
-    Catches a reference that is ignored.
+    Catches a reference that is ignored, and a default without one.
     """
     electrodes, contacts = _electrodes("10"), [[-0.025, -0.02, -0.018]]
     n = len(electrodes)

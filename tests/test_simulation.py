@@ -293,8 +293,8 @@ def test_coupling(rng):
 def test_spike_waveform(sharp):
     """Peak at zero, half width as drawn, an after-wave at 200 ms.
 
-    Spikes last under 70 ms and sharp waves under 200 ms. Catches a width that is a
-    variance.
+    Spikes last under 70 ms and sharp waves under 200 ms. Catches a width that is
+    not the deviation.
     """
     time = torch.arange(-0.5, 0.8, 1e-4)
     wave = spike_waveform(time, torch.tensor(sharp), torch.tensor(-0.5))
@@ -445,7 +445,7 @@ def test_mains_is_a_line(electrodes, rng):
 def test_sensor_noise(electrodes, rng):
     """0.5 to 5 µV at each electrode, independent.
 
-    Catches volts in place of microvolts.
+    Catches noise that is ten times too loud.
     """
     noise = sensor_noise(electrodes[1], 8 * SFREQ, rng)
     rms = noise.square().mean(-1).sqrt()
@@ -472,7 +472,7 @@ def test_bad_electrodes_are_few(rng):
 def test_contact_noise(rng):
     """10 µV beside the patches, as the spatial posterior says.
 
-    Catches a local part that is not scaled.
+    Catches a local part that is twice as strong.
     """
     noise = contact_noise((3000, 4, 2 * SFREQ), rng)
     assert_allclose(noise.square().mean().sqrt(), np.hypot(9.8e-6, 1.5e-6), rtol=0.03)
@@ -558,7 +558,7 @@ def test_tissue_couples_smoothly(rng):
 
 
 def test_amplitudes_have_unit_mean_square(rng):
-    """Catches a mesial ratio that is a plain factor."""
+    """Catches a mesial ratio whose mean square is not one."""
     cast = _cast(40_000, list(range(8)))
     group = (torch.arange(8) % 5).expand(40_000, -1)
     drawn = amplitudes(cast, group, rng)

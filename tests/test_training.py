@@ -112,8 +112,7 @@ def test_learning_rate():
 def test_steps_lower_the_loss(tmp_path, data):
     """On one batch, again and again, from the spatial posterior down.
 
-    Catches an optimizer that climbs, and levels whose losses are added up in
-    place of averaged.
+    Catches an optimizer that climbs, and an average that does not follow.
     """
     training = _training(tmp_path, steps=40, warm_up=1, learning_rate=1e-2)
     batch = training.draw_batch(data[0])
@@ -132,7 +131,8 @@ def test_steps_lower_the_loss(tmp_path, data):
 def test_levels_weigh_the_same(tmp_path, data):
     """The gradient is that of the mean over levels, not over coefficients.
 
-    Catches a loss that is weighed by coefficients.
+    Catches a loss that is weighed by coefficients or added up over levels, and
+    gradients that add up over batches.
     """
     training = _training(tmp_path)
     batch = training.draw_batch(data[0])
