@@ -5,6 +5,7 @@ Nothing is computed here that another room does not know how to compute.
 
 from dataclasses import asdict
 from functools import partial
+from numbers import Real
 
 import numpy as np
 
@@ -14,20 +15,29 @@ from ._compat import (
     _validate_type,
     logger,
     verbose,
-    warn,
 )
-from .head.contacts import contact_positions, contact_structures, make_contacts
-from .head.posterior import farthest_points, spatial_posterior
+from .head.contacts import (
+    contact_positions,
+    contact_structures,
+    listed,
+    make_contacts,
+)
+from .head.geometry import load_head
+from .head.posterior import contact_halves, spatial_posterior
 from .resampling import BLOCK
-from .scalp import check_scalp, find_electrodes
+from .scalp import _projector, _unlike, check_scalp, find_electrodes, reflected
 from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_info
 
 # A contact of whose variance the scalp explains less than this rests on the
 # prior alone: the best linear guess would correlate below 0.22 with the truth.
 ABSTAIN = 0.05
-# Gains between which the weights were trained: 0.27 to 2.05 are the 1st and the
-# 99th percentile of simulated recordings.
+# What the weights were trained on: gains (0.27 to 2.05 are the 1st and the 99th
+# percentile of simulated recordings), electrodes, and contacts around the temporal
+# lobes (metres from its nearest source).
 _GAINS = (0.2, 3.0)
+_FEWEST_ELECTRODES = 8
+_FARTHEST_CONTACT = 0.02
+_TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "insula")
 # Seconds, contacts and draws that are computed at once with batch_size="auto".
 _AUTO_TOKENS = 40_000
 _MODEL = "mtl-v1"
@@ -39,21 +49,18 @@ class _Predictor:
     def __init__(
         self, inst, contacts, model, random_state, device, batch_size, trans, on_unlike
     ):
-        import torch
-
         from .flow.sampler import Noise, contact_keys
 
-        self.torch = torch
-        self.scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
+        # What is quickly checked comes before the recording is read.
         self.montage = make_contacts(contacts, trans=trans)
         self.ch_names, self.positions = contact_positions(self.montage)
         self.device = _find_device(device)
+        self.seed = _find_seed(random_state)
+        self.batch_size = _check_batch_size(batch_size)
         self.model_name = model
         self.flow, self.model_hash = _load_flow(model, self.device)
-        self.seed = _find_seed(random_state)
-        keys = contact_keys(self.positions)
-        self.noise = Noise(self.seed, keys, self.device)
-        self.batch_size = _check_batch_size(batch_size)
+        self.scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
+        self.noise = Noise(self.seed, contact_keys(self.positions), self.device)
         posterior = spatial_posterior(
             self.scalp.electrodes, self.positions, reference=self.scalp.operator
         )
@@ -62,17 +69,18 @@ class _Predictor:
             name: self._tensor(value)[None] for name, value in asdict(posterior).items()
         }
         self._geometry = self._describe_geometry()
-        self._check_gain()
+        self._check_likeness(on_unlike)
 
     def _tensor(self, array):
-        return self.torch.as_tensor(
-            np.asarray(array), dtype=self.torch.float32, device=self.device
+        import torch
+
+        return torch.as_tensor(
+            np.asarray(array), dtype=torch.float32, device=self.device
         )
 
     def _describe_geometry(self):
-        distance = _electrode_distance(self.positions, self.scalp.electrodes)
-        half = np.ones(len(self.positions))
-        half[farthest_points(self.positions, (len(half) + 1) // 2)] = 0
+        distance = _nearest(self.positions, self.scalp.electrodes)
+        half = contact_halves(self.positions)
         return [self._tensor(a)[None] for a in (self.positions, distance, half)]
 
     def _tell(self, observability):
@@ -89,15 +97,37 @@ class _Predictor:
             100 * ABSTAIN,
         )
 
-    def _check_gain(self):
+    def _check_likeness(self, on_unlike):
+        """Name what the weights were not trained on."""
         expected = self._posterior["scalp_std"][0].cpu().numpy()
         gain = float(np.median(self.scalp.robust_rms() / expected))
         if not _GAINS[0] < gain < _GAINS[1]:
-            warn(
-                f"The scalp's amplitude is {gain:.2g} times what the model expects, "
-                f"and it was trained on {_GAINS[0]:g} to {_GAINS[1]:g} times: do not "
-                "trust the intervals. Check the units and mark bad channels in "
-                "inst.info['bads']."
+            _unlike(
+                f"The scalp's amplitude is {gain:.2g} times what the model expects, and "
+                f"its training recordings lie between {_GAINS[0]:g} and {_GAINS[1]:g} "
+                "times: do not trust the intervals. Check the units, and mark bad channels in "
+                "inst.info['bads'].",
+                on_unlike,
+            )
+        n_electrodes = len(self.scalp.ch_names)
+        if n_electrodes < _FEWEST_ELECTRODES:
+            _unlike(
+                f"The recording has {n_electrodes} usable EEG channels, but the model "
+                f"was trained on {_FEWEST_ELECTRODES} and more. Interpolate or rename "
+                "channels, or expect wide intervals to be too narrow.",
+                on_unlike,
+            )
+        head = load_head()
+        near = head.patch_centres[np.isin(head.patch_structure, _TRAINED)]
+        far = _nearest(self.positions, near) > _FARTHEST_CONTACT
+        if far.any():
+            names = listed(np.array(self.ch_names)[far])
+            _unlike(
+                f"{far.sum()} of {len(far)} contacts are more than "
+                f"{1e3 * _FARTHEST_CONTACT:.0f} mm from the temporal lobes, around "
+                f"which the model was trained: {names}. Leave them out with "
+                "make_contacts(), or do not trust their intervals.",
+                on_unlike,
             )
 
     def conditions(self, first_block, n_blocks, epoch=None):
@@ -135,7 +165,7 @@ class _Predictor:
             end - block,
             draws,
             auto if self.batch_size == "auto" else self.batch_size,
-            0 if epoch is None else epoch,
+            0 if epoch is None else int(self.scalp.inst.selection[epoch]),
         )
         for draw in potentials:
             yield block * BLOCK, draw.cpu().numpy()
@@ -215,7 +245,7 @@ def predict_ieeg(
         Seed of the draws. ``None`` draws one; it is logged and written to
         ``info['description']``, so that every result can be made again.
     device : str
-        ``'auto'`` takes a GPU when there is one; otherwise a torch device.
+        ``'auto'`` takes a GPU when there is one; otherwise ``'cpu'`` or ``'cuda'``.
     batch_size : int | 'auto'
         Draws that are computed at once. It changes memory and speed, not the result.
     trans : str | path-like | Transform
@@ -241,8 +271,12 @@ def predict_ieeg(
 
     Notes
     -----
-    The recording is read at 128 Hz between 0.5 and 50 Hz, so that the result holds
-    nothing outside this band. Epochs are predicted apart from each other.
+    The recording is read at 128 Hz between 0.5 and 50 Hz, and the result holds hardly
+    anything outside this band. Potentials are against infinity, as the head model
+    gives them, whatever the reference of the scalp; recorded iEEG has a reference of
+    its own. Epochs are predicted apart from each other, but for the recording's gain,
+    the typical amplitude of the scalp over all of them. An epoch's draws belong to its
+    place in ``inst.selection``, so that dropping others does not change its noise.
 
     Examples
     --------
@@ -398,8 +432,11 @@ def score_ieeg(
     Notes
     -----
     The density is exact for the potentials in the model's band, 0.5-50 Hz at 128 Hz.
-    It is of the density of a continuous quantity, so that only differences between
-    models or recordings mean something.
+    It is that of a continuous quantity, so that only differences between models or
+    recordings mean something. Contacts are whitened together: a row is the part of the
+    joint log-density that goes with a contact's own residual, not the density of that
+    contact alone. The model's potentials are against infinity; recorded ones have a
+    reference, and a reference electrode that is active lowers every row.
 
     Examples
     --------
@@ -484,15 +521,17 @@ def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
 
     montage = make_contacts(contacts, trans=trans)
     names, positions = contact_positions(montage)
-    _, electrodes = find_electrodes(info, trans=trans)
-    posterior = spatial_posterior(electrodes, positions)
+    picks, electrodes = find_electrodes(info, trans=trans)
+    projector, _ = _projector(info, [info["ch_names"][pick] for pick in picks])
+    reference = projector - projector.mean(axis=0)
+    posterior = spatial_posterior(electrodes, positions, reference=reference)
     return pandas.DataFrame(
         {
             "structure": contact_structures(montage)[0],
             "observability": posterior.observability,
             "prior_std": posterior.prior_std,
             "posterior_std": np.sqrt(np.diag(posterior.covariance)),
-            "electrode_distance": _electrode_distance(positions, electrodes),
+            "electrode_distance": _nearest(positions, electrodes),
             "abstain": posterior.observability < ABSTAIN,
         },
         index=pandas.Index(names, name="channel"),
@@ -519,7 +558,37 @@ class _Truth:
         self._ieeg, self._picks = ieeg, picks
         self.is_raw = isinstance(ieeg, mne.io.BaseRaw)
         self.info = mne.pick_info(ieeg.info, picks)
+        if ieeg.info["sfreq"] < 100:
+            raise ValueError(
+                "The sampling rate of ieeg must be at least 100 Hz, but got "
+                f"{ieeg.info['sfreq']:g} Hz."
+            )
         self._resampler = Resampler(ieeg.info["sfreq"])
+        self._check_samples()
+
+    def _check_samples(self):
+        """Refuse samples that are no numbers or no volts."""
+        n_times, step = len(self._ieeg.times), int(60 * self._ieeg.info["sfreq"])
+        power = []
+        for epoch in [None] if self.is_raw else range(len(self._ieeg)):
+            for start in range(0, n_times, step):
+                stop = min(start + step, n_times)
+                data = self._read(start, stop, epoch)
+                wrong = ~np.isfinite(data).all(axis=1)
+                if wrong.any():
+                    names = np.array(self.info["ch_names"])[wrong]
+                    raise ValueError(
+                        f"ieeg holds NaN or infinite values in {listed(names)}. Crop "
+                        "them away, or mark the channels in ieeg.info['bads']."
+                    )
+                power.append(data.std(axis=1))
+        typical = float(np.median(power))
+        if not 1e-7 < typical < 1e-2:
+            raise ValueError(
+                f"ieeg has a typical amplitude of {typical:.2g} V, which no iEEG has. "
+                "MNE wants volts: ieeg.apply_function(lambda x: x * 1e-6) for data in "
+                "microvolts."
+            )
 
     def check_against(self, scalp):
         """Refuse recordings that cannot be of the same moments."""
@@ -544,8 +613,6 @@ class _Truth:
         )
 
     def _read(self, start, stop, epoch):
-        from .scalp import reflected
-
         index = reflected(np.arange(start, stop), len(self._ieeg.times))
         first, last = int(index.min()), int(index.max()) + 1
         if self.is_raw:
@@ -557,8 +624,9 @@ class _Truth:
         return data[:, index - first]
 
 
-def _electrode_distance(positions, electrodes):
-    return np.linalg.norm(positions[:, None] - electrodes[None], axis=-1).min(axis=1)
+def _nearest(positions, others):
+    """Distance of each position to the nearest of the others, metres."""
+    return np.array([np.linalg.norm(others - here, axis=1).min() for here in positions])
 
 
 def _find_device(device):
@@ -568,11 +636,13 @@ def _find_device(device):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
+        if found.type not in ("cpu", "cuda"):
+            raise RuntimeError("its arithmetic is not precise enough")
         torch.empty(1, device=found)
-    except (RuntimeError, AssertionError) as err:
+    except (RuntimeError, AssertionError, TypeError) as err:
         raise ValueError(
             "Invalid value for the 'device' parameter. Allowed values are 'auto', "
-            f"'cpu' and torch devices of this machine, but got {device!r}."
+            f"'cpu' and 'cuda' devices of this machine, but got {device!r}."
         ) from err
     return found
 
@@ -632,14 +702,14 @@ def _check_output(output):
     if isinstance(output, (tuple, list)):
         if len(output) == 2 and output[0] == "quantile":
             share = output[1]
-            if isinstance(share, (int, float)) and 0 < share < 1:
+            if isinstance(share, Real) and 0 < share < 1:
                 return ("quantile", float(share))
         raise ValueError(
             "Invalid value for the 'output' parameter. Allowed values are "
             f"{', '.join(map(repr, allowed))} and ('quantile', q) with 0 < q < 1, but "
             f"got {output!r}."
         )
-    _check_option("output", output, allowed, extra="or ('quantile', q)")
+    _check_option("output", output, allowed)
     return output
 
 

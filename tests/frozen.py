@@ -12,7 +12,7 @@ import torch
 from mne_neuroflow.flow.context import make_conditions
 from mne_neuroflow.flow.sampler import Noise, contact_keys
 from mne_neuroflow.head.geometry import load_head
-from mne_neuroflow.head.posterior import farthest_points, spatial_posterior
+from mne_neuroflow.head.posterior import contact_halves, spatial_posterior
 from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model
 
@@ -37,8 +37,6 @@ def stages():
     def tensor(array):
         return torch.as_tensor(np.asarray(array), dtype=torch.float32)[None]
 
-    half = np.ones(len(CONTACTS))
-    half[farthest_points(CONTACTS, 3)] = 0
     distance = np.linalg.norm(CONTACTS[:, None] - electrodes, axis=-1).min(1)
     with torch.inference_mode():
         conditions = make_conditions(
@@ -47,7 +45,7 @@ def stages():
             {name: tensor(value) for name, value in vars(posterior).items()},
             tensor(CONTACTS),
             tensor(distance),
-            tensor(half),
+            tensor(contact_halves(CONTACTS)),
         )
         conditioned = flow.condition(conditions)
         sample = conditioned.sample(noise([0], 0, N_PATCHES))

@@ -106,7 +106,9 @@ def is_volume(head):
 
 
 def farthest_points(points, n_points):
-    """Pick points that cover a cloud evenly, always the same ones.
+    """Pick points that cover a cloud evenly.
+
+    Ties (a cloud that mirrors itself) go to the point that comes first.
 
     Parameters
     ----------
@@ -127,6 +129,27 @@ def farthest_points(points, n_points):
         picks.append(int(np.argmax(nearest)))
         nearest = np.minimum(nearest, ((points - points[picks[-1]]) ** 2).sum(1))
     return np.array(picks)
+
+
+def contact_halves(contacts):
+    """Split contacts in two, so that each has a near one in the other half.
+
+    Parameters
+    ----------
+    contacts : array of shape (n_contacts, 3)
+        Positions in metres.
+
+    Returns
+    -------
+    half : array of shape (n_contacts,)
+        0.0 or 1.0. It goes with the place of a contact, not with its index: a
+        list in another order gives the same halves.
+    """
+    contacts = np.asarray(contacts, float)
+    order = np.lexsort(np.round(contacts * 1e5).T)
+    half = np.ones(len(contacts))
+    half[order[farthest_points(contacts[order], (len(contacts) + 1) // 2)]] = 0
+    return half
 
 
 def _bump(points, hemisphere, centres, centre_hemisphere, scale):

@@ -19,6 +19,7 @@ from ..head.geometry import inside_brain, load_head, project_to_scalp
 from ..head.leadfield import contact_lead_field, scalp_lead_field
 from ..head.posterior import (
     average_reference,
+    contact_halves,
     farthest_points,
     posterior_from_fields,
     roi_gains,
@@ -466,8 +467,6 @@ def make_setup(sites: Sites, world: int, electrodes, contacts) -> dict:
         roi_gains(load_head()),
     )
     places, points = sites.electrodes[electrodes], sites.contacts[contacts]
-    half = np.ones(len(points))
-    half[farthest_points(points, (len(points) + 1) // 2)] = 0
     distance = np.linalg.norm(points[:, None] - places[None], axis=-1).min(1)
     return {
         "scalp_rows": electrodes + world * len(sites.electrodes),
@@ -476,7 +475,7 @@ def make_setup(sites: Sites, world: int, electrodes, contacts) -> dict:
         "electrodes": places,
         "contacts": points,
         "electrode_distance": distance,
-        "half": half,
+        "half": contact_halves(points),
         **{name: getattr(posterior, name) for name in _POSTERIOR},
     }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,13 +68,19 @@ class SimulatedData:
         batch : Batch
             On the data's device.
         """
-        rng = torch.Generator(self.device).manual_seed(self.seed * 2**32 + number)
+        rng = self.random_numbers(number)
         bank = self.banks[number % len(self.banks)]
         n_batch = max(2, self.n_tokens // bank.deep_rows.shape[1])
         pick = torch.randint(len(bank), (n_batch,), generator=rng, device=self.device)
         setups = bank.pick(pick)
         pairs = self.simulate(setups, rng)
         return Batch(conditions_of(pairs.scalp, setups), pairs, setups)
+
+    def random_numbers(self, *numbers: int) -> torch.Generator:
+        """Start a stream of random numbers that belongs to the seed and numbers."""
+        # A CPU generator keeps 32 bits of its seed: mix before, rather than shift.
+        state = np.random.SeedSequence([self.seed, *numbers]).generate_state(1)
+        return torch.Generator(self.device).manual_seed(int(state[0]))
 
     def simulate(self, setups: Setups, rng: torch.Generator) -> Pairs:
         """Simulate one recording of each of these patients."""

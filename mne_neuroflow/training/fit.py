@@ -280,6 +280,12 @@ class Training:
         with safe_open(fname, "pt") as stream:
             meta = stream.metadata()
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
+        with safe_open(self.out / "weights.safetensors", "pt") as stream:
+            if stream.metadata() != meta:
+                raise RuntimeError(
+                    f"The run in {self.out} was stopped while it wrote its checkpoint. "
+                    "Start it again in an empty folder, from its weights."
+                )
         self.flow.load_state_dict(parts["weights"])
         self.average = {name: parts["average"][name] for name in self.average}
         state = self.optimizer.state_dict()

@@ -65,7 +65,7 @@ def judge(
             if here.any():
                 ratio = score[here].mean() / baseline[here].mean()
                 sums[f"crps ratio {name}"].append(ratio)
-        rng = torch.Generator(truth.device).manual_seed(number)
+        rng = data.random_numbers(number, 1)
         strange = conditions_of(data.simulate(batch.setups, rng).scalp, batch.setups)
         strange_draws = draw(flow, strange, n_strange, number)
         sums["crps shuffled"].append(
