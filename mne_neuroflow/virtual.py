@@ -5,6 +5,8 @@ time axis, events, annotations and metadata of the scalp recording that it was
 predicted from, and says in ``info['description']`` that it is a prediction.
 """
 
+from pathlib import Path
+
 import mne
 import numpy as np
 
@@ -102,11 +104,14 @@ class RawVirtual(mne.io.BaseRaw):
             self.load_data()  # afterwards MNE forgets which samples are left
         return super().crop(*args, **kwargs)
 
-    def save(self, *args, **kwargs):
+    def save(self, fname, *args, **kwargs):
         """Save, computing what is not in memory chunk by chunk.
 
         Parameters
         ----------
+        fname : path-like
+            The file to write. Unless everything was computed with
+            :meth:`load_data`, it cannot be a file of the scalp recording.
         *args, **kwargs : tuple, dict
             As for :meth:`mne.io.Raw.save`.
 
@@ -117,9 +122,11 @@ class RawVirtual(mne.io.BaseRaw):
         """
         sources = [extra["source"] for extra in self._raw_extras if "source" in extra]
         for source in sources:
+            source.check_not_read(Path(fname).expanduser())
+        for source in sources:
             source.start_progress()
         try:
-            return super().save(*args, **kwargs)
+            return super().save(fname, *args, **kwargs)
         finally:
             for source in sources:
                 source.stop_progress()
@@ -148,8 +155,20 @@ class _Source:
         self._length = int(
             min(_CHUNK_SECONDS * info["sfreq"], _CHUNK_SAMPLES / info["nchan"])
         )
+        self._files = () if template.preload else template.filenames
         self._last = (None, None)
         self._bar = None
+
+    def check_not_read(self, fname):
+        """Refuse to write a file that the computation still reads."""
+        files = [file for file in self._files if file is not None and file.exists()]
+        if fname.exists() and any(fname.samefile(file) for file in files):
+            raise ValueError(
+                "In order to save to a file of the scalp recording, the virtual "
+                "recording must be preloaded, because it is computed from that file "
+                f"while it is saved: use virtual.load_data() or another name than "
+                f"{fname}."
+            )
 
     def start_progress(self):
         """Show from now on how many chunks are done, if they are many."""

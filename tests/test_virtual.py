@@ -217,6 +217,40 @@ def test_saved_and_read_back(virtual, tmp_path):
     )
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_saving_does_not_destroy_the_scalp_recording(
+    lazy_raw, montage, tmp_path, monkeypatch, link
+):
+    """Refused while chunks are still read from the file, under any of its names.
+
+    Seen to fail without the check (the file is empty before the first chunk is read), and
+    for a link with a check that compares names.
+    """
+    scalp = target = lazy_raw.filenames[0]
+    if link:
+        target = tmp_path / "link_raw.fif"
+        target.hardlink_to(scalp)
+    before = scalp.read_bytes()
+
+    def compute(start, stop):
+        return lazy_raw.get_data(range(N_CONTACTS), start, stop)
+
+    monkeypatch.setattr(virtual_module, "_CHUNK_SECONDS", 2.0)
+    info = make_virtual_info(lazy_raw, montage, DESCRIPTION)
+    virtual = RawVirtual(lazy_raw, info, compute, preload=False)
+    for lazy in (virtual, virtual.copy().crop(1, 9)):
+        with pytest.raises(
+            ValueError, match=r"preloaded.*load_data\(\) or another name"
+        ):
+            lazy.save(str(target), overwrite=True, verbose=False)
+    assert scalp.read_bytes() == before
+    virtual.save(tmp_path / "other_raw.fif", verbose=False)
+    wanted = virtual.load_data().get_data()
+    virtual.save(scalp, fmt="double", overwrite=True, verbose=False)
+    read = mne.io.read_raw_fif(scalp, verbose=False)
+    np.testing.assert_array_equal(read.get_data(), wanted)
+
+
 def test_everyday_methods(virtual, recwarn):
     virtual.compute_psd(fmax=60, verbose=False).plot(show=False)
     with mne.viz.use_browser_backend("matplotlib"):
