@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 
 import mne
 import numpy as np
+from mne.io.constants import FIFF
 
 from ._compat import (
     ProgressBar,
@@ -296,8 +297,8 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
     trans : str | path-like | Transform
         From head coordinates to the fsaverage MRI.
     on_unlike : str
-        ``'warn'``, ``'raise'`` or ``'ignore'`` channels whose position is unknown,
-        which cannot be used.
+        ``'warn'``, ``'raise'`` or ``'ignore'`` channels whose position is unknown
+        and bipolar ones, neither of which can be used.
 
     Returns
     -------
@@ -315,18 +316,22 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
             f"The recording needs good EEG channels, but {why}. Set channel types "
             "with inst.set_channel_types()."
         )
-    names = [info["ch_names"][pick] for pick in picks]
-    loc = np.array([info["chs"][pick]["loc"][:3] for pick in picks], float)
+    chs = [info["chs"][pick] for pick in picks]
+    names = [ch["ch_name"] for ch in chs]
+    # MNE keeps the position of the anode alone.
+    bipolar = np.array([ch["coil_type"] == FIFF.FIFFV_COIL_EEG_BIPOLAR for ch in chs])
+    loc = np.array([ch["loc"][:3] for ch in chs], float)
     known = np.isfinite(loc).all(axis=1) & (loc != 0).any(axis=1)
     if known.any():
         head_to_mri = get_head_to_mri(trans)
     else:
         loc, known = _template_positions(names)
         head_to_mri = get_head_to_mri("fsaverage")
-    _check_known(names, known, on_unlike)
-    electrodes = mne.transforms.apply_trans(head_to_mri, loc[known])
-    _check_on_head(np.array(names)[known], electrodes)
-    return picks[known], electrodes
+    _check_usable(np.array(names), known, bipolar, on_unlike)
+    used = known & ~bipolar
+    electrodes = mne.transforms.apply_trans(head_to_mri, loc[used])
+    _check_on_head(np.array(names)[used], electrodes)
+    return picks[used], electrodes
 
 
 def _check_container(inst):
@@ -389,22 +394,29 @@ def _own(inst):
     return inst
 
 
-def _check_known(names, known, on_unlike):
-    unknown = [name for name, ok in zip(names, known, strict=True) if not ok]
-    if not unknown:
+def _check_usable(names, known, bipolar, on_unlike):
+    unknown = names[~known & ~bipolar]
+    told = []
+    if len(unknown):
+        told.append(
+            "EEG channels without a position and without a 10-05 name: "
+            f"{listed(unknown)}."
+        )
+    if bipolar.any():
+        told.append(f"Bipolar EEG channels: {listed(names[bipolar])}.")
+    if not told:
         return
-    message = (
-        f"EEG channels without a position and without a 10-05 name: {listed(unknown)}."
-    )
+    message = " ".join(told)
     remedy = (
         "Set positions with inst.set_montage(), rename channels with "
         "inst.rename_channels(), or mark them in inst.info['bads']. Bipolar "
         "derivations cannot be used."
     )
-    if known.sum() < MIN_CHANNELS:
+    n_used = (known & ~bipolar).sum()
+    if n_used < MIN_CHANNELS:
         raise ValueError(
             f"{message} At least {MIN_CHANNELS} EEG channels with positions are "
-            f"needed, but got {known.sum()}. {remedy}"
+            f"needed, but got {n_used}. {remedy}"
         )
     _unlike(f"{message} They are left out. {remedy}", on_unlike)
 

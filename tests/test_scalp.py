@@ -282,6 +282,23 @@ def test_some_positions_missing(raw):
         assert len(check_scalp(raw).ch_names) == 30
 
 
+def test_bipolar_channels(raw):
+    """Left out although MNE keeps the anode's position.
+
+    Seen to fail when they are used, which is what the coil type tells.
+    """
+    anodes, cathodes = ["F3", "F4"], ["P3", "P4"]
+    raw = mne.set_bipolar_reference(raw, anodes, cathodes, verbose=False)
+    with pytest.warns(RuntimeWarning, match="Bipolar EEG channels: F3-P3, F4-P4. They"):
+        scalp = check_scalp(raw)
+    assert scalp.ch_names == raw.ch_names[:-2] and len(scalp.electrodes) == 28
+    with pytest.raises(ValueError, match="F3-P3, F4-P4"):
+        check_scalp(raw, on_unlike="raise")
+    raw.pick(["Cz", "C3", "C4", "F3-P3", "F4-P4"])
+    with pytest.raises(ValueError, match="F3-P3, F4-P4.*At least 4.*got 3"):
+        check_scalp(raw)
+
+
 @pytest.mark.parametrize("scale", [1000.0, 2.5])
 def test_electrodes_off_the_head(raw, scale):
     for ch in raw.info["chs"]:
