@@ -305,8 +305,9 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
     picks : ndarray of int, shape (n_channels,)
         Channels in ``info``.
     electrodes : ndarray, shape (n_channels, 3)
-        Positions in metres, fsaverage surface RAS. Where no channel has a position
-        they are those of the 10-05 template with the same names.
+        Positions in metres, fsaverage surface RAS. Channels without one get that of
+        the 10-05 template with the same name, if ``trans`` is ``'fsaverage'`` or no
+        channel has one.
     """
     picks = mne.pick_types(info, meg=False, eeg=True, exclude="bads")
     if not len(picks):
@@ -321,17 +322,15 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
     # MNE keeps the position of the anode alone.
     bipolar = np.array([ch["coil_type"] == FIFF.FIFFV_COIL_EEG_BIPOLAR for ch in chs])
     loc = np.array([ch["loc"][:3] for ch in chs], float)
-    known = np.isfinite(loc).all(axis=1) & (loc != 0).any(axis=1)
-    if known.any():
-        head_to_mri = get_head_to_mri(trans)
-    else:
-        loc, known = _template_positions(names)
-        head_to_mri = get_head_to_mri("fsaverage")
-    _check_usable(np.array(names), known, bipolar, on_unlike)
-    used = known & ~bipolar
-    electrodes = mne.transforms.apply_trans(head_to_mri, loc[used])
-    _check_on_head(np.array(names)[used], electrodes)
-    return picks[used], electrodes
+    known = np.isfinite(loc).all(axis=1) & (loc != 0).any(axis=1) & ~bipolar
+    names_tell = not known.any() or (isinstance(trans, str) and trans == "fsaverage")
+    head_to_mri = get_head_to_mri(trans if known.any() else "fsaverage")
+    if names_tell:  # only then the template's head coordinates are the recording's
+        loc, known = _fill_in(names, loc, known, bipolar)
+    _check_usable(np.array(names), known, bipolar, names_tell, on_unlike)
+    electrodes = mne.transforms.apply_trans(head_to_mri, loc[known])
+    _check_on_head(np.array(names)[known], electrodes)
+    return picks[known], electrodes
 
 
 def _check_container(inst):
@@ -394,14 +393,12 @@ def _own(inst):
     return inst
 
 
-def _check_usable(names, known, bipolar, on_unlike):
+def _check_usable(names, known, bipolar, names_tell, on_unlike):
     unknown = names[~known & ~bipolar]
     told = []
     if len(unknown):
-        told.append(
-            "EEG channels without a position and without a 10-05 name: "
-            f"{listed(unknown)}."
-        )
+        lack = "a position and without a 10-05 name" if names_tell else "a position"
+        told.append(f"EEG channels without {lack}: {listed(unknown)}.")
     if bipolar.any():
         told.append(f"Bipolar EEG channels: {listed(names[bipolar])}.")
     if not told:
@@ -412,11 +409,10 @@ def _check_usable(names, known, bipolar, on_unlike):
         "inst.rename_channels(), or mark them in inst.info['bads']. Bipolar "
         "derivations cannot be used."
     )
-    n_used = (known & ~bipolar).sum()
-    if n_used < MIN_CHANNELS:
+    if known.sum() < MIN_CHANNELS:
         raise ValueError(
             f"{message} At least {MIN_CHANNELS} EEG channels with positions are "
-            f"needed, but got {n_used}. {remedy}"
+            f"needed, but got {known.sum()}. {remedy}"
         )
     _unlike(f"{message} They are left out. {remedy}", on_unlike)
 
@@ -446,28 +442,43 @@ def _check_on_head(names, electrodes):
         )
 
 
-def _template_positions(names):
-    """Return template head positions by name, and which names are known."""
+def _fill_in(names, loc, known, bipolar):
+    """Give channels without a position that of the template, where names tell it.
+
+    Returns
+    -------
+    loc : ndarray, shape (n_channels, 3)
+        Positions in head coordinates, metres.
+    known : ndarray of bool, shape (n_channels,)
+        Which channels have one.
+    """
+    missing = np.flatnonzero(~known & ~bipolar)
     template = _template()
     plain = [_plain_name(name) for name in names]
-    known = np.array([name in template for name in plain])
-    same = {name for name in plain if plain.count(name) > 1 and name in template}
+    found = [k for k in missing if plain[k] in template]
+    taken = [plain[k] for k in [*np.flatnonzero(known), *found]]
+    same = {plain[k] for k in found if taken.count(plain[k]) > 1}
     if same:
-        clash = [n for n, p in zip(names, plain, strict=True) if p in same]
+        clash = [name for name, p in zip(names, plain, strict=True) if p in same]
         raise ValueError(
             f"EEG channels that are the same 10-05 position: {listed(clash)}. Mark "
             "all but one of each in inst.info['bads'], or give positions with "
             "inst.set_montage()."
         )
-    loc = np.array([template.get(name, np.full(3, np.nan)) for name in plain])
-    if known.any():
-        logger.info(
-            "The recording has no electrode positions; %d of %d channels get those of "
-            "the template %s by name.",
-            known.sum(),
-            len(names),
-            template_name(),
-        )
+    if not found:
+        return loc, known
+    logger.info(
+        "%d of %d channels have no position; %d of them get that of the template %s "
+        "by name: %s.",
+        len(missing),
+        len(names),
+        len(found),
+        template_name(),
+        listed(names[k] for k in found),
+    )
+    loc, known = loc.copy(), known.copy()
+    loc[found] = [template[plain[k]] for k in found]
+    known[found] = True
     return loc, known
 
 
@@ -475,7 +486,7 @@ def _plain_name(name):
     """Reduce a channel name to its 10-05 position: ``'EEG FP1-REF'`` to ``'fp1'``."""
     plain = name.strip().lower()
     plain = re.sub(r"^(eeg|pol)[ _-]+", "", plain)
-    plain = re.sub(r"[ _-]+(ref|le|avg|ar)$", "", plain)
+    plain = re.sub(r"[ _-]+(ref|le|avg|ar|[am][12])$", "", plain)
     plain = plain.strip(". ")
     return _OLD_NAMES.get(plain, plain)
 

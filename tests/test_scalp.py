@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mne_neuroflow.datasets import load_demo
+from mne_neuroflow.head.contacts import get_head_to_mri
 from mne_neuroflow.resampling import BLOCK, Resampler
 from mne_neuroflow.scalp import check_scalp, find_electrodes
 
@@ -233,8 +234,6 @@ def test_trans_is_used(raw):
     shift = np.eye(4)
     shift[:3, 3] = 0.001
     base = find_electrodes(raw.info)[1]
-    from mne_neuroflow.head.contacts import get_head_to_mri
-
     trans = mne.transforms.Transform("head", "mri", shift @ get_head_to_mri())
     moved = find_electrodes(raw.info, trans=trans)[1]
     np.testing.assert_allclose(moved, base + 0.001, atol=1e-9)
@@ -245,6 +244,7 @@ def test_names_find_their_template_positions(make_raw):
     want = find_electrodes(make_raw(2.0).info)[1]
     np.testing.assert_allclose(find_electrodes(raw.info)[1], want, atol=1e-9)
     styles = ["EEG {}-Ref", "{}..", "EEG {}-LE", "{}-REF", "eeg {}", "POL {}"]
+    styles += ["{}-A1", "EEG {}-A2", "{}-M1", "{}-m2"]
     new = {
         name: styles[k % len(styles)].format(name.upper() if k % 2 else name)
         for k, name in enumerate(raw.ch_names)
@@ -253,7 +253,10 @@ def test_names_find_their_template_positions(make_raw):
     raw.rename_channels({**new, **old_names})
     with mne.utils.catch_logging(verbose=True) as log:
         scalp = check_scalp(raw, verbose=True)
-    assert "32 of 32 channels get those of the template" in log.getvalue()
+    assert (
+        "32 of 32 channels have no position; 32 of them get that of the"
+        in log.getvalue()
+    )
     np.testing.assert_allclose(scalp.electrodes, want, atol=1e-9)
     assert scalp.ch_names == raw.ch_names
 
@@ -276,10 +279,31 @@ def test_unknown_names(make_raw):
 
 
 def test_some_positions_missing(raw):
+    """Those that have names get the template's positions, the others none.
+
+    Seen to fail when names are looked up only if no channel has a position, or when
+    the message speaks of names that were not looked up.
+    """
+    _, want = find_electrodes(raw.info)
+    shift = mne.transforms.Transform("head", "mri", get_head_to_mri())
     raw.info["chs"][3]["loc"][:3] = 0
     raw.info["chs"][4]["loc"][:3] = np.nan
-    with pytest.warns(RuntimeWarning, match=f"{raw.ch_names[3]}, {raw.ch_names[4]}"):
-        assert len(check_scalp(raw).ch_names) == 30
+    with mne.utils.catch_logging(verbose=True) as log:
+        scalp = check_scalp(raw, on_unlike="raise", verbose=True)
+    log = log.getvalue()
+    assert "2 of 32 channels have no position; 2 of them get that" in log
+    assert "by name: F3, Fz." in log
+    np.testing.assert_allclose(scalp.electrodes, want, atol=1e-9)
+    with pytest.warns(
+        RuntimeWarning, match="channels without a position: F3, Fz. They"
+    ):
+        assert len(check_scalp(raw, trans=shift).ch_names) == 30
+    raw.rename_channels({"F3": "C3-A2"})
+    with pytest.raises(ValueError, match="same 10-05 position: C3-A2, C3"):
+        check_scalp(raw)
+    raw.rename_channels({"C3-A2": "E1"})
+    with pytest.warns(RuntimeWarning, match="and without a 10-05 name: E1. They"):
+        assert len(check_scalp(raw).ch_names) == 31
 
 
 def test_bipolar_channels(raw):
