@@ -30,8 +30,9 @@ MIN_SFREQ = 100.0
 MIN_DURATION = 1.0
 MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 # Scalp EEG between 0.5 and 50 Hz has an rms of 3 to 100 uV. Anything outside
-# these limits (volts) is a wrong unit, not a strange brain.
-_RMS_LIMITS = (5e-8, 1e-2)
+# these limits (volts) is a wrong unit, not a strange brain: in millivolts, read as
+# volts, the quietest EEG has 3e-3, and no scalp has a median rms of 1 mV.
+_RMS_LIMITS = (5e-8, 1e-3)
 _OUTLIER = 5.0  # times the median rms over channels
 _DEAD = 1e-3  # times the median range over channels
 _CHUNK = 30  # blocks read at a time
