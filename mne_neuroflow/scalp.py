@@ -35,6 +35,7 @@ MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 _RMS_LIMITS = (5e-8, 1e-3)
 _OUTLIER = 5.0  # times the median rms over channels
 _DEAD = 1e-3  # times the median range over channels
+_IDENTICAL = 1e-3  # times the rms before referencing
 _CHUNK = 30  # blocks read at a time
 _LONG = 600  # blocks, above which a progress bar shows
 
@@ -141,13 +142,14 @@ class Scalp:
         self._projector, self._projects = _projector(self.inst.info, self.ch_names)
         self.operator = self._projector - self._projector.mean(axis=0)
 
-    def _read(self, fetch, start, stop, epoch):
+    def _read(self, fetch, start, stop, epoch, referenced=True):
         index = reflected(np.arange(start, stop), self.n_times)
         first, last = int(index.min()), int(index.max()) + 1
         data = fetch(first, last, epoch)
-        if self._projects:
+        if self._projects and referenced:
             data = self._projector @ data
-        data = data - data.mean(axis=0)
+        if referenced:
+            data = data - data.mean(axis=0)
         inside = start >= 0 and stop <= self.n_times
         return data if inside else data[:, index - first]
 
@@ -170,6 +172,9 @@ class Scalp:
             if not dead.any():
                 break
             self._drop(dead)  # and go again: the average reference has changed
+        if np.median(rms) < _RMS_LIMITS[0]:
+            before = self._stream(_Tally(self._picks.size), referenced=False)
+            _check_distinct(rms, before)
         _check_unit(rms)
         _warn_of_outliers(self.ch_names, rms)
         return rms
@@ -188,7 +193,7 @@ class Scalp:
         )
         self._use(self._picks[alive], self.electrodes[alive])
 
-    def _stream(self, tally):
+    def _stream(self, tally, referenced=True):
         """Return the rms of every second, noting samples in the tally."""
         n_blocks = self.resampler.n_blocks(self.n_times)
         n_model = self.resampler.n_model(self.n_times)
@@ -201,7 +206,7 @@ class Scalp:
         rms = []
         for epoch, block, n in ProgressBar(jobs, mesg="Checking") if long else jobs:
             fetch = partial(self._checked_fetch, tally)
-            read = partial(self._read, fetch, epoch=epoch)
+            read = partial(self._read, fetch, epoch=epoch, referenced=referenced)
             data = self.resampler.to_model(read, block, n)
             data = data[:, : n_model - block * BLOCK]
             starts = np.arange(0, data.shape[1], BLOCK)
@@ -550,6 +555,22 @@ def reflected(index, n):
         return np.zeros_like(index)
     index = np.abs(index) % (2 * n - 2)
     return np.minimum(index, 2 * n - 2 - index)
+
+
+def _check_distinct(rms, before):
+    """Refuse channels of which the average reference leaves nothing.
+
+    Parameters
+    ----------
+    rms, before : ndarray, shape (n_channels, n_seconds)
+        With the average reference and without any, volts.
+    """
+    if np.median(rms) < _IDENTICAL * np.median(before):
+        raise ValueError(
+            "All EEG channels hold identical signals: they have a typical rms of "
+            f"{np.median(before):.3g} V, of which the average reference leaves "
+            f"{np.median(rms):.3g} V. Check how the channels were read or copied."
+        )
 
 
 def _check_unit(rms):

@@ -415,6 +415,21 @@ def test_wrong_units(raw, factor, message):
         check_scalp(raw)
 
 
+def test_identical_channels(raw):
+    """No question of scaling. Seen to fail (it was one) without _check_distinct.
+
+    EEG divided by 1e6 on a large offset still is one: seen to fail when the offset
+    counts as signal before referencing.
+    """
+    same = raw.copy()
+    same._data[:] = same._data[0]
+    with pytest.raises(ValueError, match="identical signals.*rms of 1.*e-05 V"):
+        check_scalp(same)
+    raw._data[:] = 1e-6 * raw._data + 0.1
+    with pytest.raises(ValueError, match="divided by 1e6"):
+        check_scalp(raw)
+
+
 @pytest.mark.parametrize("factor", [0.05, 10.0])
 def test_unusual_but_possible_amplitudes_pass(raw, factor):
     """1 uV (a sleeping infant's) and 200 uV (a seizure's) are no wrong units."""
