@@ -267,6 +267,19 @@ def test_failing_prediction(predict, scalp, out, capsys, error, code, said):
     assert list(out.parent.iterdir()) == []
 
 
+def test_unknown_contacts(predict, scalp, out, capsys, monkeypatch):
+    """Seen to fail (474 characters) when every shipped implant is named."""
+    from mne_neuroflow import make_contacts
+
+    monkeypatch.setattr(
+        predict, "predict_ieeg", lambda inst, contacts, **_: make_contacts(contacts)
+    )
+    assert _run("predict", scalp, out, "--contacts", "mlt") == 2
+    stderr = capsys.readouterr().err
+    assert "'mtl', 'mtl-core', 'ds004752-sub-01' to 'ds004752-sub-15'" in stderr
+    assert stderr.endswith("but got 'mlt'.\n") and len(stderr) < 240
+
+
 def test_unreadable_input(predict, scalp, out, capsys):
     scalp.write_bytes(b"no recording at all")
     assert _run("predict", scalp, out) == 2

@@ -75,6 +75,9 @@ def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
     and named in the log, because registration to a template is no better than
     that; farther ones are an error. Nothing is ever moved.
 
+    Two contacts at one place are named in the log where they were measured (an
+    ``Info``, a file, a shipped implant) and an error otherwise.
+
     Examples
     --------
     >>> import mne_neuroflow
@@ -82,20 +85,21 @@ def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
     >>> len(montage.ch_names), montage.ch_names[0]
     (80, 'vAL1')
     """
-    measured = False
+    measured, hint = True, ""
     if isinstance(spec, mne.Info):
         names, rr = _from_info(spec, trans)
-        measured = True
     elif isinstance(spec, mne.channels.DigMontage):
         names, rr = _from_montage(spec, trans)
+        measured = False
     elif isinstance(spec, str) and spec in implant_names():
         names, rr = _implants()[spec]
-        measured = True
     elif isinstance(spec, (str, Path)):
         names, rr = _from_file(spec)
+        hint = ' or leave them out with read_contacts(fname, on_missing="warn")'
     else:
         names, rr = _from_array(spec)
-    check_contacts(names, rr, measured=measured)
+        measured = False
+    check_contacts(names, rr, measured=measured, hint=hint)
     return _montage(names, rr)
 
 
@@ -144,7 +148,8 @@ def read_contacts(fname, *, on_missing="raise", verbose=None):
             warn(f"Left out contacts without coordinates: {listed(missing)}.")
         names = [name for name, ok in zip(names, known, strict=True) if ok]
         rr = rr[known]
-    check_contacts(names, rr, hint=" or leave them out with on_missing='warn'")
+    hint = ' or leave them out with on_missing="warn"'
+    check_contacts(names, rr, measured=True, hint=hint)
     return _montage(names, rr)
 
 
@@ -375,10 +380,12 @@ def _to_mni(rr, frame, trans):
 def _from_file(spec):
     path = Path(spec)
     if path.suffix != ".tsv":
+        *designed, first = implant_names()[:3]
         raise ValueError(
             "Invalid value for the 'contacts' parameter. Allowed values are "
-            f"{listed(map(repr, implant_names()), 30)}, the path of a BIDS "
-            f"electrodes.tsv, a DigMontage, an Info and an array, but got {spec!r}."
+            f"{listed(map(repr, designed))}, {first!r} to {implant_names()[-1]!r}, the "
+            "path of a BIDS electrodes.tsv, a DigMontage, an Info and an array, but "
+            f"got {str(spec)!r}."
         )
     return _read_electrodes(path)
 
