@@ -224,6 +224,12 @@ def make_virtual_info(inst, montage, description, trans="fsaverage"):
     -------
     info : Info
         One ``'seeg'`` channel per contact, in the order of the montage, no bads.
+
+    Notes
+    -----
+    ``info['highpass']`` and ``info['lowpass']`` are those of the input, although the
+    prediction holds hardly anything outside 0.5-50 Hz: where they differ, MNE refuses
+    ``raw.add_channels([virtual])``.
     """
     info = mne.pick_info(inst.info, [_first_eeg(inst.info)], verbose=False)
     scalp = mne.io.RawArray(np.zeros((1, 1)), info, verbose=False)
@@ -259,7 +265,7 @@ def make_virtual_epochs(inst, data, montage, description, trans="fsaverage"):
     Notes
     -----
     ``epochs.baseline`` is that of the input. Nothing was subtracted from the
-    prediction, which is high-passed at 0.5 Hz anyway.
+    prediction, which holds hardly anything outside 0.5-50 Hz.
     """
     first = inst.ch_names[_first_eeg(inst.info)]
     scalp = inst.copy().load_data().pick([first], verbose=False)

@@ -223,8 +223,8 @@ def test_saving_does_not_destroy_the_scalp_recording(
 ):
     """Refused while chunks are still read from the file, under any of its names.
 
-    Seen to fail without the check (the file is empty before the first chunk is read), and
-    for a link with a check that compares names.
+    Seen to fail without the check (the file is emptied before the first chunk is
+    read), and for a link with a check that compares names.
     """
     scalp = target = lazy_raw.filenames[0]
     if link:
@@ -265,7 +265,10 @@ def test_everyday_methods(virtual, recwarn):
 
 @pytest.mark.parametrize("described", [None, "a scalp recording"])
 def test_added_to_the_scalp_recording(raw, montage, described):
-    """Seen to catch: a plain str as description, which fails for one text in five."""
+    """Seen to catch: a plain str as description, which fails for one text in five.
+
+    And an Info that says 0.5-50 Hz where that of the scalp says 0-128 Hz.
+    """
     raw.info["description"] = described
     raw.set_eeg_reference(projection=True, verbose=False)
     for k in range(40):  # the hash, thus MNE's luck, changes with the text
