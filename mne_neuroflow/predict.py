@@ -103,10 +103,10 @@ class _Predictor:
         gain = float(np.median(self.scalp.robust_rms() / expected))
         if not _GAINS[0] < gain < _GAINS[1]:
             _unlike(
-                f"The scalp's amplitude is {gain:.2g} times what the model expects, and "
-                f"its training recordings lie between {_GAINS[0]:g} and {_GAINS[1]:g} "
-                "times: do not trust the intervals. Check the units, and mark bad channels in "
-                "inst.info['bads'].",
+                f"The scalp's amplitude is {gain:.2g} times what the model expects; "
+                f"the training recordings lie between {_GAINS[0]:g} and {_GAINS[1]:g} "
+                "times: do not trust the intervals. Check the units, and mark bad "
+                "channels in inst.info['bads'].",
                 on_unlike,
             )
         n_electrodes = len(self.scalp.ch_names)
@@ -699,18 +699,17 @@ def _check_n_draws(n_draws, least):
 
 def _check_output(output):
     allowed = ("sample", "mean", "std", "median")
-    if isinstance(output, (tuple, list)):
-        if len(output) == 2 and output[0] == "quantile":
-            share = output[1]
-            if isinstance(share, Real) and 0 < share < 1:
-                return ("quantile", float(share))
-        raise ValueError(
-            "Invalid value for the 'output' parameter. Allowed values are "
-            f"{', '.join(map(repr, allowed))} and ('quantile', q) with 0 < q < 1, but "
-            f"got {output!r}."
-        )
-    _check_option("output", output, allowed)
-    return output
+    if isinstance(output, str) and output in allowed:
+        return output
+    if isinstance(output, (tuple, list)) and len(output) == 2:
+        name, share = output
+        if name == "quantile" and isinstance(share, Real) and 0 < share < 1:
+            return ("quantile", float(share))
+    raise ValueError(
+        "Invalid value for the 'output' parameter. Allowed values are "
+        f"{', '.join(map(repr, allowed))} and ('quantile', q) with 0 < q < 1, but got "
+        f"{output!r}."
+    )
 
 
 def _spans(n_times, sfreq, seconds=60):

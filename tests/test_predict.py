@@ -523,8 +523,8 @@ def test_not_a_recording(epochs, call):
         (
             {"output": "max"},
             ValueError,
-            "Invalid value for the 'output' parameter or.*Allowed values are 'sample', "
-            "'mean', 'std', and 'median', but got 'max'",
+            "Invalid value for the 'output' parameter. Allowed values are 'sample', "
+            "'mean', 'std', 'median' and .*, but got 'max'",
         ),
         (
             {"output": ("quantile", 1.5)},
