@@ -159,7 +159,7 @@ def _add_predict(commands):
     parser.add_argument(
         "--device",
         default="auto",
-        help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)",
+        help="auto, cpu, cuda or cuda:1 (default: %(default)s)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace OUT if it exists"

@@ -44,7 +44,7 @@ class RawVirtual(mne.io.BaseRaw):
     Examples
     --------
     >>> from mne_neuroflow.virtual import RawVirtual, make_virtual_info
-    >>> info = make_virtual_info(raw, montage, "ridge")  # doctest: +SKIP
+    >>> info = make_virtual_info(raw, montage, "virtual")  # doctest: +SKIP
     >>> virtual = RawVirtual(raw, info, compute, preload=False)  # doctest: +SKIP
     """
 

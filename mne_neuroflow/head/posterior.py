@@ -15,7 +15,7 @@ from .geometry import load_head
 from .leadfield import contact_lead_field, scalp_lead_field
 
 # Dipole-moment density of the cortex at unit gain, A·m per m². The value puts
-# the average-referenced scalp near 12 µV r.m.s. between 0.5 and 50 Hz, an
+# the average-referenced scalp at 15 to 19 µV r.m.s. between 0.5 and 50 Hz, an
 # ordinary resting recording. Synchronous peaks reach 1e-3 A·m/m² (1-2 nA·m/mm²,
 # Murakami & Okada 2015, NeuroImage 111:49); ongoing activity is a fraction.
 CORTEX_DENSITY = 3.7e-5
