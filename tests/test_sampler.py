@@ -3,6 +3,7 @@
 Each test names the planted bugs that it was seen to catch.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import flow_cases
@@ -13,7 +14,7 @@ from flow_cases import CONFIG, PATCH, make_flow
 from numpy.testing import assert_array_equal
 from scipy.stats import chi2, kstest
 
-from mne_neuroflow.flow import coupling
+from mne_neuroflow.flow import slabs
 from mne_neuroflow.flow.sampler import (
     Noise,
     contact_keys,
@@ -267,11 +268,33 @@ def test_slabs_have_no_seams(case, n_tokens, monkeypatch):
     the slab's seconds, and margins that are a second too wide.
     """
     flow, recording, tolerance = case
-    monkeypatch.setattr(coupling, "_SLAB_TOKENS", 10**9)
+    monkeypatch.setattr(slabs, "_TOKENS", 10**9)
     whole = _sample(flow, recording, 6, 6, [0, 1], 2)
-    monkeypatch.setattr(coupling, "_SLAB_TOKENS", n_tokens)
-    slabs = _sample(flow, recording, 6, 6, [0, 1], 2)
-    assert _relative(slabs, whole) <= tolerance
+    monkeypatch.setattr(slabs, "_TOKENS", n_tokens)
+    parts = _sample(flow, recording, 6, 6, [0, 1], 2)
+    assert _relative(parts, whole) <= tolerance
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_threads_do_not_matter(case, n_threads, monkeypatch):
+    """Slabs on several threads: the same samples, and torch is left as it was.
+
+    Catches slabs put together in another order, and one thread that stays after the
+    samples are there.
+    """
+    flow, recording, tolerance = case
+    monkeypatch.setattr(slabs, "_TOKENS", 12)
+    whole = _sample(flow, recording, 6, 6, [0, 1], 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        shared = _sample(flow, recording, 6, 6, [0, 1], 2)
+        assert torch.get_num_threads() == n_threads
+        with ThreadPoolExecutor(1) as pool:  # threads to come
+            assert pool.submit(torch.get_num_threads).result() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert _relative(shared, whole) <= tolerance
 
 
 def test_margins_are_not_computed_in_vain(case):

@@ -11,7 +11,8 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from .coupling import Mixer, in_slabs, magnitudes
+from .coupling import Mixer, magnitudes
+from .slabs import in_slabs
 from .wavelet import WaveletPatches
 
 #: Features of a contact and of a pair of contacts, in order.

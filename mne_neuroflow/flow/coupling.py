@@ -6,7 +6,6 @@ fixed part, the context and the other contacts sets location, scale and tail of
 the moving part, which makes the map invertible and its log-determinant a sum.
 """
 
-from collections.abc import Callable
 from math import log, sqrt
 
 import torch
@@ -21,9 +20,6 @@ MAX_LOG_SCALE = 3.0
 MAX_TAIL = 0.7
 #: How far the trust in the posterior mean may depart from one.
 MAX_TRUST = 2.0
-# Contacts times seconds that a CPU works on at a time: what is computed for them on
-# the way is a few megabytes, which stay in its cache and need no fresh memory.
-_SLAB_TOKENS = 1536
 
 
 def bounded(value: Tensor, limit: float) -> Tensor:
@@ -98,52 +94,6 @@ def neighbours(tokens: Tensor) -> Tensor:
     before = functional.pad(tokens[..., :-1, :], (0, 0, 1, 0))
     after = functional.pad(tokens[..., 1:, :], (0, 0, 0, 1))
     return torch.cat([before, after], dim=-1)
-
-
-def in_slabs(
-    step: Callable[..., Tensor],
-    series: tuple[Tensor, ...],
-    reach: int,
-    margin: int = 0,
-) -> Tensor:
-    """Run a step on the seconds that are wanted, a few at a time.
-
-    With gradients, or on a GPU, all of them are run at once.
-
-    Parameters
-    ----------
-    step : callable
-        ``step(first, *parts)`` takes the same seconds of every series, which start
-        at second ``first``, and returns these seconds of its result.
-    series : tuple of Tensor of shape (batch, contact, patch, channels)
-        What it works on.
-    reach : int
-        Seconds to either side that a second of the result depends on.
-    margin : int
-        Seconds at either end that nobody wants.
-
-    Returns
-    -------
-    result : Tensor of shape (batch, contact, patch, channels)
-        As long as the series, zero in the margins.
-    """
-    n_patches = series[0].shape[2]
-    slab = n_patches
-    if not (torch.is_grad_enabled() or series[0].is_cuda):
-        streams = max(part.shape[0] for part in series) * series[0].shape[1]
-        slab = max(1, _SLAB_TOKENS // streams)
-    if not margin and slab >= n_patches:
-        return step(0, *series)
-    result = None
-    for first in range(margin, n_patches - margin, slab):
-        last = min(first + slab, n_patches - margin)
-        low, high = max(first - reach, 0), min(last + reach, n_patches)
-        part = step(low, *[one[:, :, low:high] for one in series])
-        if result is None:
-            shape = (*part.shape[:2], n_patches, part.shape[3])
-            result = part.new_zeros(shape)
-        result[:, :, first:last] = part[:, :, first - low : last - low]
-    return result
 
 
 class ContactAttention(nn.Module):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .context import N_RELATIONS, Conditions, ScalpContext
-from .coupling import Coupling, Mixer, Standardize, in_slabs, magnitudes
+from .coupling import Coupling, Mixer, Standardize, magnitudes
+from .slabs import in_slabs
 from .wavelet import LEVEL_SIZES, PATCH, WaveletPatches
 
 _SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}

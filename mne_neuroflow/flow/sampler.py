@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .context import Conditions
 from .model import ConditionalFlow
+from .slabs import slab_workers
 from .wavelet import PATCH
 
 # Philox4x32-10: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as
@@ -164,6 +165,13 @@ def exact_convolutions():
         yield
 
 
+@contextmanager
+def _sampling_on(device: torch.device):
+    """Hold what sampling sets, never while a caller has the control."""
+    with exact_convolutions(), slab_workers(device):
+        yield
+
+
 @torch.inference_mode()
 def sample_patches(
     flow: ConditionalFlow,
@@ -204,11 +212,15 @@ def sample_patches(
     window = (first_patch - halo, n_patches + 2 * halo)
     inner = slice(halo * PATCH, (halo + n_patches) * PATCH)
     draws = list(draws)
-    with exact_convolutions():
-        conditioned = flow.condition(conditions_of(*window), window[0])
-        for k in range(0, len(draws), batch_size):
+    device = next(flow.parameters()).device
+    conditions = conditions_of(*window)
+    with _sampling_on(device):
+        conditioned = flow.condition(conditions, window[0])
+    for k in range(0, len(draws), batch_size):
+        with _sampling_on(device):
             batch = noise(draws[k : k + batch_size], *window, epoch)
-            yield from conditioned.sample(batch, halo)[..., inner]
+            potentials = conditioned.sample(batch, halo)[..., inner]
+        yield from potentials
 
 
 @torch.inference_mode()
