@@ -31,8 +31,8 @@ _EPOCHS_INPUT = re.compile(r"[-_]epo\.fif(\.gz)?$")
 _DEMO_FILES = ("virtual_ieeg_raw.fif", "virtual_ieeg.png")
 # The demo's figure: seconds of the recording shown, seconds computed on either side
 # so that no edge is in sight, draws behind the interval, and most contacts shown.
-_FIGURE_SPAN, _FIGURE_MARGIN = (10.0, 14.0), 4.0
-_FIGURE_DRAWS, _FIGURE_ROWS = 100, 6
+_FIGURE_SPAN, _FIGURE_MARGIN = (10.0, 14.0), 1.0
+_FIGURE_DRAWS, _FIGURE_ROWS = 50, 6
 
 
 class _BadInput(Exception):
