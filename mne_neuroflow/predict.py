@@ -38,8 +38,9 @@ _GAINS = (0.2, 3.0)
 _FEWEST_ELECTRODES = 8
 _FARTHEST_CONTACT = 0.02
 _TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "insula")
-# Seconds, contacts and draws that are computed at once with batch_size="auto".
-_AUTO_TOKENS = 40_000
+# Seconds times contacts times draws that are computed at once with batch_size="auto".
+# A CPU works in slabs smaller than this anyway, and more draws make slabs too short.
+_CPU_TOKENS, _GPU_TOKENS = 10_000, 40_000
 _MODEL = "mtl-v1"
 
 
@@ -156,7 +157,8 @@ class _Predictor:
         first, last = self.scalp.resampler.model_range(start, stop)
         block, end = first // BLOCK, -(-last // BLOCK)
         tokens = (end - block + 2 * self.flow.reach) * len(self.positions)
-        auto = max(1, _AUTO_TOKENS // tokens)
+        at_once = _CPU_TOKENS if self.device.type == "cpu" else _GPU_TOKENS
+        auto = max(1, at_once // tokens)
         potentials = sample_patches(
             self.flow,
             partial(self.conditions, epoch=epoch),

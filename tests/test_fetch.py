@@ -341,3 +341,10 @@ def test_progress_bar_follows_verbose(server, folder, capsys):
     assert capsys.readouterr().err == ""
     fetch_model("tiny", folder.parent, server.url, force=True, verbose="info")
     assert "100%" in capsys.readouterr().err
+
+
+def test_default_model_ships_whole():
+    """Seen to fail with one changed byte in the shipped card."""
+    files = fetch._read_registry(fetch._REGISTRY)["mtl-v1"]
+    assert fetch._is_embedded(files)
+    assert fetch_model().parent == fetch._EMBEDDED

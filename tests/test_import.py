@@ -192,3 +192,9 @@ def test_training_needs_no_mne():
         [sys.executable, "-c", _BARE, " ".join(names)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", mne_neuroflow.__all__)
+def test_public_names_resolve(name):
+    """Seen to fail with a name in ``__init__`` that its module does not have."""
+    assert callable(getattr(mne_neuroflow, name))
