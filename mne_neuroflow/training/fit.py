@@ -4,7 +4,8 @@ One command per recipe::
 
     python -m mne_neuroflow.training mtl-v1 --out runs/mtl-v1
 
-A run can be stopped at any moment and started again with the same command.
+A run that was stopped goes on from its last checkpoint with the same command; one that
+was stopped while it wrote the checkpoint says so.
 """
 
 import json
