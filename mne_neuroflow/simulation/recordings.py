@@ -11,14 +11,21 @@ from .sources import (
     MESIAL,
     SFREQ,
     STRUCTURES,
+    Batched,
     Cast,
+    Coupling,
+    Focus,
+    Spectra,
     add_events,
     background,
     band_response,
     chance,
     coloured,
     couple,
+    draw_coupling,
+    draw_focus,
     draw_scenarios,
+    draw_spectra,
     log_normal,
     normal,
     uniform,
@@ -53,6 +60,95 @@ class Pairs:
     deep: Tensor
     scenario: Tensor
     events: Tensor
+
+
+@dataclass(frozen=True)
+class Traits(Batched):
+    """What stays the same in every recording of a patient, beside the setup.
+
+    Attributes
+    ----------
+    index : Tensor of int, shape (batch, generator)
+        Columns of the gains: the generators that play.
+    cast : Cast
+        Their structures.
+    amplitude : Tensor of shape (batch, generator)
+        Their strengths.
+    spectra : Spectra
+        Their spectra.
+    coupling : Coupling
+        How mesial structures go with the neocortex.
+    focus : Focus
+        Where events come from.
+    tissue : Tensor of shape (batch, contact, 1)
+        How strongly tissue couples to each contact.
+    local_exponent, local_level : Tensor of shape (batch, contact, 1)
+        Spectral exponent and amplitude in volts of activity at the contact itself.
+    gain : Tensor of shape (batch, 1, 1)
+        Of scalp and contacts alike.
+    strange : Tensor of shape (batch, 1, 1)
+        1 where the scalp is that of another moment.
+    """
+
+    index: Tensor
+    cast: Cast
+    amplitude: Tensor
+    spectra: Spectra
+    coupling: Coupling
+    focus: Focus
+    tissue: Tensor
+    local_exponent: Tensor
+    local_level: Tensor
+    gain: Tensor
+    strange: Tensor
+
+
+def draw_traits(
+    setups: Setups,
+    worlds: Worlds,
+    company: Company,
+    rng: torch.Generator,
+    n_generators: int = 256,
+) -> Traits:
+    """Draw what a patient keeps from one recording to the next.
+
+    Parameters
+    ----------
+    setups : Setups
+        The virtual patients, on the generator's device.
+    worlds : Worlds
+        Their true gains.
+    company : Company
+        What is known of the generators.
+    rng : torch.Generator
+        Random numbers.
+    n_generators : int
+        Generators that play.
+
+    Returns
+    -------
+    traits : Traits
+        One row for each setup. Given to :func:`simulate` several times, they make
+        several sessions of the same patients.
+    """
+    index, amplitude = choose_generators(worlds.of(setups), n_generators, rng)
+    cast = Cast(company.structure[index], company.hemisphere[index])
+    coupling = draw_coupling(cast, rng)
+    per_contact, per_patient = (*setups.deep_rows.shape, 1), (len(setups), 1, 1)
+    return Traits(
+        index=index,
+        cast=cast,
+        amplitude=amplitude * amplitudes(cast, company.group[index], rng),
+        spectra=draw_spectra(cast, rng),
+        coupling=coupling,
+        focus=draw_focus(cast, coupling.partner, rng),
+        tissue=contact_amplitudes(setups.contacts, rng),
+        local_exponent=uniform(0.6, 2.0, per_contact, rng),
+        local_level=_LOCAL_STD * log_normal(0.5, per_contact, rng),
+        gain=torch.exp(0.4 * normal(per_patient, rng)),
+        # One scalp in twelve knows nothing.
+        strange=chance(1 / 12, per_patient, rng),
+    )
 
 
 def choose_generators(
@@ -127,16 +223,30 @@ def contact_amplitudes(contacts: Tensor, rng: torch.Generator) -> Tensor:
     return torch.exp(exponent - _FIELD_SIGMA**2 - _OWN_SIGMA**2)[..., None]
 
 
-def contact_noise(shape, rng: torch.Generator) -> Tensor:
-    """Activity at a contact's own surface and amplifier noise, volts."""
-    n_batch, n_contacts, n_times = shape
+def contact_noise(
+    exponent: Tensor, level: Tensor, n_times: int, rng: torch.Generator
+) -> Tensor:
+    """Draw activity at a contact's own surface and amplifier noise, volts.
+
+    Parameters
+    ----------
+    exponent, level : Tensor of shape (batch, contact, 1)
+        Spectral exponent and amplitude in volts of the contact's own activity.
+    n_times : int
+        Samples at 128 Hz.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    noise : Tensor of shape (batch, contact, n_times)
+        Volts.
+    """
     frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
-    exponent = uniform(0.6, 2.0, (n_batch, n_contacts, 1), rng)
     power = band_response(n_times, rng.device).square()
     power = power / frequency.clamp_min(0.3) ** exponent
-    local = coloured(power, n_times, rng)
-    local = local * log_normal(0.5, (n_batch, n_contacts, 1), rng) * _LOCAL_STD
-    return local + _AMPLIFIER_STD * normal(shape, rng)
+    local = coloured(power, n_times, rng) * level
+    return local + _AMPLIFIER_STD * normal(local.shape, rng)
 
 
 def simulate(
@@ -147,6 +257,7 @@ def simulate(
     rng: torch.Generator,
     n_generators: int = 256,
     scenario: Tensor | None = None,
+    traits: Traits | None = None,
 ) -> Pairs:
     """Simulate one recording per setup.
 
@@ -163,36 +274,39 @@ def simulate(
     rng : torch.Generator
         Random numbers; its device does the work.
     n_generators : int
-        Generators that play in a recording.
+        Generators that play in a recording, where no ``traits`` are given.
     scenario : Tensor of int, shape (batch,) | None
         None draws it.
+    traits : Traits | None
+        What the patients bring along from other sessions; None draws it.
 
     Returns
     -------
     pairs : Pairs
         The recordings.
+
+    See Also
+    --------
+    draw_traits
     """
     n_times = (n_seconds + _SPARE) * SFREQ
     if scenario is None:
         scenario = draw_scenarios(len(setups), rng)
-    gains = worlds.of(setups)
-    index, amplitude = choose_generators(gains, n_generators, rng)
-    cast = Cast(company.structure[index], company.hemisphere[index])
-    activity = background(cast, scenario, n_times, rng)
-    activity, partner = couple(activity, cast, scenario, rng)
-    activity, events = add_events(activity, cast, partner, scenario, rng)
-    amplitude = amplitude * amplitudes(cast, company.group[index], rng)
-    activity = activity * amplitude[..., None]
+    if traits is None:
+        traits = draw_traits(setups, worlds, company, rng, n_generators)
+    activity = background(
+        traits.cast, traits.spectra, traits.focus.side, scenario, n_times, rng
+    )
+    activity = couple(activity, traits.coupling, scenario)
+    activity, events = add_events(activity, traits.focus, scenario, rng)
+    activity *= traits.amplitude[..., None]
 
-    scalp_gains, deep_gains = (_take(part, index) for part in gains)
-    gain = torch.exp(0.4 * normal((len(setups), 1, 1), rng))
-    local = contact_noise((*setups.deep_rows.shape, n_times), rng)
-    coupling = contact_amplitudes(setups.contacts, rng)
-    deep = gain * (coupling * (deep_gains @ activity) + local)
-    # One scalp in twelve knows nothing: it is that of another moment.
-    strange = chance(1 / 12, (len(setups), 1, 1), rng)
+    scalp_gains, deep_gains = (_take(part, traits.index) for part in worlds.of(setups))
+    local = contact_noise(traits.local_exponent, traits.local_level, n_times, rng)
+    deep = traits.gain * (traits.tissue * (deep_gains @ activity) + local)
     later = torch.roll(activity, n_times // 2, -1)
-    scalp = gain * (scalp_gains @ torch.where(strange > 0, later, activity))
+    shown = torch.where(traits.strange > 0, later, activity)
+    scalp = traits.gain * (scalp_gains @ shown)
     scalp = bad_electrodes(scalp + artifacts(setups.electrodes, n_times, rng), rng)
     used = setups.used[..., None]
     scalp = scalp * used

@@ -25,7 +25,7 @@ from ..head.posterior import (
     roi_gains,
     source_generators,
 )
-from .sources import STRUCTURES
+from .sources import STRUCTURES, Batched
 
 _DATA = Path(__file__).parent / "data"
 _IMPLANTS = Path(__file__).parents[1] / "head" / "implants"
@@ -55,7 +55,7 @@ HELD_OUT = ("sub-01", "sub-06", "sub-09")
 
 
 @dataclass(frozen=True)
-class Setups:
+class Setups(Batched):
     """Virtual patients with one number of contacts, as tensors.
 
     Attributes
@@ -95,20 +95,6 @@ class Setups:
     scalp_std: Tensor
     electrode_distance: Tensor
     half: Tensor
-
-    def __len__(self):
-        return len(self.used)
-
-    def to(self, device) -> "Setups":
-        """Move to a device."""
-        return self._map(lambda tensor: tensor.to(device))
-
-    def pick(self, index) -> "Setups":
-        """Take some of the setups."""
-        return self._map(lambda tensor: tensor[index])
-
-    def _map(self, change) -> "Setups":
-        return Setups(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Activity of the generators: spectra, rhythms, coupling, spikes and seizures.
 
-Every quantity is drawn anew for every recording, on whatever device the
-generator of random numbers lives. Activity has unit variance on average, so
-that the second moments of a simulated cohort are those of the spatial prior.
+Every quantity is drawn on whatever device the generator of random numbers lives.
+``draw_*`` draw what belongs to a patient, the other functions what is new in every
+recording. Activity has unit variance on average, so that the second moments of a
+simulated cohort are those of the spatial prior.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -27,8 +28,30 @@ SCENARIO_SHARE = (0.30, 0.18, 0.10, 0.20, 0.10, 0.12)
 MESIAL = 3  # the first three structures are the medial temporal lobe
 
 
+class Batched:
+    """What has one row for each recording: tensors, and batches of tensors."""
+
+    def __len__(self):
+        return len(getattr(self, fields(self)[0].name))
+
+    def to(self, device):
+        """Move to a device."""
+        return self._map(lambda part: part.to(device))
+
+    def pick(self, index):
+        """Take some of the rows, in this order; a row may be taken twice."""
+        return self._map(
+            lambda part: part.pick(index) if isinstance(part, Batched) else part[index]
+        )
+
+    def _map(self, change):
+        return type(self)(
+            **{f.name: change(getattr(self, f.name)) for f in fields(self)}
+        )
+
+
 @dataclass(frozen=True)
-class Cast:
+class Cast(Batched):
     """The generators that play in each recording of a batch.
 
     Attributes
@@ -101,10 +124,16 @@ def coloured(power: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
     noise : Tensor of shape (..., n_times)
         Periodic noise.
     """
-    power = power / (2 * power.sum(-1, keepdim=True)).clamp_min(1e-30)
-    parts = normal((2, *power.shape), rng)
-    spectrum = torch.complex(parts[0], parts[1]) * power.sqrt()
-    return torch.fft.irfft(spectrum, n=n_times, dim=-1) * n_times * 0.5**0.5
+    # The first and the last frequency have no negative twin: half the variance of
+    # the others, all of it in the real part.
+    twins = torch.full(power.shape[-1:], 2.0, device=rng.device)
+    twins[[0, -1]] = 1
+    power = power * (2 / twins) / (twins * power).sum(-1, keepdim=True).clamp_min(1e-30)
+    spectrum = torch.randn(
+        power.shape, generator=rng, device=rng.device, dtype=torch.complex64
+    )
+    spectrum *= power.sqrt()
+    return torch.fft.irfft(spectrum, n=n_times, dim=-1, norm="forward")
 
 
 def aperiodic_power(frequency: Tensor, exponent: Tensor, knee: Tensor) -> Tensor:
@@ -149,10 +178,52 @@ def _per_region(values: list, n_batch: int, device) -> Tensor:
     return torch.tensor(values, device=device).repeat(2).expand(n_batch, -1)
 
 
-def _region_rhythms(scenario: Tensor, rng: torch.Generator):
-    """Centre, bandwidth and share of the rhythm of every region."""
-    n, device = len(scenario), rng.device
-    shape = (n, 2 * len(STRUCTURES))
+@dataclass(frozen=True)
+class Spectra(Batched):
+    """The spectra of a patient's generators at rest.
+
+    Attributes
+    ----------
+    exponent, knee : Tensor of shape (batch, generator)
+        Aperiodic part, see :func:`aperiodic_power`.
+    centre, width, share : Tensor of shape (batch, region)
+        Rhythm of each region: frequency and bandwidth in hertz, share of variance.
+    offset, part : Tensor of shape (batch, generator)
+        What is a generator's own: hertz beside the centre, part of the share.
+    """
+
+    exponent: Tensor
+    knee: Tensor
+    centre: Tensor
+    width: Tensor
+    share: Tensor
+    offset: Tensor
+    part: Tensor
+
+
+def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
+    """Draw the spectra of patients.
+
+    Aperiodic exponents of 0.6-2.8 with regional and local spread, knees up to
+    10 Hz, and a rhythm for each region, alike on both sides.
+
+    Parameters
+    ----------
+    cast : Cast
+        Who plays.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    spectra : Spectra
+        One row for each patient.
+    """
+    n, device = len(cast), rng.device
+    shape, own = (n, 2 * len(STRUCTURES)), cast.structure.shape
+    exponent = uniform(1.0, 2.5, (n, 1), rng) + 0.2 * normal(shape, rng)
+    exponent = _gather(exponent, cast) + 0.1 * normal(own, rng)
+    knee = uniform(0, 1, shape, rng).square() * 10
     rows = [_RHYTHMS[name] for name in STRUCTURES]
     low, high = (_per_region([row[0][k] for row in rows], n, device) for k in (0, 1))
     thin, wide = (_per_region([row[1][k] for row in rows], n, device) for k in (0, 1))
@@ -161,17 +232,29 @@ def _region_rhythms(scenario: Tensor, rng: torch.Generator):
     # Both sides of a brain share most of a rhythm's frequency.
     both = uniform(0, 1, (n, len(STRUCTURES)), rng).repeat(1, 2)
     centre = low + (high - low) * (both + 0.05 * normal(shape, rng)).clamp(0, 1)
-    width = thin + (wide - thin) * uniform(0, 1, shape, rng)
     present = (uniform(0, 1, (n, len(STRUCTURES)), rng).repeat(1, 2) < often).float()
-    share = most * uniform(0.1, 1, shape, rng) * present
-    mesial = torch.arange(shape[1], device=device) % len(STRUCTURES) < MESIAL
-    theta = (scenario == SCENARIOS.index("theta"))[:, None] & mesial
+    return Spectra(
+        exponent=exponent.clamp(0.6, 2.8),
+        knee=_gather(knee, cast),
+        centre=centre,
+        width=thin + (wide - thin) * uniform(0, 1, shape, rng),
+        share=most * uniform(0.1, 1, shape, rng) * present,
+        offset=0.3 * normal(own, rng),
+        part=uniform(0.4, 1.0, own, rng),
+    )
+
+
+def _rhythms_in(scenario: Tensor, spectra: Spectra, side: Tensor, rng):
+    """Centre, bandwidth and share of every region's rhythm in a recording."""
+    centre, width, share = spectra.centre, spectra.width, spectra.share
+    n, shape = len(scenario), share.shape
+    index = torch.arange(shape[1], device=rng.device)
+    structure, hemisphere = index % len(STRUCTURES), index // len(STRUCTURES)
+    theta = (scenario == SCENARIOS.index("theta"))[:, None] & (structure < MESIAL)
     centre = torch.where(theta, centre.clamp(3, 8), centre)
     share = torch.where(theta, uniform(0.3, 0.85, shape, rng), share)
-    # Temporal slowing: 1-4 Hz over one temporal lobe.
-    side = torch.randint(0, 2, (n, 1), generator=rng, device=device)
-    index = torch.arange(shape[1], device=device)
-    temporal = (index % len(STRUCTURES) <= 3) & (index // len(STRUCTURES) == side)
+    # Temporal slowing: 1-4 Hz over the temporal lobe of the focus.
+    temporal = (structure <= MESIAL) & (hemisphere == side[:, None])
     slow = (scenario == SCENARIOS.index("slowing"))[:, None] & temporal
     centre = torch.where(slow, uniform(1.0, 4.0, (n, 1), rng), centre)
     width = torch.where(slow, uniform(0.4, 1.2, (n, 1), rng), width)
@@ -199,7 +282,12 @@ def _gather(per_region: Tensor, cast: Cast) -> Tensor:
 
 
 def background(
-    cast: Cast, scenario: Tensor, n_times: int, rng: torch.Generator
+    cast: Cast,
+    spectra: Spectra,
+    side: Tensor,
+    scenario: Tensor,
+    n_times: int,
+    rng: torch.Generator,
 ) -> Tensor:
     """Draw ongoing activity: an aperiodic part and one rhythm per region.
 
@@ -207,6 +295,10 @@ def background(
     ----------
     cast : Cast
         Who plays.
+    spectra : Spectra
+        The patients' spectra.
+    side : Tensor of int, shape (batch,)
+        Hemisphere that slows in the scenario ``'slowing'``.
     scenario : Tensor of int, shape (batch,)
         Index into :data:`SCENARIOS`.
     n_times : int
@@ -219,31 +311,22 @@ def background(
     activity : Tensor of shape (batch, generator, n_times)
         Unit variance on average, within 0.5-50 Hz.
     """
-    n_batch, n_generators = cast.structure.shape
-    n_regions = 2 * len(STRUCTURES)
     frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
     band = band_response(n_times, rng.device).square()
-
-    # Exponents 0.6-2.8 with regional and local spread, knees up to 10 Hz.
-    exponent = uniform(1.0, 2.5, (n_batch, 1), rng)
-    exponent = exponent + 0.2 * normal((n_batch, n_regions), rng)
-    knee = uniform(0, 1, (n_batch, n_regions), rng).square() * 10
-    exponent = _gather(exponent, cast) + 0.1 * normal(cast.structure.shape, rng)
-    power = aperiodic_power(frequency, exponent.clamp(0.6, 2.8), _gather(knee, cast))
+    power = aperiodic_power(frequency, spectra.exponent, spectra.knee)
     noise = coloured(power * band, n_times, rng)
 
-    centre, width, share = _region_rhythms(scenario, rng)
-    own_share = _gather(share, cast) * uniform(0.4, 1.0, cast.structure.shape, rng)
-    jitter = 0.3 * normal(cast.structure.shape, rng)
-    peak = bump_power(frequency, _gather(centre, cast) + jitter, _gather(width, cast))
+    centre, width, share = _rhythms_in(scenario, spectra, side, rng)
+    own_share = (_gather(share, cast) * spectra.part)[..., None]
+    centre = _gather(centre, cast) + spectra.offset
+    peak = bump_power(frequency, centre, _gather(width, cast))
     rhythm = coloured(peak * band, n_times, rng)
 
-    bout = uniform(0.2, 1.0, (n_batch, n_regions), rng)
-    drift = uniform(0.0, 0.35, (n_batch, n_regions), rng)
-    rhythm = rhythm * _gather(_envelopes(n_times, bout, rng), cast)
-    noise = noise * _gather(_envelopes(n_times, drift, rng), cast)
-    own_share = own_share[..., None]
-    return (1 - own_share).sqrt() * noise + own_share.sqrt() * rhythm
+    bout = uniform(0.2, 1.0, share.shape, rng)
+    drift = uniform(0.0, 0.35, share.shape, rng)
+    rhythm *= _gather(_envelopes(n_times, bout, rng), cast)
+    noise *= _gather(_envelopes(n_times, drift, rng), cast)
+    return noise.mul_((1 - own_share).sqrt()).add_(rhythm.mul_(own_share.sqrt()))
 
 
 def partners(cast: Cast, rng: torch.Generator) -> Tensor:
@@ -286,38 +369,76 @@ def delayed(activity: Tensor, samples: Tensor) -> Tensor:
     return activity.gather(-1, index)
 
 
-def couple(
-    activity: Tensor, cast: Cast, scenario: Tensor, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Let mesial structures share activity with lateral temporal cortex.
+@dataclass(frozen=True)
+class Coupling(Batched):
+    """How mesial structures go with lateral temporal cortex.
+
+    Attributes
+    ----------
+    partner : Tensor of int, shape (batch, generator)
+        The neocortical generator that each one goes with.
+    strength : Tensor of shape (batch, generator)
+        Correlation with the delayed partner, -0.9 to 0.9; zero beside the mesial
+        structures.
+    lag : Tensor of int, shape (batch, generator)
+        Samples by which each one follows.
+    """
+
+    partner: Tensor
+    strength: Tensor
+    lag: Tensor
+
+
+def draw_coupling(cast: Cast, rng: torch.Generator) -> Coupling:
+    """Draw how strongly, with what sign and how late mesial structures follow.
 
     Strength runs from nothing to strong, sign and lag (0-40 ms) are random: the
     scalp does not tell them.
+
+    Parameters
+    ----------
+    cast : Cast
+        Who plays.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    coupling : Coupling
+        One row for each patient.
+    """
+    partner = partners(cast, rng)
+    region = (len(cast), 2 * len(STRUCTURES))
+    strength = uniform(0, 0.9, region, rng) * chance(0.6, region, rng)
+    strength = strength * (1 - 2 * chance(0.5, region, rng))
+    lag = torch.randint(0, 6, region, generator=rng, device=rng.device)
+    strength = _gather(strength, cast) * (cast.structure < MESIAL)
+    strength = strength * uniform(0.6, 1.0, strength.shape, rng)
+    return Coupling(partner, strength, _gather(lag, cast))
+
+
+def couple(activity: Tensor, coupling: Coupling, scenario: Tensor) -> Tensor:
+    """Let mesial structures share activity with lateral temporal cortex.
+
+    Parameters
+    ----------
+    activity : Tensor of shape (batch, generator, time)
+        Independent generators.
+    coupling : Coupling
+        Who goes with whom.
+    scenario : Tensor of int, shape (batch,)
+        Nothing is shared in ``'uncoupled'``.
 
     Returns
     -------
     activity : Tensor of shape (batch, generator, time)
         With mesial generators coupled; variances unchanged.
-    partner : Tensor of int, shape (batch, generator)
-        Who each generator goes with.
     """
-    partner = partners(cast, rng)
-    n_batch = len(scenario)
-    region = (n_batch, 2 * len(STRUCTURES))
-    strength = uniform(0, 0.9, region, rng) * chance(0.6, region, rng)
     free = (scenario == SCENARIOS.index("uncoupled"))[:, None]
-    strength = torch.where(free, torch.zeros_like(strength), strength)
-    sign = 1 - 2 * chance(0.5, region, rng)
-    lag = torch.randint(0, 6, region, generator=rng, device=rng.device)
-    mesial = (cast.structure < MESIAL).float()
-    strength = _gather(strength, cast) * mesial
-    strength = strength * uniform(0.6, 1.0, strength.shape, rng)
-    index = partner[..., None].expand(-1, -1, activity.shape[-1])
-    driven = delayed(activity.gather(1, index), _gather(lag, cast))
-    signed = (strength * _gather(sign, cast))[..., None]
-    return (1 - strength.square()).sqrt()[
-        ..., None
-    ] * activity + signed * driven, partner
+    strength = torch.where(free, 0.0, coupling.strength)[..., None]
+    index = coupling.partner[..., None].expand(-1, -1, activity.shape[-1])
+    driven = delayed(activity.gather(1, index), coupling.lag)
+    return (1 - strength.square()).sqrt() * activity + strength * driven
 
 
 def spike_waveform(time: Tensor, sharp: Tensor, slow: Tensor) -> Tensor:
@@ -344,21 +465,83 @@ def spike_waveform(time: Tensor, sharp: Tensor, slow: Tensor) -> Tensor:
     return peak - rebound + wave
 
 
-def _focus(n_batch: int, rng: torch.Generator) -> Tensor:
-    """One mesial region per recording as the focus."""
+@dataclass(frozen=True)
+class Focus(Batched):
+    """A patient's epileptic focus and what it fires.
+
+    Attributes
+    ----------
+    side : Tensor of int, shape (batch,)
+        Hemisphere of the focus.
+    home, away : Tensor of shape (batch, generator)
+        Amplitude of events at the mesial focus and at the neocortical generators
+        that follow, in units of their background, with the sign of their dipoles.
+    lag : Tensor of int, shape (batch, generator)
+        Samples by which the neocortex follows.
+    sharp, slow : Tensor of shape (batch, 1)
+        Spike waveform, see :func:`spike_waveform`.
+    """
+
+    side: Tensor
+    home: Tensor
+    away: Tensor
+    lag: Tensor
+    sharp: Tensor
+    slow: Tensor
+
+
+def draw_focus(cast: Cast, partner: Tensor, rng: torch.Generator) -> Focus:
+    """Draw one mesial region as the focus, and whether the neocortex follows.
+
+    Parameters
+    ----------
+    cast : Cast
+        Who plays.
+    partner : Tensor of int, shape (batch, generator)
+        The neocortical generator that each one goes with.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    focus : Focus
+        One row for each patient.
+    """
+    n_batch, shape = len(cast), cast.structure.shape
     structure = torch.randint(0, MESIAL, (n_batch,), generator=rng, device=rng.device)
     side = torch.randint(0, 2, (n_batch,), generator=rng, device=rng.device)
-    return structure + len(STRUCTURES) * side
+    region = structure + len(STRUCTURES) * side
+    at_focus = (cast.region == region[:, None]).float()
+    home = uniform(3, 12, (n_batch, 1), rng) * at_focus * uniform(0.3, 1.0, shape, rng)
+    # Neocortical involvement: partners follow after 10-40 ms, or nobody does.
+    spread = torch.zeros_like(home).scatter_reduce(1, partner, at_focus, reduce="amax")
+    follows = chance(0.6, (n_batch, 1), rng) * uniform(0.5, 6, (n_batch, 1), rng)
+    polarity = 1 - 2 * chance(0.5, shape, rng)
+    return Focus(
+        side=side,
+        home=home * polarity,
+        away=spread * (cast.structure >= MESIAL) * follows * polarity,
+        lag=torch.randint(1, 6, shape, generator=rng, device=rng.device),
+        sharp=uniform(0.012, 0.035, (n_batch, 1), rng),
+        slow=uniform(-0.7, -0.1, (n_batch, 1), rng),
+    )
 
 
 def add_events(
-    activity: Tensor,
-    cast: Cast,
-    partner: Tensor,
-    scenario: Tensor,
-    rng: torch.Generator,
+    activity: Tensor, focus: Focus, scenario: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Add interictal spikes or a seizure to a mesial focus and its partners.
+
+    Parameters
+    ----------
+    activity : Tensor of shape (batch, generator, time)
+        Ongoing activity of unit variance.
+    focus : Focus
+        Where events come from.
+    scenario : Tensor of int, shape (batch,)
+        ``'spikes'``, ``'ictal'`` or nothing.
+    rng : torch.Generator
+        Random numbers.
 
     Returns
     -------
@@ -369,27 +552,15 @@ def add_events(
     """
     n_batch, n_generators, n_times = activity.shape
     device = activity.device
-    focus = _focus(n_batch, rng)
-    at_focus = (cast.region == focus[:, None]).float()
-    strength = uniform(3, 12, (n_batch, 1), rng) * at_focus
-    strength = strength * uniform(0.3, 1.0, at_focus.shape, rng)
-    # Neocortical involvement: partners follow after 10-40 ms, or nobody does.
-    spread = torch.zeros_like(strength).scatter_reduce(
-        1, partner, at_focus, reduce="amax"
-    ) * (cast.structure >= MESIAL)
-    follows = chance(0.6, (n_batch, 1), rng) * uniform(0.5, 6, (n_batch, 1), rng)
-    spread = spread * follows
-    lag = torch.randint(1, 6, (n_batch, n_generators), generator=rng, device=device)
 
-    # Spikes: a Poisson train, one waveform a recording.
+    # Spikes: a Poisson train, one waveform a patient.
     spiking = (scenario == SCENARIOS.index("spikes")).float()
     rate = 10 ** uniform(-1.3, 0.1, (n_batch, 1), rng)
     train = (uniform(0, 1, (n_batch, n_times), rng) < rate / SFREQ).float()
     train = train * spiking[:, None] * uniform(0.6, 1.4, train.shape, rng)
     time = (torch.arange(n_times, device=device) - n_times // 2) / SFREQ
-    sharp = uniform(0.012, 0.035, (n_batch, 1), rng)
-    slow = uniform(-0.7, -0.1, (n_batch, 1), rng)
-    waveform = torch.roll(spike_waveform(time, sharp, slow), -(n_times // 2), -1)
+    waveform = spike_waveform(time, focus.sharp, focus.slow)
+    waveform = torch.roll(waveform, -(n_times // 2), -1)
     shape = torch.fft.irfft(torch.fft.rfft(train) * torch.fft.rfft(waveform), n=n_times)
 
     # Seizure: a rhythm of 2-8 Hz whose amplitude builds up and which slows.
@@ -405,8 +576,7 @@ def add_events(
     rhythm = torch.sin(phase) + harmonic * torch.sin(2 * phase + 0.7)
     shape = shape + seizing * growth * rhythm * 0.7
 
-    polarity = 1 - 2 * chance(0.5, (n_batch, n_generators), rng)
-    at_home = strength[..., None] * shape[:, None]
-    away = delayed(shape[:, None].expand(-1, n_generators, -1), lag)
-    change = (at_home + spread[..., None] * away) * polarity[..., None]
-    return activity + change, train.clamp(max=1) + seizing * growth
+    later = delayed(shape[:, None].expand(-1, n_generators, -1), focus.lag)
+    activity = activity + focus.home[..., None] * shape[:, None]
+    activity.add_(focus.away[..., None] * later)
+    return activity, train.clamp(max=1) + seizing * growth
