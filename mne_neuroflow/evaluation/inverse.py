@@ -1,0 +1,485 @@
+"""Virtual contacts by source localization: MNE's own inverse methods as baselines.
+
+Moments are estimated from the scalp with :mod:`mne.minimum_norm` or
+:mod:`mne.beamformer` on the package's template head, and read out at contacts with
+the intracranial lead field of the same head: ``x = L W y``.
+"""
+
+from functools import lru_cache
+
+import mne
+import numpy as np
+
+from .._compat import _check_option, make_projector
+from ..head.geometry import load_head
+from ..head.leadfield import contact_lead_field, scalp_lead_field
+from ..head.posterior import (
+    HEAD_ERROR,
+    LOCAL_STD,
+    SENSOR_STD,
+    source_generators,
+    symmetric_roots,
+)
+
+METHODS = ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
+# What these return is a dipole moment. The others return statistics.
+_MOMENTS = ("eLORETA", "MNE")
+# MNE's defaults: depth weighting (exponent and limit) of minimum-norm methods, and
+# regularization of the beamformer.
+_DEPTH, _DEPTH_LIMIT, _LCMV_REG = 0.8, 10.0, 0.05
+# Radius (metres) of a sphere that holds every head, for the forward solution that
+# lends its form.
+_DUMMY_RADIUS = 1.0
+# Contacts nearer than this (metres) are the same contact.
+_SAME_CONTACT = 1e-4
+# Fewest seconds for which a typical amplitude is asked.
+_SECOND = 1.0
+
+
+class SourceImaging:
+    """Virtual contacts by one of MNE's inverse methods, with a Gaussian interval.
+
+    Parameters
+    ----------
+    method : str
+        ``'eLORETA'``, ``'sLORETA'``, ``'dSPM'``, ``'MNE'`` or ``'LCMV'``.
+    snr : float
+        Amplitude signal-to-noise ratio that regularizes minimum-norm methods,
+        ``lambda2 = 1 / snr ** 2``; 1 is usual for recordings that are not averaged,
+        3 for averages. Not used by ``'LCMV'``.
+    head : Head | None
+        None takes the template head.
+
+    Notes
+    -----
+    **Volts.** eLORETA and MNE estimate dipole moments, whose potential at a contact
+    is in volts as it is. dSPM and sLORETA divide each moment by a standard
+    deviation, and the beamformer's weights have unit noise gain: statistics, which
+    have no potential. Each is multiplied by one number per recording, the one with
+    which the potentials of the map at the scalp fit the recording best in least
+    squares. (To multiply dSPM and sLORETA with their standard deviations again
+    would give MNE.) The beamformer treats every source as if it were alone, so that
+    its sum over sources has no scale of its own either.
+
+    **Interval.** Before :meth:`fit` the error's covariance is the one that the
+    package's spatial prior implies for this linear estimate,
+    ``(L - A G) Q (L - A G)' + A R A'`` plus the contacts' own noise, where ``A = L W``
+    is the estimate, ``G`` and ``L`` the lead fields of scalp and contacts, ``Q`` the
+    covariance of sources and ``R`` of the scalp noise, times the squared gain of the
+    recording. It needs no truth. :meth:`fit` scales estimates and errors to those
+    of training pairs.
+
+    The error is drawn with the average spectrum of the scalp recording.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.inverse import SourceImaging
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 256))
+    >>> scalp = SimpleNamespace(
+    ...     data=data - data.mean(axis=0),
+    ...     electrodes=load_head().scalp.rr[::33],
+    ...     sfreq=128.0,
+    ... )
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> SourceImaging("eLORETA").sample(scalp, contacts, n_draws=5).shape
+    (5, 2, 256)
+    """
+
+    def __init__(self, method="eLORETA", *, snr=1.0, head=None):
+        _check_option("method", method, METHODS)
+        if not snr > 0:
+            raise ValueError(
+                "Invalid value for the 'snr' parameter. Allowed values are numbers "
+                f"above 0, but got {snr}."
+            )
+        self.method, self.snr = method, float(snr)
+        self.head = load_head() if head is None else head
+        self._trained = _Trained()
+
+    def fit(self, pairs):
+        """Scale estimates and intervals to pairs of recordings.
+
+        Parameters
+        ----------
+        pairs : iterable of tuple
+            Triples ``(scalp, contacts, ieeg)``: ``scalp`` and ``contacts`` as for
+            :meth:`sample`, ``ieeg`` of shape (n_contacts, n_times) in volts, at the
+            same samples as the scalp.
+
+        Returns
+        -------
+        self : SourceImaging
+            The same object.
+
+        Notes
+        -----
+        Two numbers are fitted: what the estimate is multiplied with, in least
+        squares, and what the standard deviation of its error is multiplied with.
+        Contacts that occur in the pairs have their own, other contacts those of all
+        training contacts together.
+        """
+        trained = _Trained()
+        for scalp, contacts, ieeg in pairs:
+            contacts = np.asarray(contacts, float)
+            operator = self.operator(scalp, contacts)
+            std = np.sqrt(np.diag(self.error_covariance(scalp, contacts, operator)))
+            trained.add(contacts, operator @ scalp.data, np.asarray(ieeg, float), std)
+        self._trained = trained
+        return self
+
+    def estimate(self, scalp, contacts):
+        """Estimate contact potentials.
+
+        Parameters
+        ----------
+        scalp : object
+            As for :meth:`sample`.
+        contacts : array_like, shape (n_contacts, 3)
+            As for :meth:`sample`.
+
+        Returns
+        -------
+        estimate : ndarray, shape (n_contacts, n_times)
+            Volts, against infinity.
+        """
+        contacts = np.asarray(contacts, float)
+        slope, _ = self._trained.of(contacts)
+        return slope[:, np.newaxis] * (self.operator(scalp, contacts) @ scalp.data)
+
+    def sample(self, scalp, contacts, n_draws, random_state=0):
+        """Draw contact potentials.
+
+        Parameters
+        ----------
+        scalp : object
+            With the attributes ``data``, shape (n_electrodes, n_times), volts
+            against the average reference in the band that is wanted;
+            ``electrodes``, shape (n_electrodes, 3), metres in fsaverage surface
+            RAS; and ``sfreq`` in hertz. Where other projectors were applied to the
+            data, they are in ``projs``, and the channels' names in ``ch_names``.
+        contacts : array_like, shape (n_contacts, 3)
+            Positions in metres, fsaverage surface RAS.
+        n_draws : int
+            How many draws.
+        random_state : int | Generator
+            Seed of the draws.
+
+        Returns
+        -------
+        draws : ndarray of float32, shape (n_draws, n_contacts, n_times)
+            Volts, against infinity.
+        """
+        contacts = np.asarray(contacts, float)
+        slope, inflation = self._trained.of(contacts)
+        operator = slope[:, np.newaxis] * self.operator(scalp, contacts)
+        covariance = self.error_covariance(scalp, contacts, operator)
+        covariance *= np.outer(inflation, inflation)
+        root, _ = symmetric_roots(covariance)
+        rng = np.random.default_rng(random_state)
+        mean, amplitude = operator @ scalp.data, _mean_spectrum(scalp.data)
+        draws = np.empty((n_draws, *mean.shape), np.float32)
+        for draw in draws:
+            draw[:] = mean + root @ _coloured(amplitude, mean.shape, rng)
+        return draws
+
+    def operator(self, scalp, contacts):
+        """Compute the linear map from scalp to contacts.
+
+        Parameters
+        ----------
+        scalp : object
+            As for :meth:`sample`.
+        contacts : array_like, shape (n_contacts, 3)
+            As for :meth:`sample`.
+
+        Returns
+        -------
+        operator : ndarray, shape (n_contacts, n_electrodes)
+            Volts at a contact per volt of average-referenced scalp.
+        """
+        moments = self.source_operator(scalp)
+        return contact_lead_field(self.head, np.asarray(contacts, float)) @ moments
+
+    def source_operator(self, scalp):
+        """Compute the linear map from scalp to the sources of the head.
+
+        Parameters
+        ----------
+        scalp : object
+            As for :meth:`sample`.
+
+        Returns
+        -------
+        operator : ndarray, shape (n_patches, n_electrodes)
+            Ampere metres per volt of average-referenced scalp.
+        """
+        fwd, info = _geometry(self.head, scalp)
+        covariance = np.cov(scalp.data)
+        if self.method == "LCMV":
+            kernel = _beamformer(fwd, info, covariance, scalp.data.shape[1])
+        else:
+            kernel = _minimum_norm(fwd, info, self.method, self.snr)
+        if self.method in _MOMENTS:
+            return kernel
+        return kernel * _scale_to_scalp(_referenced(fwd, info) @ kernel, covariance)
+
+    def error_covariance(self, scalp, contacts, operator):
+        """Compute the covariance of an estimate's error under the spatial prior.
+
+        Parameters
+        ----------
+        scalp : object
+            As for :meth:`sample`.
+        contacts : array_like, shape (n_contacts, 3)
+            As for :meth:`sample`.
+        operator : ndarray, shape (n_contacts, n_electrodes)
+            The linear estimate.
+
+        Returns
+        -------
+        covariance : ndarray, shape (n_contacts, n_contacts)
+            Square volts, for the amplitude of this recording. Never less than the
+            spatial posterior's, which is that of the best linear estimate.
+        """
+        factor = source_generators(self.head).factor
+        deep = contact_lead_field(self.head, np.asarray(contacts, float))
+        at_scalp = _referenced(*_geometry(self.head, scalp)).astype(np.float32) @ factor
+        power = np.sum(at_scalp.astype(float) ** 2, axis=1)
+        noise = SENSOR_STD**2 + HEAD_ERROR**2 * power
+        missed = deep.astype(np.float32) @ factor - operator @ at_scalp
+        covariance = missed @ missed.T + (operator * noise) @ operator.T
+        covariance += LOCAL_STD**2 * np.eye(len(operator))
+        gain = _typical_rms(scalp) / np.sqrt(power + noise)
+        return np.median(gain) ** 2 * (covariance + covariance.T) / 2
+
+
+class _Trained:
+    """What pairs say of the size of estimates and of their errors, per contact."""
+
+    def __init__(self):
+        self._contacts = np.empty((0, 3))
+        # of each contact: number of samples, then estimate squared, estimate times
+        # truth, and truth squared, summed over samples
+        self._sums = np.empty((0, 4))
+
+    def add(self, contacts, estimate, truth, std):
+        # In units of the expected error, so that loud recordings and contacts count
+        # no more than quiet ones.
+        estimate, truth = estimate / std[:, np.newaxis], truth / std[:, np.newaxis]
+        products = [np.ones_like(truth), estimate**2, estimate * truth, truth**2]
+        sums = np.stack([np.sum(product, axis=1) for product in products], axis=1)
+        self._contacts = np.vstack([self._contacts, contacts])
+        self._sums = np.vstack([self._sums, sums])
+
+    def of(self, contacts):
+        """Return what to multiply estimates and errors of contacts with."""
+        if not len(self._sums):
+            return np.ones(len(contacts)), np.ones(len(contacts))
+        distance = np.linalg.norm(self._contacts - contacts[:, np.newaxis], axis=-1)
+        same = distance < _SAME_CONTACT
+        same[~same.any(axis=1)] = True
+        n, power, product, truth = (same @ self._sums).T
+        slope = product / power
+        return slope, np.sqrt((truth - slope * product) / n)
+
+
+def make_template_forward(electrodes, *, ch_names=None, projs=(), head=None):
+    """Make MNE's forward solution of scalp electrodes on the template head.
+
+    Parameters
+    ----------
+    electrodes : array_like, shape (n_electrodes, 3)
+        Positions in metres, fsaverage surface RAS.
+    ch_names : list of str | None
+        Their names; ``'E1'``, ``'E2'``, ... if None.
+    projs : list of Projection
+        Projectors of the recording, to which the average reference is added.
+    head : Head | None
+        None takes the template head.
+
+    Returns
+    -------
+    fwd : mne.Forward
+        One dipole of fixed orientation per source patch of the head, in volts per
+        ampere metre against a reference at infinity; its source space is discrete,
+        at the patches' centres, in the MRI frame.
+    info : mne.Info
+        The electrodes, with projectors.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.evaluation.inverse import make_template_forward
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> fwd, info = make_template_forward(load_head().scalp.rr[::33])
+    >>> fwd["nsource"], info["nchan"]
+    (3978, 20)
+    """
+    head = load_head() if head is None else head
+    electrodes = np.asarray(electrodes, float)
+    names = ch_names or [f"E{k}" for k in range(1, len(electrodes) + 1)]
+    info = _electrode_info(electrodes, names, projs, head.head_to_mri)
+    fwd = _form_of_forward(info, head)
+    fwd["sol"]["data"] = scalp_lead_field(head, electrodes)
+    return fwd, info
+
+
+def _electrode_info(electrodes, names, projs, head_to_mri):
+    rr = mne.transforms.apply_trans(np.linalg.inv(head_to_mri), electrodes)
+    montage = mne.channels.make_dig_montage(
+        dict(zip(names, rr, strict=True)), coord_frame="head"
+    )
+    info = mne.create_info(names, 1.0, "eeg", verbose=False)
+    # Only containers add projectors.
+    evoked = mne.EvokedArray(np.zeros((len(names), 1)), info, verbose=False)
+    evoked.set_montage(montage, verbose=False)
+    projs = [proj.copy() for proj in projs]
+    for proj in projs:
+        proj["active"] = False
+    evoked.add_proj(projs, verbose=False)
+    evoked.set_eeg_reference(projection=True, verbose=False)
+    return evoked.info
+
+
+def _form_of_forward(info, head):
+    """Forward solution of fixed orientations, whose numbers are still to come.
+
+    MNE has no public way to make one by hand: the electrodes go through its
+    cheapest model, a sphere. See also `mne_neuroflow.make_seeg_forward`.
+    """
+    src = mne.setup_volume_source_space(
+        pos=dict(rr=head.patch_centres, nn=head.patch_normals), verbose=False
+    )
+    on_sphere = info.copy()
+    for ch in on_sphere["chs"]:
+        ch["loc"][:6] = [0, 0, _DUMMY_RADIUS, 0, 0, 0]
+    sphere = mne.make_sphere_model(
+        r0=(0.0, 0.0, 0.0),
+        head_radius=_DUMMY_RADIUS,
+        relative_radii=(0.9, 1.0),
+        sigmas=(1.0, 1.0),
+        verbose=False,
+    )
+    trans = mne.transforms.Transform("head", "mri", head.head_to_mri)
+    fwd = mne.make_forward_solution(
+        on_sphere, trans, src, sphere, meg=False, verbose="error"
+    )
+    fwd = mne.convert_forward_solution(fwd, force_fixed=True, verbose=False)
+    for ch, electrode in zip(fwd["info"]["chs"], info["chs"], strict=True):
+        ch.update(loc=electrode["loc"].copy())
+    return fwd
+
+
+def _geometry(head, scalp):
+    """Forward solution and Info of a recording's electrodes, kept for the next time."""
+    electrodes = np.ascontiguousarray(scalp.electrodes, float)
+    projs = getattr(scalp, "projs", ())
+    if projs:
+        names = scalp.ch_names
+        return make_template_forward(electrodes, ch_names=names, projs=projs, head=head)
+    return _kept_geometry(head, electrodes.tobytes())
+
+
+@lru_cache(maxsize=8)
+def _kept_geometry(head, electrodes):
+    return make_template_forward(np.frombuffer(electrodes).reshape(-1, 3), head=head)
+
+
+def _noise_covariance(info):
+    return mne.make_ad_hoc_cov(info, std=dict(eeg=SENSOR_STD), verbose=False)
+
+
+def _identity(info):
+    """One unit of every electrode after the other: what shows a linear map."""
+    return mne.EvokedArray(np.eye(len(info["ch_names"])), info, verbose=False)
+
+
+def _referenced(fwd, info):
+    """Lead field as the recording's projectors and the average reference leave it."""
+    projector, *_ = make_projector(info["projs"], info["ch_names"])
+    return projector @ fwd["sol"]["data"]
+
+
+def _minimum_norm(fwd, info, method, snr):
+    """Kernel of MNE's minimum-norm methods, (n_sources, n_electrodes)."""
+    noise = _noise_covariance(info)
+    weighted, weight = _depth_weighted(fwd, info, method)
+    inverse = mne.minimum_norm.make_inverse_operator(
+        info, weighted, noise, loose=0.0, depth=None, fixed=True, verbose=False
+    )
+    sources = mne.minimum_norm.apply_inverse(
+        _identity(info), inverse, 1 / snr**2, method, verbose=False
+    )
+    return weight[:, np.newaxis] * sources.data
+
+
+def _depth_weighted(fwd, info, method):
+    """Weight the lead field for depth, and say what moments are to be weighted with.
+
+    MNE weights depth itself only where it also knows the other orientations of each
+    source. A column that is larger by a factor is the same as a source whose prior
+    is; the moment is then the factor times what is estimated. Statistics do not
+    depend on the unit of a source, and eLORETA has a weighting of its own.
+    """
+    one = np.ones(fwd["nsource"])
+    if method == "eLORETA":
+        return fwd, one
+    prior = mne.forward.compute_depth_prior(
+        fwd, info, _DEPTH, _DEPTH_LIMIT, limit_depth_chs=False, verbose=False
+    )
+    weighted = fwd.copy()
+    weighted["sol"]["data"] = fwd["sol"]["data"] * np.sqrt(prior)
+    return weighted, np.sqrt(prior) if method == "MNE" else one
+
+
+def _beamformer(fwd, info, covariance, n_times):
+    """Kernel of MNE's LCMV beamformer, (n_sources, n_electrodes)."""
+    covariance = mne.Covariance(
+        covariance, info["ch_names"], [], info["projs"], nfree=n_times
+    )
+    filters = mne.beamformer.make_lcmv(
+        info,
+        fwd,
+        covariance,
+        reg=_LCMV_REG,
+        noise_cov=_noise_covariance(info),
+        weight_norm="unit-noise-gain",
+        rank="info",
+        verbose="error",
+    )
+    return mne.beamformer.apply_lcmv(_identity(info), filters, verbose=False).data
+
+
+def _scale_to_scalp(fitted, covariance):
+    """Least-squares scale between a recording and what a map gives at the scalp.
+
+    ``fitted`` maps the recording to the potentials of its map at the electrodes.
+    """
+    return np.sum(covariance * fitted) / np.sum((fitted @ covariance) * fitted)
+
+
+def _typical_rms(scalp):
+    """Median over seconds of every electrode's root mean square, volts."""
+    step = int(_SECOND * scalp.sfreq)
+    starts = np.arange(0, max(scalp.data.shape[1] - step, 0) + 1, step)
+    blocks = [scalp.data[:, start : start + step] for start in starts]
+    return np.median([np.sqrt(np.mean(b**2, axis=1)) for b in blocks], axis=0)
+
+
+def _mean_spectrum(data):
+    """Amplitude of every frequency, averaged over channels, for unit variance."""
+    spectrum = np.fft.rfft(data - data.mean(axis=1, keepdims=True), axis=1)
+    power = np.mean(np.abs(spectrum) ** 2, axis=0)
+    twice = np.full(len(power), 2.0)
+    twice[0] = 1.0
+    twice[-1] = 1.0 + data.shape[1] % 2
+    return np.sqrt(power * data.shape[1] / np.sum(twice * power))
+
+
+def _coloured(amplitude, shape, rng):
+    """Gaussian noise of unit variance with these amplitudes of its frequencies."""
+    spectrum = np.fft.rfft(rng.standard_normal(shape), axis=1)
+    return np.fft.irfft(amplitude * spectrum, shape[1], axis=1)
