@@ -24,8 +24,9 @@ from .head.contacts import (
 )
 from .head.geometry import load_head
 from .head.posterior import contact_halves, spatial_posterior
+from .ieeg import check_ieeg
 from .resampling import BLOCK
-from .scalp import _projector, _unlike, check_scalp, find_electrodes, reflected
+from .scalp import check_scalp, find_electrodes, reference_operator, say_unlike
 from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_info
 
 # A contact of whose variance the scalp explains less than this rests on the
@@ -103,7 +104,7 @@ class _Predictor:
         expected = self._posterior["scalp_std"][0].cpu().numpy()
         gain = float(np.median(self.scalp.robust_rms() / expected))
         if not _GAINS[0] < gain < _GAINS[1]:
-            _unlike(
+            say_unlike(
                 f"The scalp's amplitude is {gain:.2g} times what the model expects; "
                 f"the training recordings lie between {_GAINS[0]:g} and {_GAINS[1]:g} "
                 "times: do not trust the intervals. Check the units, and mark bad "
@@ -112,7 +113,7 @@ class _Predictor:
             )
         n_electrodes = len(self.scalp.ch_names)
         if n_electrodes < _FEWEST_ELECTRODES:
-            _unlike(
+            say_unlike(
                 f"The recording has {n_electrodes} usable EEG channels, but the model "
                 f"was trained on {_FEWEST_ELECTRODES} and more. Interpolate or rename "
                 "channels, or expect wide intervals to be too narrow.",
@@ -123,7 +124,7 @@ class _Predictor:
         far = _nearest(self.positions, near) > _FARTHEST_CONTACT
         if far.any():
             names = listed(np.array(self.ch_names)[far])
-            _unlike(
+            say_unlike(
                 f"{far.sum()} of {len(far)} contacts are more than "
                 f"{1e3 * _FARTHEST_CONTACT:.0f} mm from the temporal lobes, around "
                 f"which the model was trained: {names}. Leave them out with "
@@ -449,7 +450,7 @@ def score_ieeg(
 
     from .flow.sampler import score_patches
 
-    truth = _Truth(ieeg)
+    truth = check_ieeg(ieeg)
     predictor = _Predictor(inst, truth.info, model, 0, device, 1, trans, on_unlike)
     scalp = predictor.scalp
     truth.check_against(scalp)
@@ -524,8 +525,7 @@ def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
     montage = make_contacts(contacts, trans=trans)
     names, positions = contact_positions(montage)
     picks, electrodes = find_electrodes(info, trans=trans)
-    projector, _ = _projector(info, [info["ch_names"][pick] for pick in picks])
-    reference = projector - projector.mean(axis=0)
+    reference = reference_operator(info, [info["ch_names"][pick] for pick in picks])
     posterior = spatial_posterior(electrodes, positions, reference=reference)
     return pandas.DataFrame(
         {
@@ -538,92 +538,6 @@ def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
         },
         index=pandas.Index(names, name="channel"),
     )
-
-
-class _Truth:
-    """Recorded intracranial EEG at the model's rate."""
-
-    def __init__(self, ieeg):
-        import mne
-
-        from .resampling import Resampler
-
-        _validate_type(ieeg, (mne.io.BaseRaw, mne.BaseEpochs), "ieeg", "Raw or Epochs")
-        picks = mne.pick_types(
-            ieeg.info, meg=False, seeg=True, ecog=True, dbs=True, exclude="bads"
-        )
-        if not len(picks):
-            raise ValueError(
-                "ieeg needs good 'seeg', 'ecog' or 'dbs' channels, but has none. Set "
-                "channel types with ieeg.set_channel_types()."
-            )
-        self._ieeg, self._picks = ieeg, picks
-        self.is_raw = isinstance(ieeg, mne.io.BaseRaw)
-        self.info = mne.pick_info(ieeg.info, picks)
-        if ieeg.info["sfreq"] < 100:
-            raise ValueError(
-                "The sampling rate of ieeg must be at least 100 Hz, but got "
-                f"{ieeg.info['sfreq']:g} Hz."
-            )
-        self._resampler = Resampler(ieeg.info["sfreq"])
-        self._check_samples()
-
-    def _check_samples(self):
-        """Refuse samples that are no numbers or no volts."""
-        n_times, step = len(self._ieeg.times), int(60 * self._ieeg.info["sfreq"])
-        power = []
-        for epoch in [None] if self.is_raw else range(len(self._ieeg)):
-            for start in range(0, n_times, step):
-                stop = min(start + step, n_times)
-                data = self._read(start, stop, epoch)
-                wrong = ~np.isfinite(data).all(axis=1)
-                if wrong.any():
-                    names = np.array(self.info["ch_names"])[wrong]
-                    raise ValueError(
-                        f"ieeg holds NaN or infinite values in {listed(names)}. Crop "
-                        "them away, or mark the channels in ieeg.info['bads']."
-                    )
-                power.append(data.std(axis=1))
-        typical = float(np.median(power))
-        if not 1e-7 < typical < 1e-2:
-            raise ValueError(
-                f"ieeg has a typical amplitude of {typical:.2g} V, which no iEEG has. "
-                "MNE wants volts: ieeg.apply_function(lambda x: x * 1e-6) for data in "
-                "microvolts."
-            )
-
-    def check_against(self, scalp):
-        """Refuse recordings that cannot be of the same moments."""
-        if self.is_raw != (scalp.kind == "raw"):
-            raise TypeError("inst and ieeg must both be Raw or both be Epochs.")
-        if not self.is_raw and len(self._ieeg) != scalp.n_epochs:
-            raise ValueError(
-                "inst and ieeg must hold the same epochs, but got "
-                f"{scalp.n_epochs} and {len(self._ieeg)}."
-            )
-        length = len(self._ieeg.times) / self._ieeg.info["sfreq"]
-        if abs(length - scalp.n_times / scalp.sfreq) > 0.05:
-            raise ValueError(
-                "inst and ieeg must last equally long, but got "
-                f"{scalp.n_times / scalp.sfreq:.3f} s and {length:.3f} s."
-            )
-
-    def to_model(self, first_block, n_blocks, epoch):
-        """Read one-second blocks at the model's rate and band, volts."""
-        return self._resampler.to_model(
-            partial(self._read, epoch=epoch), first_block, n_blocks
-        )
-
-    def _read(self, start, stop, epoch):
-        index = reflected(np.arange(start, stop), len(self._ieeg.times))
-        first, last = int(index.min()), int(index.max()) + 1
-        if self.is_raw:
-            data = self._ieeg.get_data(self._picks, first, last, verbose=False)
-        else:
-            data = self._ieeg.get_data(
-                self._picks, item=slice(epoch, epoch + 1), copy=False, verbose=False
-            )[0, :, first:last]
-        return data[:, index - first]
 
 
 def _nearest(positions, others):

@@ -23,7 +23,8 @@ from ._compat import (
 )
 from .head.contacts import get_head_to_mri, listed
 from .head.geometry import load_head, project_to_scalp
-from .resampling import BAND, BLOCK, Resampler
+from .recording import Recording
+from .resampling import BAND, BLOCK
 
 MIN_CHANNELS = 4
 MIN_SFREQ = 100.0
@@ -38,24 +39,24 @@ _DEAD = 1e-3  # times the median range over channels
 _IDENTICAL = 1e-3  # times the rms before referencing
 _CHUNK = 30  # blocks read at a time
 _LONG = 600  # blocks, above which a progress bar shows
+# Values at the model's rate that are kept from the first way through: 64 MB, half an
+# hour of 64 channels. Longer recordings are read again.
+_KEPT = 2**24
 
 _TEMPLATES = ("fsaverage_1005", "colin27_1005", "standard_1005")
 _OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
 
 
-class Scalp:
+class Scalp(Recording):
     """A checked scalp recording, read as average-referenced volts.
 
-    Made by :func:`check_scalp`. Reading takes memory in proportion to what is
-    read, never to the length of the recording.
+    Made by :func:`check_scalp`.
 
     Attributes
     ----------
     inst : Raw | Epochs
         What is read: the input, or a copy of its header where the input is not
         preloaded. Bad epochs are dropped.
-    kind : str
-        ``'raw'`` or ``'epochs'``.
     ch_names : list of str
         The EEG channels that are used, names as in the recording.
     electrodes : ndarray, shape (n_channels, 3)
@@ -63,27 +64,15 @@ class Scalp:
     operator : ndarray, shape (n_channels, n_channels)
         What :meth:`read` applies to the potentials: the recording's projectors and
         the average reference. Apply it to the scalp lead field as well.
-    sfreq : float
-        Sampling rate in hertz.
-    n_times : int
-        Samples in the recording, or in one epoch.
-    n_epochs : int
-        Number of epochs, 1 for ``'raw'``.
-    resampler : Resampler
-        The passage to the model's rate and back.
     rms : ndarray, shape (n_channels, n_seconds)
         Root mean square of every second after the 0.5-50 Hz band, in volts; for
         epochs the seconds of all epochs one after the other.
     """
 
     def __init__(self, inst, picks, electrodes):
-        self.inst = inst
-        self.kind = "raw" if isinstance(inst, mne.io.BaseRaw) else "epochs"
-        self.sfreq = float(inst.info["sfreq"])
-        self.n_times = len(inst.times)
-        self.n_epochs = 1 if self.kind == "raw" else len(inst)
-        self.resampler = Resampler(self.sfreq)
-        self._use(picks, electrodes)
+        super().__init__(inst, picks)
+        self._use(self._picks, electrodes)
+        self._kept = None
         self.rms = self._survey()
 
     def read(self, start, stop, epoch=None):
@@ -92,9 +81,7 @@ class Scalp:
         Parameters
         ----------
         start, stop : int
-            Half-open range of samples counted from the first of the recording or
-            epoch. It may run past either end, where the signal is reflected about
-            its first or last sample.
+            As for :meth:`Recording.read`.
         epoch : int | None
             Which epoch; ``None`` for a ``'raw'`` recording.
 
@@ -103,7 +90,11 @@ class Scalp:
         data : ndarray, shape (n_channels, stop - start)
             Potentials in volts.
         """
-        return self._read(self._fetch, start, stop, epoch)
+
+        def fetch(first, last, epoch):
+            return self._reference(self.fetch(first, last, epoch))
+
+        return self._reflect(fetch, start, stop, epoch)
 
     def to_model(self, start_block, n_blocks, epoch=None):
         """Read one-second blocks at the model's rate and band.
@@ -111,18 +102,30 @@ class Scalp:
         Parameters
         ----------
         start_block, n_blocks : int
-            As for :meth:`Resampler.to_model`; may run past either end.
+            As for :meth:`Recording.to_model`.
         epoch : int | None
             Which epoch; ``None`` for a ``'raw'`` recording.
 
         Returns
         -------
-        data : ndarray, shape (n_channels, 128 * n_blocks)
+        data : ndarray of float32, shape (n_channels, 128 * n_blocks)
             Potentials in volts against the average reference.
         """
-        return self.resampler.to_model(
-            partial(self.read, epoch=epoch), start_block, n_blocks
-        )
+        if self._kept is None:
+            return super().to_model(start_block, n_blocks, epoch).astype(np.float32)
+        kept = self._kept[epoch or 0]
+        first, last = 0, kept.shape[1] // BLOCK
+        stop_block = start_block + n_blocks
+        # Every block is the same wherever the stretch begins that holds it.
+        low, high = max(start_block, first), min(stop_block, last)
+        parts = [kept[:, low * BLOCK : max(low, high) * BLOCK]]
+        if start_block < first:
+            n_before = min(stop_block, first) - start_block
+            parts.insert(0, super().to_model(start_block, n_before, epoch))
+        if stop_block > last:
+            after = max(start_block, last)
+            parts.append(super().to_model(after, stop_block - after, epoch))
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def robust_rms(self):
         """Return the typical amplitude of every channel.
@@ -136,31 +139,15 @@ class Scalp:
         return np.median(self.rms, axis=1)
 
     def _use(self, picks, electrodes):
-        self._picks = np.asarray(picks)
+        self._picks = picks
         self.electrodes = electrodes
         self.ch_names = [self.inst.ch_names[pick] for pick in picks]
-        self._projector, self._projects = _projector(self.inst.info, self.ch_names)
-        self.operator = self._projector - self._projector.mean(axis=0)
+        self.operator = reference_operator(self.inst.info, self.ch_names)
 
-    def _read(self, fetch, start, stop, epoch, referenced=True):
-        index = reflected(np.arange(start, stop), self.n_times)
-        first, last = int(index.min()), int(index.max()) + 1
-        data = fetch(first, last, epoch)
-        if self._projects and referenced:
-            data = self._projector @ data
-        if referenced:
-            data = data - data.mean(axis=0)
-        inside = start >= 0 and stop <= self.n_times
-        return data if inside else data[:, index - first]
-
-    def _fetch(self, start, stop, epoch):
-        """Read what the recording holds, not referenced."""
-        if self.kind == "raw":
-            return self.inst.get_data(self._picks, start, stop, verbose=False)
-        data = self.inst.get_data(
-            self._picks, item=slice(epoch, epoch + 1), copy=False, verbose=False
-        )
-        return data[0, :, start:stop]
+    def _reference(self, data):
+        if self.inst.info["projs"]:
+            return self.operator @ data
+        return data - data.mean(axis=0)  # the same, and quicker
 
     def _survey(self):
         """Go through the recording once; drop dead channels and refuse bad ones."""
@@ -173,7 +160,9 @@ class Scalp:
                 break
             self._drop(dead)  # and go again: the average reference has changed
         if np.median(rms) < _RMS_LIMITS[0]:
+            kept = self._kept
             before = self._stream(_Tally(self._picks.size), referenced=False)
+            self._kept = kept
             _check_distinct(rms, before)
         _check_unit(rms)
         _warn_of_outliers(self.ch_names, rms)
@@ -203,21 +192,29 @@ class Scalp:
             for block in range(0, n_blocks, _CHUNK)
         ]
         long = sum(n for *_, n in jobs) > _LONG
+        shape = (self.n_epochs, self._picks.size, n_blocks * BLOCK)
+        keeps = referenced and np.prod(shape) <= _KEPT
+        self._kept = np.empty(shape, np.float32) if keeps else None
         rms = []
         for epoch, block, n in ProgressBar(jobs, mesg="Checking") if long else jobs:
-            fetch = partial(self._checked_fetch, tally)
-            read = partial(self._read, fetch, epoch=epoch, referenced=referenced)
-            data = self.resampler.to_model(read, block, n)
+            read = partial(self._checked_read, tally, referenced, epoch)
+            data = self.resampler.to_model(read, block, n).astype(np.float32)
+            if keeps:
+                self._kept[epoch, :, block * BLOCK : (block + n) * BLOCK] = data
             data = data[:, : n_model - block * BLOCK]
             starts = np.arange(0, data.shape[1], BLOCK)
-            power = np.add.reduceat(data**2, starts, axis=1)
+            power = np.add.reduceat(np.square(data, dtype=float), starts, axis=1)
             counts = np.diff(np.append(starts, data.shape[1]))
             rms.append(np.sqrt(power / counts))
         return np.concatenate(rms, axis=1)
 
-    def _checked_fetch(self, tally, start, stop, epoch):
-        data = self._fetch(start, stop, epoch)
-        return tally.note(data, start, epoch if self.kind == "epochs" else None)
+    def _checked_read(self, tally, referenced, epoch, start, stop):
+        def fetch(first, last, epoch):
+            data = self.fetch(first, last, epoch)
+            data = tally.note(data, first, epoch if self.kind == "epochs" else None)
+            return self._reference(data) if referenced else data
+
+        return self._reflect(fetch, start, stop, epoch)
 
 
 class _Tally:
@@ -373,7 +370,7 @@ def _check_band(info, on_unlike):
     if high < 30.0:
         wrong.append(f"is low-passed at {high:g} Hz")
     if wrong:
-        _unlike(
+        say_unlike(
             f"The recording {' and '.join(wrong)}, but the model was built for "
             f"{BAND[0]:g}-{BAND[1]:g} Hz: what was filtered away cannot be predicted. "
             "Filter less, with inst.filter() of the original recording.",
@@ -381,7 +378,16 @@ def _check_band(info, on_unlike):
         )
 
 
-def _unlike(message, on_unlike):
+def say_unlike(message, on_unlike):
+    """Tell that a recording is unlike what the model was built for.
+
+    Parameters
+    ----------
+    message : str
+        What was found, what was expected, and the remedy.
+    on_unlike : str
+        ``'warn'``, ``'raise'`` or ``'ignore'``.
+    """
     if on_unlike == "raise":
         raise ValueError(message)
     if on_unlike == "warn":
@@ -420,7 +426,7 @@ def _check_usable(names, known, bipolar, names_tell, on_unlike):
             f"{message} At least {MIN_CHANNELS} EEG channels with positions are "
             f"needed, but got {known.sum()}. {remedy}"
         )
-    _unlike(f"{message} They are left out. {remedy}", on_unlike)
+    say_unlike(f"{message} They are left out. {remedy}", on_unlike)
 
 
 def _check_on_head(names, electrodes):
@@ -517,12 +523,25 @@ def _template():
     return {ch["ch_name"].lower(): ch["loc"][:3].copy() for ch in info["chs"]}
 
 
-def _projector(info, ch_names):
-    """Return the recording's projectors for the channels used, and their number."""
+def reference_operator(info, ch_names):
+    """Return what is applied to the potentials before anything else.
+
+    Parameters
+    ----------
+    info : Info
+        Of the recording.
+    ch_names : list of str
+        The channels that are used.
+
+    Returns
+    -------
+    operator : ndarray, shape (n_channels, n_channels)
+        The recording's projectors, then the average reference.
+    """
     projector, n_projectors, _ = make_projector(info["projs"], ch_names)
     if n_projectors:
         logger.info("Applied %d projectors of the recording.", n_projectors)
-    return projector, n_projectors
+    return projector - projector.mean(axis=0)
 
 
 def _describe_reference(info):
@@ -534,27 +553,6 @@ def _describe_reference(info):
     else:
         found = "that of the recording"
     return f"found {found}; re-referenced to the average of the channels used"
-
-
-def reflected(index, n):
-    """Map samples outside a recording inside, by reflection about its end samples.
-
-    Parameters
-    ----------
-    index : ndarray of int
-        Any samples.
-    n : int
-        Length of the recording.
-
-    Returns
-    -------
-    index : ndarray of int
-        Samples in ``[0, n)``.
-    """
-    if n == 1:
-        return np.zeros_like(index)
-    index = np.abs(index) % (2 * n - 2)
-    return np.minimum(index, 2 * n - 2 - index)
 
 
 def _check_distinct(rms, before):

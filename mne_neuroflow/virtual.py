@@ -14,9 +14,9 @@ from ._compat import Description, ProgressBar
 from .head.contacts import contact_positions, get_head_to_mri
 
 # Work that is done at once when somebody reads from a virtual recording, volts
-# in float64: 32 MB, or a minute if that is less.
+# in float64: 32 MB, or two minutes if that is less.
 _CHUNK_SAMPLES = 2**22
-_CHUNK_SECONDS = 60.0
+_CHUNK_SECONDS = 120.0
 _LONG = 3  # chunks, above which a progress bar shows
 _PLACEHOLDER = "scalp placeholder"
 

@@ -137,11 +137,12 @@ def test_demo_recording_is_read_whole():
 
 def test_rms_is_that_of_the_filtered_seconds(raw):
     scalp = check_scalp(raw)
-    y = scalp.to_model(0, 12).reshape(32, 12, BLOCK)
+    y = scalp.to_model(0, 12).reshape(32, 12, BLOCK).astype(float)
     np.testing.assert_allclose(scalp.rms, np.sqrt(np.mean(y**2, axis=-1)), rtol=1e-9)
     short = check_scalp(raw.copy().crop(0, 1.5))  # the last second is a half
     assert short.rms.shape == (32, 2)
-    half = short.to_model(1, 1)[:, : short.resampler.n_model(short.n_times) - BLOCK]
+    n_model = short.resampler.n_model(short.n_times)
+    half = short.to_model(1, 1)[:, : n_model - BLOCK].astype(float)
     np.testing.assert_allclose(
         short.rms[:, 1], np.sqrt(np.mean(half**2, axis=-1)), rtol=1e-9
     )
@@ -156,6 +157,25 @@ def test_ends_are_reflected(raw):
     np.testing.assert_array_equal(scalp.read(n - 1, n + 2), data[:, [-1, -2, -3]])
     far = scalp.read(-5 * n, -5 * n + 7)  # more than one reflection
     assert np.isfinite(far).all() and far.shape == (32, 7)
+
+
+def test_kept_blocks_are_those_that_would_be_read(raw, monkeypatch):
+    """Exactly, within and across both ends, of a Raw and of epochs.
+
+    Seen to catch: the part after the end computed from the block before it; the first
+    epoch's blocks for every epoch.
+    """
+    epochs = mne.make_fixed_length_epochs(raw, 3.0, preload=True, verbose=False)
+    for inst, which in ((raw, None), (epochs, 2)):
+        kept = check_scalp(inst)
+        with monkeypatch.context() as m:
+            m.setattr("mne_neuroflow.scalp._KEPT", 0)
+            again = check_scalp(inst)
+        np.testing.assert_array_equal(kept.rms, again.rms)
+        for start, n in ((0, 3), (1, 1), (-4, 3), (-2, 20), (2, 15), (14, 3)):
+            data = kept.to_model(start, n, which)
+            assert data.dtype == np.float32 and data.shape == (32, n * BLOCK)
+            np.testing.assert_array_equal(data, again.to_model(start, n, which))
 
 
 def test_lazy_equals_preloaded(lazy_raw):

@@ -1,0 +1,113 @@
+"""The truth's side: recorded intracranial EEG, checked, at the model's rate."""
+
+import mne
+import numpy as np
+
+from ._compat import _validate_type
+from .head.contacts import listed
+from .recording import Recording
+from .scalp import MIN_SFREQ
+
+# Typical standard deviations (volts) outside these limits are a wrong unit: iEEG has
+# 20 to 300 uV, and a bad channel among many does not move the median.
+_STD_LIMITS = (1e-7, 1e-2)
+_CHUNK_SECONDS = 60
+# Seconds by which two recordings of the same moments may differ in length: a few
+# samples at the ordinary rates.
+_LENGTH_TOLERANCE = 0.05
+
+
+class Ieeg(Recording):
+    """A checked recording of stereo-EEG or ECoG contacts.
+
+    Made by :func:`check_ieeg`.
+
+    Attributes
+    ----------
+    info : Info
+        Of the contacts that are used.
+    """
+
+    def __init__(self, inst, picks):
+        super().__init__(inst, picks)
+        self.info = mne.pick_info(inst.info, picks)
+
+    def check_against(self, scalp):
+        """Refuse recordings that cannot be of the same moments.
+
+        Parameters
+        ----------
+        scalp : Scalp
+            The scalp recording.
+        """
+        if self.kind != scalp.kind:
+            raise TypeError("inst and ieeg must both be Raw or both be Epochs.")
+        if self.n_epochs != scalp.n_epochs:
+            raise ValueError(
+                "inst and ieeg must hold the same epochs, but got "
+                f"{scalp.n_epochs} and {self.n_epochs}."
+            )
+        lengths = scalp.n_times / scalp.sfreq, self.n_times / self.sfreq
+        if abs(lengths[0] - lengths[1]) > _LENGTH_TOLERANCE:
+            raise ValueError(
+                "inst and ieeg must last equally long, but got "
+                f"{lengths[0]:.3f} s and {lengths[1]:.3f} s."
+            )
+
+
+def check_ieeg(ieeg):
+    """Check a recording of intracranial EEG and make it readable for the model.
+
+    Parameters
+    ----------
+    ieeg : Raw | Epochs
+        With ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels, of which the bad ones are
+        left out. It is not changed.
+
+    Returns
+    -------
+    ieeg : Ieeg
+        The recording, checked from the first sample to the last.
+    """
+    _validate_type(ieeg, (mne.io.BaseRaw, mne.BaseEpochs), "ieeg", "Raw or Epochs")
+    picks = mne.pick_types(
+        ieeg.info, meg=False, seeg=True, ecog=True, dbs=True, exclude="bads"
+    )
+    if not len(picks):
+        raise ValueError(
+            "ieeg needs good 'seeg', 'ecog' or 'dbs' channels, but has none. Set "
+            "channel types with ieeg.set_channel_types()."
+        )
+    if ieeg.info["sfreq"] < MIN_SFREQ:
+        raise ValueError(
+            f"The sampling rate of ieeg must be at least {MIN_SFREQ:g} Hz, but got "
+            f"{ieeg.info['sfreq']:g} Hz."
+        )
+    checked = Ieeg(ieeg, picks)
+    _check_samples(checked)
+    return checked
+
+
+def _check_samples(ieeg):
+    """Refuse samples that are no numbers or no volts."""
+    step = int(_CHUNK_SECONDS * ieeg.sfreq)
+    spread = []
+    for epoch in range(ieeg.n_epochs):
+        for start in range(0, ieeg.n_times, step):
+            data = ieeg.fetch(start, min(start + step, ieeg.n_times), epoch)
+            wrong = ~np.isfinite(data).all(axis=1)
+            if wrong.any():
+                names = np.array(ieeg.ch_names)[wrong]
+                raise ValueError(
+                    f"ieeg holds NaN or infinite values in {listed(names)}. Crop "
+                    "them away, or mark the channels in ieeg.info['bads']."
+                )
+            spread.append(data.std(axis=1))
+    typical = float(np.median(spread))
+    low, high = _STD_LIMITS
+    if not low < typical < high:
+        raise ValueError(
+            f"ieeg has a typical amplitude of {typical:.2g} V, which no iEEG has. "
+            "MNE wants volts: ieeg.apply_function(lambda x: x * 1e-6) for data in "
+            "microvolts."
+        )
