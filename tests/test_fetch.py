@@ -15,6 +15,7 @@ from pathlib import Path
 import pooch
 import pytest
 
+from mne_neuroflow import _download
 from mne_neuroflow.weights import fetch
 from mne_neuroflow.weights.fetch import fetch_model
 
@@ -226,7 +227,7 @@ def test_server_down(server, folder):
 
 
 def test_silent_server(server, folder, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
+    monkeypatch.setattr(_download, "TIMEOUT", 0.2)
     server.meeting = threading.Barrier(2)  # the second party never comes
     with pytest.raises(ConnectionError, match="silent"):
         fetch_model("tiny", folder.parent, server.url)

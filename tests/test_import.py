@@ -15,6 +15,7 @@ PACKAGE = Path(mne_neuroflow.__file__).parent
 # scores and the resampling are formulas that need nothing else of this package.
 ROOMS = [
     ["_compat", "evaluation.metrics", "resampling"],
+    ["_download"],
     ["head"],
     ["flow"],
     ["weights"],
