@@ -306,7 +306,7 @@ def make_template_forward(electrodes, *, ch_names=None, projs=(), head=None):
     fwd : mne.Forward
         One dipole of fixed orientation per source patch of the head, in volts per
         ampere metre against a reference at infinity; its source space is discrete,
-        at the patches' centres, in the MRI frame.
+        at the patches' centres.
     info : mne.Info
         The electrodes, with projectors.
 
