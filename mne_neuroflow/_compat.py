@@ -33,6 +33,20 @@ class Description(str):
         return hash(None)
 
 
+def set_band(info, highpass, lowpass):
+    """Say in an Info which band its data hold, which MNE lets no user do.
+
+    Parameters
+    ----------
+    info : Info
+        Changed in place.
+    highpass, lowpass : float
+        Edges in hertz.
+    """
+    with info._unlock():
+        info["highpass"], info["lowpass"] = float(highpass), float(lowpass)
+
+
 __all__ = [
     "Description",
     "ProgressBar",
@@ -40,6 +54,7 @@ __all__ = [
     "_validate_type",
     "logger",
     "make_projector",
+    "set_band",
     "verbose",
     "warn",
 ]
