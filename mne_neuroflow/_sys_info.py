@@ -71,9 +71,9 @@ def _weights():
 
 
 def _gpus():
-    """Return the names of NVIDIA GPUs, and of Apple's where torch can use it."""
+    """Return the names of the GPUs that the flow can use: NVIDIA's."""
     try:
-        listed = subprocess.run(
+        return subprocess.run(
             ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -81,7 +81,4 @@ def _gpus():
             check=True,
         ).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
-        listed = []
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
-        listed.append("Apple (mps)")
-    return listed
+        return []

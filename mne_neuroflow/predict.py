@@ -302,8 +302,10 @@ def predict_ieeg(
         info = make_virtual_info(inst, montage, description, trans)
         return RawVirtual(scalp.inst, info, compute, preload=inst.preload)
     data = np.empty((scalp.n_epochs, len(predictor.ch_names), scalp.n_times))
-    for epoch in _progress(range(scalp.n_epochs)):
-        data[epoch] = predictor.summary(0, scalp.n_times, output, n_draws, epoch)
+    for epoch, start, stop in _progress(_jobs(scalp)):
+        data[epoch, :, start:stop] = predictor.summary(
+            start, stop, output, n_draws, epoch
+        )
     return make_virtual_epochs(scalp.inst, data, montage, description, trans)
 
 
@@ -374,9 +376,7 @@ def sample_ieeg(
     scalp = predictor.scalp
     shape = (n_draws, scalp.n_epochs, len(predictor.ch_names), scalp.n_times)
     data = np.empty(shape, np.float32)
-    spans = _spans(scalp.n_times, scalp.sfreq)
-    jobs = [(epoch, *span) for epoch in range(scalp.n_epochs) for span in spans]
-    for epoch, start, stop in _progress(jobs):
+    for epoch, start, stop in _progress(_jobs(scalp)):
         which = None if scalp.kind == "raw" else epoch
         parts = predictor.draws(start, stop, range(n_draws), which)
         for draw, part in enumerate(parts):
@@ -628,10 +628,14 @@ def _check_output(output):
     )
 
 
-def _spans(n_times, sfreq, seconds=60):
+def _jobs(scalp, seconds=60):
     """Cut a recording into stretches that are computed at once."""
-    step = int(seconds * sfreq)
-    return [(k, min(k + step, n_times)) for k in range(0, n_times, step)]
+    step = int(seconds * scalp.sfreq)
+    return [
+        (epoch, start, min(start + step, scalp.n_times))
+        for epoch in range(scalp.n_epochs)
+        for start in range(0, scalp.n_times, step)
+    ]
 
 
 def _progress(jobs):

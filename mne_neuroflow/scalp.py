@@ -44,6 +44,7 @@ _LONG = 600  # blocks, above which a progress bar shows
 _KEPT = 2**24
 
 _TEMPLATES = ("fsaverage_1005", "colin27_1005", "standard_1005")
+_REFERENCE = re.compile(r"[ _-]+(ref|le|avg|ar|[am][12])$", re.IGNORECASE)
 _OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
 
 
@@ -331,6 +332,7 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
     if names_tell:  # only then the template's head coordinates are the recording's
         loc, known = _fill_in(names, loc, known, bipolar)
     _check_usable(np.array(names), known, bipolar, names_tell, on_unlike)
+    _check_one_reference(np.array(names)[known], on_unlike)
     electrodes = mne.transforms.apply_trans(head_to_mri, loc[known])
     _check_on_head(np.array(names)[known], electrodes)
     return picks[known], electrodes
@@ -429,6 +431,23 @@ def _check_usable(names, known, bipolar, names_tell, on_unlike):
     say_unlike(f"{message} They are left out. {remedy}", on_unlike)
 
 
+def _check_one_reference(names, on_unlike):
+    """Tell of channels with different references, as in ``'C3-A2'`` and ``'C4-A1'``.
+
+    The average reference takes away a reference that all channels share, no other.
+    """
+    found = [_REFERENCE.search(name.strip(". ")) for name in names]
+    references = {match[1].upper() for match in found if match}
+    if len(references) > 1:
+        say_unlike(
+            "The names of the EEG channels tell of different references: "
+            f"{listed(sorted(references))}. The model was built for channels that "
+            "share one, whichever it is. Export the recording with one reference, "
+            "or mark the channels of the others in inst.info['bads'].",
+            on_unlike,
+        )
+
+
 def _check_on_head(names, electrodes):
     if len(names) < MIN_CHANNELS:
         raise ValueError(
@@ -498,7 +517,7 @@ def _plain_name(name):
     """Reduce a channel name to its 10-05 position: ``'EEG FP1-REF'`` to ``'fp1'``."""
     plain = name.strip().lower()
     plain = re.sub(r"^(eeg|pol)[ _-]+", "", plain)
-    plain = re.sub(r"[ _-]+(ref|le|avg|ar|[am][12])$", "", plain)
+    plain = _REFERENCE.sub("", plain)
     plain = plain.strip(". ")
     return _OLD_NAMES.get(plain, plain)
 

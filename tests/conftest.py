@@ -91,6 +91,23 @@ def epochs(raw):
         return epochs.drop([1], verbose=False)
 
 
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory):
+    """A small model with random weights, in a file."""
+    from small_model import one_thread, save_small_model
+
+    with one_thread():
+        return save_small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def small_model(monkeypatch, model_file):
+    """Let the default model be the small one."""
+    from small_model import use_model
+
+    use_model(monkeypatch, model_file)
+
+
 def _global_state():
     _, key, position, *gauss = np.random.get_state()  # noqa: NPY002
     state = dict(

@@ -3,24 +3,14 @@
 import mne
 import numpy as np
 import pytest
-from small_model import one_thread, save_small_model, use_model
 
 from mne_neuroflow import make_contacts, predict_ieeg, score_ieeg
 from mne_neuroflow.head.contacts import contact_positions
 from mne_neuroflow.head.posterior import contact_halves
 
+pytestmark = pytest.mark.usefixtures("small_model")
+
 POINTS = np.array([[-0.027, -0.020, -0.018], [0.027, -0.020, -0.018]])
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    with one_thread():
-        yield save_small_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def small_model(monkeypatch, model_file):
-    use_model(monkeypatch, model_file)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """What the public functions promise, with a small random model behind them."""
 
 import re
+from functools import partial
 
 import mne
 import numpy as np
 import pytest
 import torch
-from small_model import one_thread, save_small_model, use_model
 
 import mne_neuroflow.predict as predict_module
 import mne_neuroflow.virtual as virtual_module
@@ -18,7 +18,10 @@ from mne_neuroflow import (
     score_ieeg,
 )
 from mne_neuroflow.head.contacts import get_head_to_mri
+from mne_neuroflow.scalp import check_scalp
 from mne_neuroflow.weights.fetch import _REGISTRY, _read_registry
+
+pytestmark = pytest.mark.usefixtures("small_model")
 
 # Left and right hippocampus, left amygdala and right lateral temporal cortex.
 POINTS = np.array(
@@ -29,17 +32,6 @@ POINTS = np.array(
         [0.055, -0.020, -0.015],
     ]
 )
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    with one_thread():
-        yield save_small_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def small_model(monkeypatch, model_file):
-    use_model(monkeypatch, model_file)
 
 
 @pytest.fixture
@@ -213,6 +205,15 @@ def test_chunks_do_not_matter(make_raw, tmp_path, monkeypatch):
         got = virtual.get_data(start=1111, stop=1444)
         assert _difference(got, wanted[:, 1111:1444]) < 1e-5
         assert _difference(virtual.get_data(), wanted) < 1e-5
+
+
+def test_long_epochs_are_computed_in_stretches(epochs, monkeypatch):
+    """To 1e-5. Seen to catch: every stretch computed as if it began the epoch."""
+    whole = _predict(epochs).get_data()
+    in_one_second = partial(predict_module._jobs, seconds=1)
+    assert len(in_one_second(check_scalp(epochs))) == 3 * len(epochs)
+    monkeypatch.setattr(predict_module, "_jobs", in_one_second)
+    assert _difference(_predict(epochs).get_data(), whole) < 1e-5
 
 
 def test_batches_and_number_of_draws_do_not_matter(short):

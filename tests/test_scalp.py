@@ -1,5 +1,6 @@
 """The scalp side: resampling, electrodes, reference, reading, refusals."""
 
+import warnings
 from functools import partial
 
 import mne
@@ -259,6 +260,26 @@ def test_trans_is_used(raw):
     np.testing.assert_allclose(moved, base + 0.001, atol=1e-9)
 
 
+def test_references_that_differ_are_named(make_raw):
+    """Seen to catch: references counted as they are spelt."""
+    raw = make_raw(2.0, montage=False)
+    left = "Fp1 F3 C3 P3 O1 F7 T7 P7".split()
+    raw.rename_channels({name: f"EEG {name}-A2" for name in raw.ch_names})
+    raw.rename_channels({"EEG Cz-A2": "EEG Cz-a2"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_electrodes(raw.info)
+    raw.rename_channels({f"EEG {name}-A2": f"EEG {name}-A1" for name in left})
+    with pytest.warns(RuntimeWarning, match="different references: A1, A2"):
+        find_electrodes(raw.info)
+    with pytest.raises(ValueError, match="different references"):
+        find_electrodes(raw.info, on_unlike="raise")
+    raw.info["bads"] = [f"EEG {name}-A1" for name in left]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_electrodes(raw.info)
+
+
 def test_names_find_their_template_positions(make_raw):
     raw = make_raw(2.0, montage=False)
     want = find_electrodes(make_raw(2.0).info)[1]
@@ -272,7 +293,7 @@ def test_names_find_their_template_positions(make_raw):
     old_names = dict(T7="T3", T8="EEG T4-REF", P7="T5.", P8="t6")
     raw.rename_channels({**new, **old_names})
     with mne.utils.catch_logging(verbose=True) as log:
-        scalp = check_scalp(raw, verbose=True)
+        scalp = check_scalp(raw, on_unlike="ignore", verbose=True)
     assert (
         "32 of 32 channels have no position; 32 of them get that of the"
         in log.getvalue()

@@ -6,6 +6,7 @@ Each test names the planted bugs that it was seen to catch.
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import flow_cases
 import numpy as np
@@ -17,10 +18,12 @@ from mne_neuroflow.flow.model import FlowConfig
 from mne_neuroflow.simulation import setups as setups_module
 from mne_neuroflow.training import __main__ as command
 from mne_neuroflow.training import data as data_module
+from mne_neuroflow.training import fit
 from mne_neuroflow.training.data import build_patients
 from mne_neuroflow.training.fit import (
     RECIPES,
     Training,
+    averaged_weights,
     gaussian_losses,
     learning_rate,
     level_losses,
@@ -189,6 +192,51 @@ def test_resumed_run_is_the_unbroken_one(tmp_path, data):
         assert len(entry["posterior"]) == 4
 
 
+@pytest.mark.parametrize("moment", range(6))
+def test_kill_while_the_checkpoint_is_written(tmp_path, data, monkeypatch, moment):
+    """Whenever the process dies, what resumes is one whole checkpoint.
+
+    The moments are before each of the four files, before the pointer to them is
+    replaced, and before the older files go. Seen to fail, at moments 2 to 4, with
+    files of one name each that are replaced one after the other.
+    """
+    training = _training(tmp_path)
+    for number in range(2):
+        training.update(training.draw_batch(data[0]))
+        if number == 0:
+            training.save()
+            first = copy.deepcopy(training.average)
+            training.log(note="before")
+    training.log(note="lost")
+    calls = iter(range(6))
+
+    def dies_at_its_moment(function):
+        def wrapped(*args, **kwargs):
+            if next(calls) == moment:
+                raise KeyboardInterrupt
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    monkeypatch.setattr(fit, "save_file", dies_at_its_moment(fit.save_file))
+    for name in ("replace", "glob"):
+        wrapped = dies_at_its_moment(getattr(Path, name))
+        monkeypatch.setattr(Path, name, wrapped)
+    with pytest.raises(KeyboardInterrupt):
+        training.save()
+    monkeypatch.undo()
+    resumed = _training(tmp_path)
+    assert resumed.resume()
+    assert resumed.step == (2 if moment == 5 else 1)
+    wanted = training.average if moment == 5 else first
+    assert _difference(resumed.average, wanted) == 0
+    notes = [json.loads(line)["note"] for line in (tmp_path / "log.jsonl").open()]
+    assert notes == (["before", "lost"] if moment == 5 else ["before"])
+    resumed.update(resumed.draw_batch(data[0]))
+    resumed.save()
+    assert len(list(tmp_path.glob("*.safetensors"))) == 4
+
+
 def test_time_is_up(tmp_path, data):
     """A run that is out of time keeps what it has, and goes on later.
 
@@ -278,7 +326,7 @@ def test_start_from_earlier_weights(tmp_path, data):
     earlier.update(earlier.draw_batch(data[0]))
     earlier.save()
     later = _training(tmp_path / "two")
-    later.start_from(tmp_path / "one" / "average.safetensors")
+    later.start_from(averaged_weights(tmp_path / "one"))
     assert _difference(later.flow.state_dict(), earlier.average) == 0
     assert _difference(later.average, earlier.average) == 0
     assert later.step == 0

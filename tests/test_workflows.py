@@ -10,7 +10,6 @@ import pytest
 from conftest import NAMES, simulate_eeg
 from scipy.signal import resample_poly
 from scipy.signal.windows import tukey
-from small_model import one_thread, save_small_model, use_model
 
 from mne_neuroflow import cli, predict_ieeg
 from mne_neuroflow.datasets import DEMO, load_demo
@@ -24,17 +23,6 @@ WEIGHTS = _EMBEDDED / "mtl-v1.safetensors"
 needs_weights = pytest.mark.skipif(
     not WEIGHTS.is_file(), reason="the weights of mtl-v1 are not shipped yet"
 )
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    with one_thread():
-        yield save_small_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def small_model(monkeypatch, model_file):
-    use_model(monkeypatch, model_file)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
-from mne_neuroflow.training.fit import load_recipe
+from mne_neuroflow.training.fit import averaged_weights, load_recipe
 from mne_neuroflow.weights.checkpoint import save_checkpoint
 
 PRIOR = (
@@ -34,12 +33,6 @@ def read_log(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def last_step(run):
-    """Read how many steps a run's weights have taken."""
-    with safe_open(run / "average.safetensors", "pt") as stream:
-        return int(stream.metadata()["step"])
-
-
 def main():
     """Write the checkpoint, its card and the log."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -52,9 +45,9 @@ def main():
     options = parser.parse_args()
     recipe = load_recipe(options.recipe)
     flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
-    flow.load_state_dict(load_file(options.runs[-1] / "average.safetensors"))
+    flow.load_state_dict(load_file(averaged_weights(options.runs[-1])))
     logs = [read_log(run) for run in options.runs]
-    steps = [last_step(run) for run in options.runs]
+    steps = [log[-1]["step"] for log in logs]
     minutes = [f"{log[-1]['seconds'] / 60:.0f}" for log in logs]
     measured = None
     if options.calibration:

@@ -4,8 +4,8 @@ One command per recipe::
 
     python -m mne_neuroflow.training mtl-v1 --out runs/mtl-v1
 
-A run that was stopped goes on from its last checkpoint with the same command; one that
-was stopped while it wrote the checkpoint says so.
+A run that was stopped, at whatever moment, goes on from its last checkpoint with the
+same command.
 """
 
 import json
@@ -23,6 +23,7 @@ from ..flow.model import ConditionalFlow, FlowConfig
 from .data import SimulatedData, build_patients
 
 RECIPES = Path(__file__).parent / "recipes"
+_LOG, _CHECKPOINT = "log.jsonl", "checkpoint.json"
 
 
 def load_recipe(name: str) -> dict:
@@ -239,23 +240,36 @@ class Training:
     def log(self, **values):
         """Append a line to the run's log."""
         line = {"step": self.step, "seconds": round(self.seconds, 1), **values}
-        with (self.out / "log.jsonl").open("a") as stream:
+        with (self.out / _LOG).open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
 
     def save(self):
-        """Write the checkpoint: four files, each in one piece or not at all."""
+        """Write the checkpoint, in one piece or not at all.
+
+        The files of a step count only once ``checkpoint.json`` names it; then those
+        of the step before go. Weights, their average and the optimizer's two moments
+        are files of their own, so that none is large.
+        """
         state = self.optimizer.state_dict()["state"]
+        if not state:
+            return  # not one step was taken
         parts = {"weights": self.flow.state_dict(), "average": self.average}
         for key in ("exp_avg", "exp_avg_sq"):
-            if state:
-                parts[key] = {name: state[k][key] for k, name in enumerate(self.names)}
-        meta = {"step": str(self.step), "seconds": str(self.seconds)}
+            parts[key] = {name: state[k][key] for k, name in enumerate(self.names)}
         for part, tensors in parts.items():
             tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
-            save_file(tensors, self.out / f"{part}.tmp", metadata=meta)
+            save_file(tensors, self._part(part))
+        temporary = self.out / "checkpoint.tmp"
+        temporary.write_text(json.dumps({"step": self.step, "seconds": self.seconds}))
+        temporary.replace(self.out / _CHECKPOINT)
         for part in parts:
-            (self.out / f"{part}.tmp").replace(self.out / f"{part}.safetensors")
+            for fname in self.out.glob(f"{part}-*.safetensors"):
+                if fname != self._part(part):
+                    fname.unlink()
+
+    def _part(self, part):
+        return self.out / f"{part}-{self.step:06d}.safetensors"
 
     def start_from(self, fname):
         """Start from the weights of an earlier run."""
@@ -269,24 +283,16 @@ class Training:
 
     def resume(self) -> bool:
         """Go on from the checkpoint in the run's folder, if there is one."""
-        fname = self.out / "exp_avg_sq.safetensors"
+        fname = self.out / _CHECKPOINT
         if not fname.exists():
             return False
+        meta = json.loads(fname.read_text())
+        self.step, self.seconds = meta["step"], meta["seconds"]
         parts = {
-            part: load_file(self.out / f"{part}.safetensors", device=str(self.device))
+            part: load_file(self._part(part), device=str(self.device))
             for part in ("weights", "average", "exp_avg", "exp_avg_sq")
         }
-        from safetensors import safe_open
-
-        with safe_open(fname, "pt") as stream:
-            meta = stream.metadata()
-        self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
-        with safe_open(self.out / "weights.safetensors", "pt") as stream:
-            if stream.metadata() != meta:
-                raise RuntimeError(
-                    f"The run in {self.out} was stopped while it wrote its checkpoint. "
-                    "Start it again in an empty folder, from its weights."
-                )
+        self._forget_log()
         self.flow.load_state_dict(parts["weights"])
         self.average = {name: parts["average"][name] for name in self.average}
         state = self.optimizer.state_dict()
@@ -339,9 +345,22 @@ class Training:
                 break
         self.save()
 
+    def _forget_log(self):
+        """Leave out of the log what was done after the checkpoint was written."""
+        log = self.out / _LOG
+        lines = log.read_text().splitlines() if log.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+        log.write_text("".join(f"{line}\n" for line in kept))
+
     def _wait(self):
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def averaged_weights(run: Path) -> Path:
+    """Return the file of a run's averaged weights, as its last checkpoint has them."""
+    meta = json.loads((Path(run) / _CHECKPOINT).read_text())
+    return Path(run) / f"average-{meta['step']:06d}.safetensors"
 
 
 def gaussian_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
