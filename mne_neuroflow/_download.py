@@ -170,8 +170,10 @@ def _part_file(target, n_bytes, resume):
     # Not from tempfile, whose files only their owner may read: data folders are shared.
     name = f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     part = target.with_name(name)
-    if resume and left.is_file() and left.stat().st_size < n_bytes:
+    if resume and left.is_file():
         os.replace(left, part)
+        if part.stat().st_size >= n_bytes:  # not the beginning of this file
+            part.unlink()
     try:
         yield part
     finally:

@@ -1,4 +1,4 @@
-"""Recordings that ship with the package."""
+"""Recordings that ship with the package, are downloaded or are simulated."""
 
 from pathlib import Path
 

@@ -1,0 +1,428 @@
+"""OpenNeuro ds004752: scalp EEG and depth electrodes during verbal working memory.
+
+Fifteen patients with epilepsy, 68 sessions of some 50 trials of a Sternberg task,
+simultaneous scalp and intracranial EEG. Licence CC0. Please cite
+
+- Dimakopoulos V, Mégevand P, Stieglitz LH, Imbach L, Sarnthein J. Information flows
+  from hippocampus to auditory cortex during replay of verbal working memory items.
+  eLife 11:e78677, 2022. doi:10.7554/eLife.78677
+- Boran E, Fedele T, Klaver P, Hilfiker P, Stieglitz L, Grunwald T, Sarnthein J.
+  Persistent hippocampal neural firing and hippocampal-cortical coupling predict verbal
+  working memory load. Science Advances 5(3):eaav3687, 2019. doi:10.1126/sciadv.aav3687
+"""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import mne
+import numpy as np
+import pandas as pd
+from scipy.signal import resample_poly
+
+from .._compat import _check_option, logger, set_band, verbose
+from .._download import ListedFile, checked_base_url, data_folder, download
+from ..head.contacts import contact_positions, listed, read_contacts
+from ..scalp import template_name
+
+BASE_URL = "https://s3.amazonaws.com/openneuro.org/ds004752"
+
+_REGISTRY = Path(__file__).parent / "data" / "ds004752.txt"
+# Seconds: fixation from -6, letters from -5 to -3, maintenance until the probe at 0.
+_TMIN, _DURATION = -6.0, 8.0
+_LINE_FREQ = 50.0  # PowerLineFrequency of every eeg.json and ieeg.json
+# For instance 'Hipp, Left Hippocampus rHipp, rostral hippocampus'
+_LABEL = r"^(?P<region>\w+), (?P<side>Left|Right) (?P<label>.+)$"
+# What the template montage lacks. The ear lobes and the anterior temporal electrodes
+# of Silverman (Am. J. EEG Technol. 1960) have no place among the 10-05 positions.
+_TEMPLATE_SITES = {
+    **{"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"},
+    **{"A1": "T9", "A2": "T10", "T1": "FT9", "T2": "FT10"},
+}
+
+
+class VerbalWM(NamedTuple):
+    """One session: the same trials on the scalp and inside the head.
+
+    Attributes
+    ----------
+    scalp : Epochs
+        Scalp EEG.
+    ieeg : Epochs
+        Depth ('seeg') and subdural ('ecog') contacts, with positions.
+    contacts : DataFrame
+        What is known of every contact of ``ieeg``, in its order.
+    """
+
+    scalp: mne.BaseEpochs
+    ieeg: mne.BaseEpochs
+    contacts: pd.DataFrame
+
+
+def sessions():
+    """List the sessions of every subject.
+
+    Returns
+    -------
+    sessions : dict of int to list of int
+        Subject to its sessions.
+
+    See Also
+    --------
+    load
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import verbal_wm
+    >>> verbal_wm.sessions()[4]
+    [1, 2]
+    """
+    names = re.findall(r"sub-(\d+)/ses-(\d+)/eeg/\S+\.edf ", _REGISTRY.read_text())
+    found = {}
+    for subject, session in names:
+        found.setdefault(int(subject), []).append(int(session))
+    return found
+
+
+@verbose
+def fetch(subject, session=None, path=None, base_url=None, *, verbose=None):
+    """Download sessions of one subject, as far as they are not there.
+
+    Every file is checked against the sha256 of version 1.0.1. A download that broke
+    off goes on where it was when it is asked for again.
+
+    Parameters
+    ----------
+    subject : int
+        The subject, 1 to 15.
+    session : int | None
+        The session, or None for all of the subject: 80 to 550 MB each, of which the
+        log tells the sum before anything is downloaded.
+    path : path-like | None
+        The folder of the dataset, which has or will have its ``participants.tsv``. If
+        None, ``ds004752`` in the folder of the MNE-Python config key ``MNE_DATA``, or
+        else in ``~/mne_data``.
+    base_url : str | None
+        The web address of the dataset. If None, that of OpenNeuro's public bucket.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output. A download shows a progress bar at
+        the level ``INFO``.
+
+    Returns
+    -------
+    path : pathlib.Path
+        The folder of the dataset.
+
+    See Also
+    --------
+    load
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import verbal_wm
+    >>> path = verbal_wm.fetch(1, 1)  # doctest: +SKIP
+    """
+    folder = _folder(path)
+    wanted = [f for f in _files(subject, session) if not f.is_kept(folder)]
+    if wanted:
+        base_url = checked_base_url(BASE_URL if base_url is None else base_url)
+        logger.info(
+            "Downloading %d files, %.0f MB in all, of OpenNeuro ds004752 (CC0) to %s",
+            len(wanted),
+            sum(file.n_bytes for file in wanted) / 1e6,
+            folder,
+        )
+    for file in wanted:
+        download(file, folder, base_url, resume=True)
+    return folder
+
+
+@verbose
+def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
+    """Load the trials of one session, scalp and intracranial EEG side by side.
+
+    Parameters
+    ----------
+    subject : int
+        The subject, 1 to 15.
+    session : int
+        One of its sessions, see :func:`sessions`.
+    path : path-like | None
+        As for :func:`fetch`, which is called for what is not there.
+    sfreq : float
+        Sampling rate of both, in hertz: at most that of the scalp EEG, which is 200
+        for subjects 1 to 9 and 2000 to 4096 for the others.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    scalp : Epochs
+        Scalp EEG against an electrode near the vertex, template positions, in volts.
+    ieeg : Epochs
+        The same trials at the contacts against a common intracranial reference, with
+        the same times and metadata, positions in MNI coordinates with fiducials, in
+        volts. Contacts without coordinates are left out.
+    contacts : DataFrame
+        One row per contact of ``ieeg``, by name: ``x``, ``y``, ``z`` (metres, MNI),
+        ``hemisphere`` (``'L'`` or ``'R'``), ``group`` (the electrode that carries it,
+        for instance ``'AHL'`` for mAHL1, _AHL1 and AHL1 alike), ``region`` (gyrus of
+        the Brainnetome atlas, for instance ``'Hipp'``) and ``label`` (the atlas's
+        words, without the side), both None where the dataset has no label.
+
+    See Also
+    --------
+    fetch, sessions
+
+    Notes
+    -----
+    Time 0 is the probe; fixation begins at -6 s, the letters show from -5 to -3 s and
+    the data end just before 2 s. The metadata have ``subject``, ``session``,
+    ``trial``, ``set_size``, ``probe_letter``, ``match`` (``'IN'`` or ``'OUT'``),
+    ``correct`` (1 or 0), ``response_time`` (seconds) and ``artifact`` (as the dataset
+    marks it; nothing is dropped). Of trials that the dataset lists with set size 0
+    only the signals are known: what belongs to the task is NaN.
+
+    What the files say and what is so:
+
+    - The EDF files hold trials of 8 s one after the other, not a continuous
+      recording. Every trial is read and resampled by itself, reflected about its ends.
+    - ``onset`` counts samples from 1; trials are cut by ``begSample`` and
+      ``endSample``.
+    - Where an EDF header names no unit, that of ``channels.tsv`` (µV) is taken. The
+      sampling rate is that of ``channels.tsv``.
+    - ``low_cutoff`` and ``high_cutoff`` in ``channels.tsv`` are swapped.
+    - The hemisphere is that of x, also where the atlas label names the other one.
+    - The template has no ear lobes and no T1 or T2: A1, A2, T1 and T2 get the
+      positions of T9, T10, FT9 and FT10.
+
+    Memory: the trials at ``sfreq``, for 64 contacts 41 MB per 50 trials at 200 Hz.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import verbal_wm
+    >>> scalp, ieeg, contacts = verbal_wm.load(1, 1)  # doctest: +SKIP
+    >>> scalp["artifact == 0 and set_size == 8"]  # doctest: +SKIP
+    """
+    folder = _folder(path)
+    wanted = _files(subject, session)
+    if not all((folder / file.name).is_file() for file in wanted):
+        fetch(subject, session, folder)
+    name = f"sub-{subject:02d}_ses-{session:02d}_task-verbalWM_run-01"
+    top = folder / f"sub-{subject:02d}" / f"ses-{session:02d}"
+    scalp_files, ieeg_files = _Files(top / "eeg", name), _Files(top / "ieeg", name)
+    _check_rate(sfreq, scalp_files, ieeg_files)
+    metadata = _metadata(subject, session, scalp_files, ieeg_files)
+
+    montage = read_contacts(ieeg_files.electrodes, on_missing="ignore")
+    _log_left_out(ieeg_files, montage)
+    ieeg = _epochs(ieeg_files, montage.ch_names, sfreq, metadata).set_montage(montage)
+    scalp = _epochs(scalp_files, list(scalp_files.channels.index), sfreq, metadata)
+    _set_template(scalp)
+    return VerbalWM(scalp, ieeg, _describe(ieeg_files, montage))
+
+
+class _Files:
+    """The files of one session, of the scalp or of the contacts."""
+
+    def __init__(self, folder, name):
+        self.edf = folder / f"{name}_{folder.name}.edf"
+        self.electrodes = folder / f"{name}_electrodes.tsv"
+        self.channels = _read_tsv(folder / f"{name}_channels.tsv").set_index("name")
+        self.events = _read_tsv(folder / f"{name}_events.tsv")
+        self.sfreq = float(self.channels["sampling_frequency"].iloc[0])
+
+
+def _read_tsv(fname):
+    return pd.read_csv(fname, sep="\t", encoding="utf-8-sig")
+
+
+def _folder(path):
+    return data_folder() / "ds004752" if path is None else Path(path).expanduser()
+
+
+def _files(subject, session):
+    """Return what a session needs, small files first."""
+    known = sessions()
+    _check_option("subject", subject, list(known))
+    if session is not None:
+        _check_option("session", session, known[subject])
+    chosen = known[subject] if session is None else [session]
+    of_subject = f"sub-{subject:02d}"
+    of_session = {f"ses-{number:02d}" for number in chosen}
+    files = []
+    for line in _REGISTRY.read_text().splitlines():
+        if not line.startswith("#"):
+            name, sha256, n_bytes = line.split()
+            *folders, _ = name.split("/")
+            if folders[:1] in ([], [of_subject]) and of_session.issuperset(
+                folders[1:2]
+            ):
+                files.append(ListedFile(name, sha256, int(n_bytes)))
+    return files
+
+
+def _check_rate(sfreq, scalp_files, ieeg_files):
+    highest = min(scalp_files.sfreq, ieeg_files.sfreq)
+    if not 0 < sfreq <= highest:
+        raise ValueError(
+            "Invalid value for the 'sfreq' parameter. It must be positive and at most "
+            f"{highest:g} Hz, above half of which this recording holds nothing, but "
+            f"got {sfreq:g}."
+        )
+
+
+def _metadata(subject, session, scalp_files, ieeg_files):
+    """Describe the trials, which both sides must have in the same order."""
+    scalp, ieeg = scalp_files.events, ieeg_files.events
+    if not scalp["nTrial"].equals(ieeg["nTrial"]):
+        raise RuntimeError(
+            f"{scalp_files.edf.name} and {ieeg_files.edf.name} hold different trials, "
+            "according to their events.tsv. Fetch the session again."
+        )
+    metadata = pd.DataFrame(
+        dict(
+            subject=subject,
+            session=session,
+            trial=scalp["nTrial"],
+            set_size=scalp["SetSize"].astype(float),
+            probe_letter=scalp["ProbeLetter"].astype(object),
+            match=scalp["Match"].astype(object),
+            correct=scalp["Correct"].astype(float),
+            response_time=scalp["ResponseTime"].astype(float),
+            artifact=scalp["Artifact"].astype(bool),
+        )
+    )
+    of_task = ["set_size", "probe_letter", "match", "correct", "response_time"]
+    unknown = metadata["set_size"] == 0
+    metadata.loc[unknown, of_task] = np.nan
+    if unknown.any():
+        logger.info(
+            "The dataset does not tell what was shown in %d of %d trials: %s.",
+            unknown.sum(),
+            len(metadata),
+            listed(map(str, metadata["trial"][unknown])),
+        )
+    return metadata
+
+
+def _epochs(files, names, sfreq, metadata):
+    """Read, trial by trial, at the wanted rate."""
+    raw = _read_edf(files)
+    picks = _find_channels(raw, names)
+    start = files.events["begSample"].to_numpy() - 1  # they count from 1
+    stop = files.events["endSample"].to_numpy()
+    n_times = round(_DURATION * files.sfreq)
+    if (stop - start != n_times).any() or stop.max() > raw.n_times:
+        raise RuntimeError(
+            f"{files.edf} does not hold the trials of {_DURATION:g} s that its "
+            "events.tsv lists. Fetch the session again."
+        )
+    ratio = Fraction(sfreq / files.sfreq).limit_denominator(10_000)
+    data = [
+        resample_poly(
+            raw.get_data(picks, first, last),
+            ratio.numerator,
+            ratio.denominator,
+            axis=-1,
+            padtype="reflect",
+        )
+        for first, last in zip(start, stop, strict=True)
+    ]
+    probes = np.round((start / files.sfreq - _TMIN) * sfreq).astype(int)
+    return mne.EpochsArray(
+        np.stack(data),
+        _make_info(files.channels.loc[names], sfreq),
+        np.c_[probes, np.zeros_like(probes), np.ones_like(probes)],
+        _TMIN,
+        {"probe": 1},
+        metadata=metadata,
+        verbose=False,
+    )
+
+
+def _read_edf(files):
+    """Read the header, without the data."""
+    with files.edf.open("rb") as stream:
+        stream.seek(252)
+        n_channels = int(stream.read(4))
+        # Labels (16 bytes) and transducers (80 bytes) come first.
+        stream.seek(256 + 96 * n_channels)
+        has_units = bool(stream.read(8 * n_channels).strip())
+    # MNE-Python takes what has no unit for volts, and knows the Greek mu of
+    # channels.tsv for no unit. All of the dataset is in microvolts.
+    return mne.io.read_raw_edf(
+        files.edf, units=None if has_units else "uV", verbose=False
+    )
+
+
+def _find_channels(raw, names):
+    """Return the places of channels in a file, whatever the style of their names."""
+    places = {_plain_name(name): place for place, name in enumerate(raw.ch_names)}
+    missing = [name for name in names if _plain_name(name) not in places]
+    if missing:
+        raise RuntimeError(
+            f"{raw.filenames[0]} lacks channels that its channels.tsv lists: "
+            f"{listed(missing)}. Fetch the session again."
+        )
+    return [places[_plain_name(name)] for name in names]
+
+
+def _plain_name(name):
+    """Strip what marks a macro contact: 'mAHL1', '_AHL1' and 'AHL1' are one style."""
+    return re.sub(r"^(m(?=[A-Z])|_)", "", name)
+
+
+def _make_info(channels, sfreq):
+    types = channels["type"].str.lower().tolist()
+    info = mne.create_info(channels.index.tolist(), sfreq, types)
+    info["line_freq"] = _LINE_FREQ
+    info["description"] = "OpenNeuro ds004752 v1.0.1 (CC0)"
+    cutoffs = channels[["low_cutoff", "high_cutoff"]].iloc[0]
+    set_band(info, cutoffs.min(), min(cutoffs.max(), sfreq / 2))
+    return info
+
+
+def _set_template(scalp):
+    """Set template positions, under the names that the dataset uses."""
+    sites = {old: new for old, new in _TEMPLATE_SITES.items() if old in scalp.ch_names}
+    logger.info(
+        "Positions of the template %s; %s.",
+        template_name(),
+        ", ".join(f"{old} at {new}" for old, new in sites.items()),
+    )
+    scalp.rename_channels(sites).set_montage(template_name())
+    scalp.rename_channels({new: old for old, new in sites.items()})
+
+
+def _log_left_out(files, montage):
+    left_out = files.channels.index.difference(montage.ch_names)
+    if len(left_out):
+        logger.info("Left out contacts without coordinates: %s.", listed(left_out))
+
+
+def _describe(files, montage):
+    """Say where the contacts are."""
+    names, rr = contact_positions(montage)
+    texts = _read_tsv(files.electrodes).set_index("name")["AnatomicalLocation"][names]
+    labels = texts.str.extract(_LABEL)
+    labels = labels.astype(object).where(labels.notna(), None)
+    hemisphere = np.where(rr[:, 0] < 0, "L", "R")
+    other = labels["side"].notna() & (labels["side"].str[0] != hemisphere)
+    if other.any():
+        logger.info(
+            "%d of %d atlas labels name the other hemisphere than the coordinates, "
+            "which are trusted: %s.",
+            other.sum(),
+            labels["side"].notna().sum(),
+            listed(labels.index[other]),
+        )
+    groups = [re.sub(r"_?\d+$", "", _plain_name(name)) for name in names]
+    contacts = pd.DataFrame(rr, columns=list("xyz"), index=labels.index)
+    return contacts.assign(
+        hemisphere=hemisphere,
+        group=groups,
+        region=labels["region"],
+        label=labels["label"],
+    )
