@@ -66,6 +66,7 @@ class _Predictor:
         posterior = spatial_posterior(
             self.scalp.electrodes, self.positions, reference=self.scalp.operator
         )
+        self.observability = posterior.observability
         self._tell(posterior.observability)
         self._posterior = {
             name: self._tensor(value)[None] for name, value in asdict(posterior).items()
@@ -314,6 +315,8 @@ def sample_ieeg(
     inst,
     n_draws=100,
     *,
+    tmin=None,
+    tmax=None,
     contacts="mtl",
     model=_MODEL,
     random_state=None,
@@ -328,9 +331,13 @@ def sample_ieeg(
     Parameters
     ----------
     inst : Raw | Epochs
-        The scalp EEG. All draws are kept in memory: crop what you do not need.
+        The scalp EEG. All draws are kept in memory.
     n_draws : int
         How many draws. The first ones do not depend on how many follow.
+    tmin, tmax : float | None
+        What part of the recording, or of each epoch, is drawn, in seconds, both ends
+        included; ``None`` for all of it. The draws are those of the whole recording,
+        while a cropped one would have edges and a gain of its own.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         As for :func:`predict_ieeg`.
     model : str
@@ -353,7 +360,8 @@ def sample_ieeg(
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
         Volts, float32, with the dimensions ``draw``, ``epoch`` (for Epochs),
         ``channel`` and ``time`` in seconds. Intervals are its quantiles over
-        ``draw``.
+        ``draw``. Channels have the coordinates ``structure`` and ``observability``,
+        as :func:`observability` gives them.
 
     See Also
     --------
@@ -374,17 +382,23 @@ def sample_ieeg(
         inst, contacts, model, random_state, device, batch_size, trans, on_unlike
     )
     scalp = predictor.scalp
-    shape = (n_draws, scalp.n_epochs, len(predictor.ch_names), scalp.n_times)
+    first, last = _find_span(inst.times, tmin, tmax)
+    shape = (n_draws, scalp.n_epochs, len(predictor.ch_names), last - first)
     data = np.empty(shape, np.float32)
-    for epoch, start, stop in _progress(_jobs(scalp)):
+    for epoch, start, stop in _progress(_jobs(scalp, first, last)):
         which = None if scalp.kind == "raw" else epoch
         parts = predictor.draws(start, stop, range(n_draws), which)
         for draw, part in enumerate(parts):
-            data[draw, epoch, :, start:stop] = part
-    dims, coords = ["draw", "epoch", "channel", "time"], {}
+            data[draw, epoch, :, start - first : stop - first] = part
+    dims = ["draw", "epoch", "channel", "time"]
     if scalp.kind == "raw":
         data, dims = data[:, 0], ["draw", "channel", "time"]
-    coords = {"channel": predictor.ch_names, "time": inst.times}
+    coords = {
+        "channel": predictor.ch_names,
+        "time": inst.times[first:last],
+        "structure": ("channel", contact_structures(predictor.montage)[0].astype(str)),
+        "observability": ("channel", predictor.observability),
+    }
     attributes = {"units": "V", "description": predictor.describe("draws")}
     return xarray.DataArray(data, coords, dims, "virtual iEEG", attributes)
 
@@ -628,13 +642,29 @@ def _check_output(output):
     )
 
 
-def _jobs(scalp, seconds=60):
-    """Cut a recording into stretches that are computed at once."""
+def _find_span(times, tmin, tmax):
+    """Return the half-open range of samples between two times, both included."""
+    tmin = times[0] if tmin is None else tmin
+    tmax = times[-1] if tmax is None else tmax
+    half = 0.5 * (times[-1] - times[0]) / (len(times) - 1)
+    inside = np.flatnonzero((times > tmin - half) & (times < tmax + half))
+    if not len(inside) or tmin < times[0] - half or tmax > times[-1] + half:
+        raise ValueError(
+            "Invalid value for the 'tmin' and 'tmax' parameters. Allowed values are "
+            f"{times[0]:g} <= tmin <= tmax <= {times[-1]:g}, but got {tmin:g} and "
+            f"{tmax:g}."
+        )
+    return int(inside[0]), int(inside[-1]) + 1
+
+
+def _jobs(scalp, first=0, last=None, seconds=60):
+    """Cut samples [first, last) of every epoch into what is computed at once."""
     step = int(seconds * scalp.sfreq)
+    last = scalp.n_times if last is None else last
     return [
-        (epoch, start, min(start + step, scalp.n_times))
+        (epoch, start, min(start + step, last))
         for epoch in range(scalp.n_epochs)
-        for start in range(0, scalp.n_times, step)
+        for start in range(first, last, step)
     ]
 
 

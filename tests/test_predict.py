@@ -296,6 +296,23 @@ def test_draws_are_labelled(short, epochs):
     np.testing.assert_array_equal(draws["time"], epochs.times)
 
 
+def test_draws_of_a_part_are_those_of_the_whole(short, epochs):
+    """To 1e-5. Seen to catch: the recording cropped, a part one sample late."""
+    for inst in (short, epochs[:2]):
+        tmin, tmax = inst.times[[70, 200]]
+        options = dict(contacts=POINTS, random_state=3)
+        part = sample_ieeg(inst, 2, tmin=tmin, tmax=tmax, **options)
+        whole = sample_ieeg(inst, 2, **options)[..., 70:201]
+        np.testing.assert_array_equal(part["time"], inst.times[70:201])
+        assert _difference(part, whole) < 1e-5
+    table = observability(short.info, POINTS)
+    assert list(part["structure"].values) == list(table["structure"])
+    np.testing.assert_allclose(part["observability"], table["observability"])
+    for wrong in (dict(tmin=-0.1), dict(tmax=6.1), dict(tmin=3, tmax=2)):
+        with pytest.raises(ValueError, match="0 <= tmin <= tmax <= 5.99"):
+            sample_ieeg(short, 2, contacts=POINTS, **wrong)
+
+
 def test_seed_is_drawn_logged_and_enough_to_repeat(short):
     with mne.utils.catch_logging() as log:
         virtual = _predict(short, random_state=None, verbose=True)
