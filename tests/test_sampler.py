@@ -151,6 +151,18 @@ def test_noise_is_white_and_normal(keys):
     assert chi2.sf((sums**2).sum(), 40) > 1e-3
 
 
+def test_mirrored_draws(keys):
+    """``~k`` is draw ``k`` with the other sign, in any order and company.
+
+    Catches mirror images of the neighbouring draw.
+    """
+    noise = Noise(5, keys)
+    both = noise([3, ~3, ~0, 0], -2, 4, epoch=1)
+    assert torch.equal(both[1], -both[0]) and torch.equal(both[2], -both[3])
+    assert torch.equal(both[[0, 3]], noise([3, 0], -2, 4, epoch=1))
+    assert not torch.equal(both[0], both[3])
+
+
 def test_contact_keys():
     """A contact's key is where it is, whatever its neighbours and its order.
 

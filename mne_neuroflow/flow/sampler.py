@@ -126,7 +126,10 @@ class Noise:
         Parameters
         ----------
         draws : sequence of int
-            Which draws.
+            Which draws. ``~k``, which is negative, is the mirror image of draw ``k``:
+            the same noise with the other sign. The mean of a draw and its mirror image
+            is free of all noise that the flow passes on linearly (antithetic variates:
+            Hammersley & Morton 1956, Math. Proc. Camb. Phil. Soc. 52, 449-475).
         first_patch, n_patches : int
             Which seconds, counted from the start of the recording; they may be
             negative.
@@ -144,13 +147,15 @@ class Noise:
 
         quads = index(range(PATCH // 4)) + (PATCH // 4) * epoch
         patches = index(range(first_patch, first_patch + n_patches)) & _MASK
+        draws = index(list(draws))[:, None, None, None]
         counter = [
             quads & _MASK,
             patches[:, None],
             self._contacts[:, None, None],
-            index(list(draws))[:, None, None, None],
+            torch.where(draws < 0, ~draws, draws),
         ]
-        return normals(philox(counter, self._key)).flatten(-2).to(self._dtype)
+        noise = normals(philox(counter, self._key)).flatten(-2)
+        return torch.where(draws < 0, -noise, noise).to(self._dtype)
 
 
 @contextmanager

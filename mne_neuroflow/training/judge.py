@@ -74,7 +74,10 @@ def judge(
         spread = draws.std(0).mean(-1).flatten()
         error = (draws.median(0).values - truth).abs().mean(-1).flatten()
         sums["spread-error rank correlation"].append(_rank_correlation(spread, error))
-        point = draws.mean(0)
+        # As predict_ieeg does: half of the draws, and their mirror images.
+        half = n_draws // 2
+        mirrored = draw(flow, conditions, half, number, sign=-1)
+        point = (draws[:half].mean(0) + mirrored.mean(0)) / 2
         sums["r mean"].append(_correlation(point, truth).mean())
         sums["r posterior"].append(_correlation(mean, truth).mean())
         sums["log-spectral distance dB"].append(_log_spectral(draws[0], truth))
@@ -83,8 +86,11 @@ def judge(
     }
 
 
-def draw(flow, conditions, n_draws: int, seed: int) -> torch.Tensor:
-    """Draw from a batch of conditions, (draw, batch, contact, time) in volts."""
+def draw(flow, conditions, n_draws: int, seed: int, sign: int = 1) -> torch.Tensor:
+    """Draw from a batch of conditions, (draw, batch, contact, time) in volts.
+
+    With the sign -1 come the mirror images of the draws: the same noise, negated.
+    """
     device = conditions.mean.device
     rng = torch.Generator(device).manual_seed(seed)
     n_batch, n_contacts, n_times = conditions.mean.shape
@@ -92,7 +98,7 @@ def draw(flow, conditions, n_draws: int, seed: int) -> torch.Tensor:
     conditioned = flow.condition(conditions.repeat(at_once))
     shape = (at_once * n_batch, n_contacts, n_times // 128, 128)
     draws = [
-        conditioned.sample(torch.randn(shape, generator=rng, device=device))
+        conditioned.sample(sign * torch.randn(shape, generator=rng, device=device))
         for _ in range(0, n_draws, at_once)
     ]
     return torch.cat(draws).unflatten(0, (-1, n_batch))[:n_draws]
