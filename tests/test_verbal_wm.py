@@ -83,9 +83,9 @@ def test_sessions():
 def test_every_subject(subject, tmp_path):
     """Names, types, places, times, volts of one trial of every subject.
 
-    Seen to fail when samples are cut one later, when the sampling rate is twice that
-    of channels.tsv, when a missing unit is read as volts, when contacts are in the
-    order of their names, without fiducials and with millimetres for metres.
+    Seen to fail when samples come one later, when the sampling rate is taken for twice
+    what it is, when a missing unit is read as volts, when contacts are in another
+    order, without fiducials and with millimetres for metres.
     """
     write_session(tmp_path, subject, 1, n_trials=1, signals=_at_rates(subject))
     scalp, ieeg, contacts = verbal_wm.load(subject, 1, tmp_path)
@@ -107,6 +107,7 @@ def test_every_subject(subject, tmp_path):
     places = table(f"{stem(subject, 1, 'ieeg')}electrodes.tsv").set_index("name")
     places = 1e-3 * places.dropna(subset="x")[["x", "y", "z"]]
     assert list(contacts.index) == ieeg.ch_names == list(places.index)
+    assert ieeg.get_montage().get_positions()["coord_frame"] == "head"
     found = make_contacts(ieeg.info).get_positions()["ch_pos"]
     np.testing.assert_allclose(np.array(list(found.values())), places, atol=1e-7)
     np.testing.assert_array_equal(contacts[["x", "y", "z"]], places)
@@ -142,7 +143,8 @@ def test_metadata(tmp_path):
     ieeg.save(fname, verbose=False)
     again = mne.read_epochs(fname, verbose=False)
     assert again.metadata["probe_letter"].tolist() == events["ProbeLetter"].tolist()
-    assert "ds004752" in again.info["description"]
+    assert again.info["description"] == "OpenNeuro ds004752 v1.0.1 (CC0), session 2"
+    assert again.info["subject_info"]["his_id"] == "sub-01"
 
 
 # Trap 1: trials of 8 s one after the other
@@ -182,7 +184,9 @@ def _sample_numbers(n_channels, n_times):
 
 
 def test_trials_begin_with_their_first_sample(tmp_path):
-    """Seen to fail when trials are cut from begSample or by onset."""
+    """Seen to fail when trials are cut from begSample or by onset, and when they come
+    one sample later.
+    """
     onset = table(f"{stem(1, 1, 'eeg')}events.tsv")["onset"]
     assert onset[0] == 1 / 200  # what makes it a trap
     write_session(tmp_path, 1, 1, 3, _sample_numbers)
@@ -254,10 +258,8 @@ def test_hemisphere_is_that_of_x(tmp_path, caplog):
     assert known.sum() == 30
     assert not contacts["label"][known].str.contains("Left|Right").any()
     first = contacts.loc["mAHL1"]
-    assert (first.region, first.label) == (
-        "Hipp",
-        "Hippocampus rHipp, rostral hippocampus",
-    )
+    assert (first.group, first.region) == ("AHL", "Hipp")
+    assert first.label == "Hippocampus rHipp, rostral hippocampus"
 
 
 def test_every_label_is_understood():

@@ -14,7 +14,6 @@ simultaneous scalp and intracranial EEG. Licence CC0. Please cite
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import mne
 import numpy as np
@@ -23,8 +22,9 @@ from scipy.signal import resample_poly
 
 from .._compat import _check_option, logger, set_band, verbose
 from .._download import ListedFile, checked_base_url, data_folder, download
-from ..head.contacts import contact_positions, listed, read_contacts
+from ..head.contacts import listed, read_contacts
 from ..scalp import template_name
+from ._paired import PairedSession, describe_contacts, plain_name
 
 BASE_URL = "https://s3.amazonaws.com/openneuro.org/ds004752"
 
@@ -40,24 +40,6 @@ _TEMPLATE_SITES = {
     **{"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"},
     **{"A1": "T9", "A2": "T10", "T1": "FT9", "T2": "FT10"},
 }
-
-
-class VerbalWM(NamedTuple):
-    """One session: the same trials on the scalp and inside the head.
-
-    Attributes
-    ----------
-    scalp : Epochs
-        Scalp EEG.
-    ieeg : Epochs
-        Depth ('seeg') and subdural ('ecog') contacts, with positions.
-    contacts : DataFrame
-        What is known of every contact of ``ieeg``, in its order.
-    """
-
-    scalp: mne.BaseEpochs
-    ieeg: mne.BaseEpochs
-    contacts: pd.DataFrame
 
 
 def sessions():
@@ -167,9 +149,10 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
     contacts : DataFrame
         One row per contact of ``ieeg``, by name: ``x``, ``y``, ``z`` (metres, MNI),
         ``hemisphere`` (``'L'`` or ``'R'``), ``group`` (the electrode that carries it,
-        for instance ``'AHL'`` for mAHL1, _AHL1 and AHL1 alike), ``region`` (gyrus of
-        the Brainnetome atlas, for instance ``'Hipp'``) and ``label`` (the atlas's
-        words, without the side), both None where the dataset has no label.
+        for instance ``'AHL'`` for mAHL1, _AHL1 and AHL1 alike), ``structure`` (that of
+        the nearest source of the template head), and of the dataset ``region`` (gyrus
+        of the Brainnetome atlas, for instance ``'Hipp'``) and ``label`` (the atlas's
+        words, without the side), both None where there is none.
 
     See Also
     --------
@@ -220,7 +203,7 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
     ieeg = _epochs(ieeg_files, montage.ch_names, sfreq, metadata).set_montage(montage)
     scalp = _epochs(scalp_files, list(scalp_files.channels.index), sfreq, metadata)
     _set_template(scalp)
-    return VerbalWM(scalp, ieeg, _describe(ieeg_files, montage))
+    return PairedSession(scalp, ieeg, _describe(ieeg_files, montage))
 
 
 class _Files:
@@ -333,7 +316,7 @@ def _epochs(files, names, sfreq, metadata):
     probes = np.round((start / files.sfreq - _TMIN) * sfreq).astype(int)
     return mne.EpochsArray(
         np.stack(data),
-        _make_info(files.channels.loc[names], sfreq),
+        _make_info(files.channels.loc[names], sfreq, metadata),
         np.c_[probes, np.zeros_like(probes), np.ones_like(probes)],
         _TMIN,
         {"probe": 1},
@@ -359,26 +342,23 @@ def _read_edf(files):
 
 def _find_channels(raw, names):
     """Return the places of channels in a file, whatever the style of their names."""
-    places = {_plain_name(name): place for place, name in enumerate(raw.ch_names)}
-    missing = [name for name in names if _plain_name(name) not in places]
+    places = {plain_name(name): place for place, name in enumerate(raw.ch_names)}
+    missing = [name for name in names if plain_name(name) not in places]
     if missing:
         raise RuntimeError(
             f"{raw.filenames[0]} lacks channels that its channels.tsv lists: "
             f"{listed(missing)}. Fetch the session again."
         )
-    return [places[_plain_name(name)] for name in names]
+    return [places[plain_name(name)] for name in names]
 
 
-def _plain_name(name):
-    """Strip what marks a macro contact: 'mAHL1', '_AHL1' and 'AHL1' are one style."""
-    return re.sub(r"^(m(?=[A-Z])|_)", "", name)
-
-
-def _make_info(channels, sfreq):
+def _make_info(channels, sfreq, metadata):
     types = channels["type"].str.lower().tolist()
     info = mne.create_info(channels.index.tolist(), sfreq, types)
     info["line_freq"] = _LINE_FREQ
-    info["description"] = "OpenNeuro ds004752 v1.0.1 (CC0)"
+    subject, session = metadata[["subject", "session"]].iloc[0]
+    info["subject_info"] = dict(his_id=f"sub-{subject:02d}")
+    info["description"] = f"OpenNeuro ds004752 v1.0.1 (CC0), session {session}"
     cutoffs = channels[["low_cutoff", "high_cutoff"]].iloc[0]
     set_band(info, cutoffs.min(), min(cutoffs.max(), sfreq / 2))
     return info
@@ -403,26 +383,18 @@ def _log_left_out(files, montage):
 
 
 def _describe(files, montage):
-    """Say where the contacts are."""
-    names, rr = contact_positions(montage)
-    texts = _read_tsv(files.electrodes).set_index("name")["AnatomicalLocation"][names]
-    labels = texts.str.extract(_LABEL)
-    labels = labels.astype(object).where(labels.notna(), None)
-    hemisphere = np.where(rr[:, 0] < 0, "L", "R")
-    other = labels["side"].notna() & (labels["side"].str[0] != hemisphere)
+    """Say where the contacts are, with the labels of the dataset."""
+    contacts = describe_contacts(montage)
+    texts = _read_tsv(files.electrodes).set_index("name")["AnatomicalLocation"]
+    labels = texts[contacts.index].str.extract(_LABEL).astype(object)
+    side = labels.pop("side")
+    other = side.notna() & (side.str[0] != contacts["hemisphere"])
     if other.any():
         logger.info(
             "%d of %d atlas labels name the other hemisphere than the coordinates, "
             "which are trusted: %s.",
             other.sum(),
-            labels["side"].notna().sum(),
-            listed(labels.index[other]),
+            side.notna().sum(),
+            listed(contacts.index[other]),
         )
-    groups = [re.sub(r"_?\d+$", "", _plain_name(name)) for name in names]
-    contacts = pd.DataFrame(rr, columns=list("xyz"), index=labels.index)
-    return contacts.assign(
-        hemisphere=hemisphere,
-        group=groups,
-        region=labels["region"],
-        label=labels["label"],
-    )
+    return contacts.join(labels.where(labels.notna(), None))
