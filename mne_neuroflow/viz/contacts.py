@@ -1,0 +1,300 @@
+"""Contacts in the brain: projections on paper, and a scene to turn round."""
+
+from functools import lru_cache
+
+import matplotlib.pyplot as plt
+import mne
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import CenteredNorm, Normalize, to_rgba
+from scipy.ndimage import gaussian_filter
+
+from ..head.contacts import contact_positions, contact_structures, make_contacts
+from ..head.geometry import load_head
+from ._style import PALETTE, finish, tidy
+
+# Horizontal and vertical axis, side that is shown (sign of x, 0 for both), direction
+# towards the eye, title.
+_VIEWS = (
+    ((1, 2), -1, (-1, 0, 0), "left side"),
+    ((0, 2), 0, (0, -1, 0), "from behind"),
+    ((1, 2), 1, (1, 0, 0), "right side"),
+    ((0, 1), 0, (0, 0, 1), "from above"),
+)
+# The outline is where the blurred shadow of the cortex falls to half: sources lie
+# at half the depth of the cortex, 3 mm apart.
+_PIXEL, _BLUR, _MARGIN = 1.0, 2.5, 12.0  # mm
+_DEEP = ("hippocampus", "amygdala")
+_MISSING = "0.75"
+_SPHERE = 8e-3  # metres, larger than a contact so that it is seen from afar
+
+
+def plot_contacts(
+    contacts, values=None, *, label=None, cmap=None, vlim=None, show=True
+):
+    """Plot contacts on a glass brain.
+
+    Parameters
+    ----------
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        The contacts, as for :func:`mne_neuroflow.make_contacts`.
+    values : array_like of shape (n_contacts,) | Series | dict | None
+        A number for each contact: observability, power, spike rate or a difference.
+        A Series or dict is looked up by contact name. Contacts without one, or with
+        nan, are grey rings. ``None`` colours contacts by structure.
+    label : str | None
+        What the numbers are, with their unit, for the colour bar.
+    cmap : str | Colormap | None
+        ``None`` is ``'viridis'``; for numbers of both signs ``'RdBu_r'`` around zero.
+    vlim : tuple of float | None
+        Smallest and largest number of the colour bar; ``None`` for those there are.
+    show : bool
+        Show the figure.
+
+    Returns
+    -------
+    fig : matplotlib.figure.Figure
+        Projections on the fsaverage template in millimetres (MNI Talairach). The
+        lateral views show the contacts of their own side only.
+
+    See Also
+    --------
+    plot_contacts_3d
+
+    Notes
+    -----
+    Outlines are those of the template's cortex, hippocampus and amygdala, not of the
+    patient's own brain.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> table = mne_neuroflow.observability(load_demo(verbose=False).info)
+    >>> fig = mne_neuroflow.viz.plot_contacts(
+    ...     "mtl", table["observability"], label="Observability", show=False
+    ... )
+    """
+    montage = make_contacts(contacts)
+    ch_names, positions = contact_positions(montage)
+    positions = 1e3 * positions
+    if values is None:
+        colors, key = _structure_colors(montage)
+    else:
+        values = _values(values, ch_names)
+        colors, key = _value_colors(values, cmap, vlim)
+    fig, axes = plt.subplots(
+        1, len(_VIEWS), figsize=(11, 3.7), layout="constrained", width_ratios=_widths()
+    )
+    for ax, view in zip(axes, _VIEWS, strict=True):
+        _plot_view(ax, view)
+        _plot_markers(ax, view, positions, colors)
+    if values is None:
+        _structure_legend(fig, key)
+    else:
+        fig.colorbar(key, ax=axes, label=label, shrink=0.8, pad=0.01)
+    return finish(fig, show)
+
+
+def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
+    """Plot contacts inside the template head in 3-D.
+
+    Parameters
+    ----------
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        The contacts, as for :func:`mne_neuroflow.make_contacts`.
+    values : array_like of shape (n_contacts,) | Series | dict | None
+        As for :func:`plot_contacts`.
+    cmap : str | Colormap | None
+        As for :func:`plot_contacts`.
+    vlim : tuple of float | None
+        As for :func:`plot_contacts`.
+
+    Returns
+    -------
+    fig : mne.viz.Figure3D
+        The scene of :func:`mne.viz.plot_alignment`, with the template's scalp and
+        inner skull around the contacts.
+
+    See Also
+    --------
+    plot_contacts
+
+    Notes
+    -----
+    It needs what MNE-Python's 3-D figures need: PyVista and a display.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> mne_neuroflow.viz.plot_contacts_3d("mtl")  # doctest: +SKIP
+    """
+    montage = make_contacts(contacts)
+    ch_names = contact_positions(montage)[0]
+    if values is None:
+        colors, _ = _structure_colors(montage)
+    else:
+        colors, _ = _value_colors(_values(values, ch_names), cmap, vlim)
+    info = mne.create_info(ch_names, 1.0, "seeg", verbose=False)
+    info.set_montage(montage, verbose=False)
+    return mne.viz.plot_alignment(
+        info,
+        trans=mne.transforms.Transform("head", "mri", load_head().head_to_mri),
+        coord_frame="mri",
+        surfaces={"head": 0.1, "inner_skull": 0.15},
+        bem=_template_surfaces(),
+        seeg=True,
+        sensor_colors={"seeg": colors},
+        sensor_scales={"seeg": _SPHERE},
+        verbose=False,
+    )
+
+
+def _values(values, ch_names):
+    """Bring numbers into the order of the contacts, nan where there is none."""
+    if hasattr(values, "get"):  # a Series or a dict
+        values = [values.get(name, np.nan) for name in ch_names]
+    values = np.array(values, dtype=float)
+    if values.shape != (len(ch_names),):
+        raise ValueError(
+            "Invalid value for the 'values' parameter. Allowed values are "
+            f"{len(ch_names)} numbers, one a contact, but got shape {values.shape}."
+        )
+    if not np.isfinite(values).any():
+        raise ValueError(
+            "Invalid value for the 'values' parameter. Allowed values are numbers for "
+            f"the contacts {ch_names[0]} to {ch_names[-1]}, but none of them has one."
+        )
+    return values
+
+
+def _value_colors(values, cmap, vlim):
+    """Return colours, shape (n_contacts, 4), and what a colour bar needs."""
+    known = values[np.isfinite(values)]
+    low, high = vlim or (known.min(), known.max())
+    both_signs = low < 0 < high
+    norm = CenteredNorm(0, max(-low, high)) if both_signs else Normalize(low, high)
+    mappable = ScalarMappable(norm, cmap or ("RdBu_r" if both_signs else "viridis"))
+    colors = mappable.to_rgba(values)
+    colors[~np.isfinite(values)] = 0.0  # transparent: a ring remains
+    return colors, mappable
+
+
+def _structure_colors(montage):
+    """Return colours, shape (n_contacts, 4), and structure -> colour."""
+    structures = contact_structures(montage)[0]
+    names = dict.fromkeys(map(str, structures))
+    key = {n: to_rgba(c) for n, c in zip(names, PALETTE, strict=False)}
+    return np.array([key[name] for name in structures]), key
+
+
+def _structure_legend(fig, key):
+    handles = [
+        plt.Line2D([], [], ls="", marker="o", color=color, label=name)
+        for name, color in key.items()
+    ]
+    fig.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+        fontsize=8,
+    )
+
+
+def _plot_markers(ax, view, positions, colors):
+    """Draw contacts, those nearest to the eye last."""
+    (across, up), side, towards, *_ = view
+    order = np.argsort(positions @ towards)
+    shown = order[side * positions[order, 0] >= 0]
+    ax.scatter(
+        positions[shown, across],
+        positions[shown, up],
+        s=22,
+        c=colors[shown],
+        edgecolors=np.where(colors[shown, 3:] > 0, "0.15", _MISSING)[:, 0],
+        linewidths=0.5,
+        zorder=3,
+    )
+
+
+def _plot_view(ax, view):
+    """Draw the outline of the brain and of what lies deep in it."""
+    (across, up), side, _, title = view
+    for shadow, (left, bottom), deep in _shadows(across, up, side):
+        x = left + _PIXEL * np.arange(shadow.shape[1])
+        y = bottom + _PIXEL * np.arange(shadow.shape[0])
+        color = "0.82" if deep else "0.95"
+        ax.contourf(x, y, shadow, [0.5, 2], colors=[color])
+        ax.contour(x, y, shadow, [0.5], colors=["0.6"], linewidths=0.6)
+    ax.set_aspect("equal", anchor="S")
+    ax.set_title(title, fontsize=9)
+    ax.set_xlabel(f"{'xyz'[across]} (mm)", fontsize=8)
+    ax.set_ylabel(f"{'xyz'[up]} (mm)", fontsize=8)
+    if across == 0:
+        for x, name in ((0.06, "L"), (0.94, "R")):
+            ax.text(x, 0.97, name, transform=ax.transAxes, ha="center", va="top")
+    elif side < 0:
+        ax.invert_xaxis()  # seen from the left, the front is on the left
+    tidy(ax)
+
+
+@lru_cache(maxsize=8)
+def _shadows(across, up, side):
+    """Cast shadows of both hemispheres and of the deep structures.
+
+    Returns
+    -------
+    shadows : list of tuple
+        Blurred shadow, 1 where it is full; its lower left corner in mm; whether it
+        is that of a deep structure.
+    """
+    head = load_head()
+    structure = head.patch_structure[head.vertex_patch]
+    hemisphere = head.patch_hemisphere[head.vertex_patch]
+    sides = (-1, 1) if side == 0 else (side,)
+    shadows = []
+    for name in (None, *_DEEP):
+        of_kind = ~np.isin(structure, _DEEP) if name is None else structure == name
+        for one in sides:
+            points = 1e3 * head.vertices[of_kind & (hemisphere == one)]
+            shadows.append((*_shadow(points[:, [across, up]]), name is not None))
+    return shadows
+
+
+def _shadow(points):
+    corner = points.min(axis=0) - _MARGIN
+    size = np.ceil((points.max(axis=0) + _MARGIN - corner) / _PIXEL).astype(int)
+    index = np.round((points - corner) / _PIXEL).astype(int)
+    shadow = np.zeros(size[::-1])
+    shadow[index[:, 1], index[:, 0]] = 1.0
+    covered = gaussian_filter(shadow, 1.5 / _PIXEL) > 0.02  # closes the gaps
+    return gaussian_filter(covered.astype(float), _BLUR / _PIXEL), tuple(corner)
+
+
+def _widths():
+    """Width of each view, so that all have the same scale."""
+    extent = np.ptp(load_head().vertices, axis=0) + 2e-3 * _MARGIN
+    return [extent[across] for (across, _), *_ in _VIEWS]
+
+
+def _template_surfaces():
+    """Return scalp and inner skull as MNE-Python keeps surfaces."""
+    from mne.io.constants import FIFF
+
+    head = load_head()
+    ids = (FIFF.FIFFV_BEM_SURF_ID_HEAD, FIFF.FIFFV_BEM_SURF_ID_BRAIN)
+    return [
+        mne.surface.complete_surface_info(
+            dict(
+                rr=surface.rr.astype(float),
+                tris=surface.tris,
+                ntri=len(surface.tris),
+                np=len(surface.rr),
+                id=surface_id,
+                coord_frame=FIFF.FIFFV_COORD_MRI,
+            ),
+            verbose=False,
+        )
+        for surface, surface_id in zip((head.scalp, head.inner_skull), ids, strict=True)
+    ]

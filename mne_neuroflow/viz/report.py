@@ -1,0 +1,307 @@
+"""A report on the virtual contacts of a recording."""
+
+import warnings
+from contextlib import contextmanager
+from html import escape
+from importlib.metadata import version
+
+import matplotlib.pyplot as plt
+import mne
+import numpy as np
+import pandas as pd
+from mne.utils import catch_logging
+
+from .._compat import logger, verbose, warn
+from ..predict import observability, sample_ieeg
+from ..weights.checkpoint import load_checkpoint
+from ..weights.fetch import fetch_model
+from .connectivity import plot_connectivity
+from .contacts import plot_contacts
+from .lateralization import left_minus_right, plot_lateralization
+from .spectra import plot_spectra
+from .traces import plot_virtual
+
+_SECONDS = 30.0  # that draws are made of unless the user says how many
+_TRACES = 5.0  # seconds of traces that can be read on a page
+_ROWS = 10  # contacts whose traces are shown
+_SURE = 0.9
+_WARNING = """
+<div class="alert alert-danger" role="alert">
+<strong>This is a prediction for research, not a recording, and not for
+diagnosis.</strong> No electrode was in this brain where this report shows one. The
+signals were computed from scalp EEG by a model that was trained on simulations alone.
+Most of the activity of deep structures leaves no trace on the scalp; there, the model
+shows what is plausible, not what was. Nothing here may be used for diagnosis, for
+planning an operation or for any other decision about a patient.
+</div>
+"""
+
+
+@verbose
+def make_report(
+    inst,
+    *,
+    contacts="mtl",
+    model="mtl-v1",
+    n_draws=40,
+    tmin=None,
+    tmax=None,
+    random_state=None,
+    device="auto",
+    trans="fsaverage",
+    on_unlike="warn",
+    verbose=None,
+):
+    """Make a report on the virtual contacts of a recording.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The scalp EEG, as for :func:`mne_neuroflow.predict_ieeg`.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        As for :func:`mne_neuroflow.predict_ieeg`.
+    model : str
+        As for :func:`mne_neuroflow.predict_ieeg`.
+    n_draws : int
+        Draws behind every interval, 20 or more for 90 % intervals that mean something.
+    tmin, tmax : float | None
+        What part of the recording, or of each epoch, is drawn, in seconds.
+        ``None`` is all of an epoch, and 30 s from the middle of a Raw: time and memory
+        grow with it.
+    random_state : int | Generator | None
+        As for :func:`mne_neuroflow.predict_ieeg`.
+    device : str
+        As for :func:`mne_neuroflow.predict_ieeg`.
+    trans : str | path-like | Transform
+        As for :func:`mne_neuroflow.predict_ieeg`.
+    on_unlike : str
+        As for :func:`mne_neuroflow.predict_ieeg`. What is unlike is written into the
+        report as well.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    report : mne.Report
+        What the recording is and what was found wrong with it, what the scalp can say
+        of each contact, virtual traces, spectra, connectivity (where mne-connectivity
+        is installed) and lateralization with their intervals, and the provenance.
+        ``report.save("report.html")`` writes it.
+
+    See Also
+    --------
+    sample_ieeg
+    observability
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> report = mne_neuroflow.make_report(load_demo())  # doctest: +SKIP
+    >>> report.save("report.html")  # doctest: +SKIP
+    """
+    tmin, tmax = _stretch(inst, tmin, tmax)
+    with _kept_messages() as messages:
+        draws = sample_ieeg(
+            inst,
+            n_draws,
+            contacts=contacts,
+            model=model,
+            random_state=random_state,
+            device=device,
+            trans=trans,
+            on_unlike=on_unlike,
+            tmin=tmin,
+            tmax=tmax,
+        )
+    table = observability(inst.info, contacts, trans=trans, verbose="error")
+    report = mne.Report(
+        title="Virtual intracranial EEG: a prediction, not a recording", verbose=False
+    )
+    report.add_html(_WARNING, "Read this first")
+    _add_recording(report, inst, messages)
+    _add_contacts(report, contacts, table)
+    _add_traces(report, draws)
+    _add_figure(
+        report,
+        plot_spectra(draws, show=False),
+        "Spectra",
+        "Mean of a structure's contacts. Shaded: the central 50 and 90 % of draws.",
+    )
+    _add_connectivity(report, draws)
+    _add_lateralization(report, draws, contacts)
+    _add_provenance(report, draws, model)
+    return report
+
+
+def _stretch(inst, tmin, tmax):
+    """Return what part of the recording is drawn, in seconds."""
+    first, last = inst.times[[0, -1]]
+    if isinstance(inst, mne.io.BaseRaw) and tmin is None and tmax is None:
+        middle = (first + last) / 2
+        return max(first, middle - _SECONDS / 2), min(last, middle + _SECONDS / 2)
+    return first if tmin is None else tmin, last if tmax is None else tmax
+
+
+@contextmanager
+def _kept_messages():
+    """Keep what is logged and warned of, and say it to the user too afterwards."""
+    messages = {"log": [], "warnings": []}
+    with warnings.catch_warnings(record=True) as caught, catch_logging(True) as log:
+        warnings.simplefilter("always")
+        yield messages
+    messages["log"] += log.getvalue().splitlines()
+    for line in messages["log"]:
+        logger.info(line)
+    for one in caught:
+        messages["warnings"].append(str(one.message))
+        warn(str(one.message), one.category)
+
+
+def _add_recording(report, inst, messages):
+    info = inst.info
+    eeg = mne.pick_types(info, eeg=True, exclude=())
+    bads = [name for name in info["bads"] if info["ch_names"].index(name) in eeg]
+    rows = {
+        "File": _file_name(inst),
+        "Duration": _duration(inst),
+        "Sampling rate": f"{info['sfreq']:g} Hz",
+        "Filtered": f"{info['highpass']:g} to {info['lowpass']:g} Hz",
+        "Scalp EEG channels": f"{len(eeg)}, of which {len(bads)} bad {bads or ''}",
+    }
+    said = "".join(f"<li>{escape(line)}</li>" for line in messages["log"])
+    html = _table(rows) + f"<p>What was found and decided:</p><ul>{said}</ul>"
+    for line in messages["warnings"]:
+        html += f'<div class="alert alert-warning">{escape(line)}</div>'
+    if not messages["warnings"]:
+        html += "<p>Nothing was found that is unlike the training recordings.</p>"
+    report.add_html(html, "The scalp recording and its checks")
+    spectrum = inst.compute_psd(fmax=min(60, info["sfreq"] / 2), verbose=False)
+    _add_figure(
+        report,
+        spectrum.plot(picks="eeg", exclude="bads", show=False),
+        "Spectra of the scalp EEG",
+        "Recorded. The model reads 0.5 to 50 Hz.",
+    )
+
+
+def _file_name(inst):
+    names = [f.name for f in getattr(inst, "filenames", ()) if f is not None]
+    return ", ".join(names) or "in memory"
+
+
+def _duration(inst):
+    seconds = len(inst.times) / inst.info["sfreq"]
+    if isinstance(inst, mne.io.BaseRaw):
+        return f"{seconds:.1f} s"
+    return f"{len(inst)} epochs of {seconds:.2f} s"
+
+
+def _add_contacts(report, contacts, table):
+    figure = plot_contacts(
+        contacts, table["observability"], label="Observability", show=False
+    )
+    _add_figure(
+        report,
+        figure,
+        "What the scalp can say",
+        "Observability is the share of a contact's prior variance that the scalp "
+        f"explains. {table['abstain'].sum()} of {len(table)} contacts rest on the "
+        "prior alone (below 0.05). Template brain, not the patient's own.",
+    )
+    shown = pd.DataFrame(
+        {
+            "Structure": table["structure"],
+            "Observability": table["observability"].map("{:.2f}".format),
+            "Prior s.d. (µV)": (1e6 * table["prior_std"]).map("{:.0f}".format),
+            "Posterior s.d. (µV)": (1e6 * table["posterior_std"]).map("{:.0f}".format),
+            "Nearest electrode (mm)": (1e3 * table["electrode_distance"]).map(
+                "{:.0f}".format
+            ),
+            "": np.where(table["abstain"], "rests on the prior alone", ""),
+        },
+        index=table.index,
+    )
+    html = shown.to_html(classes="table table-sm", border=0)
+    report.add_html(html, "Contacts, for a recording of ordinary amplitude")
+
+
+def _add_traces(report, draws):
+    """Show the contacts of which the scalp says most, one a structure at least."""
+    one = draws.isel(epoch=0) if "epoch" in draws.dims else draws
+    middle = one["time"].values[[0, -1]].mean()
+    one = one.sel(time=slice(middle - _TRACES / 2, middle + _TRACES / 2))
+    order = np.argsort(-one["observability"].values, kind="stable")
+    _, first = np.unique(one["structure"].values[order], return_index=True)
+    chosen = [*order[np.sort(first)], *np.delete(order, first)][:_ROWS]
+    _add_figure(
+        report,
+        plot_virtual(one.isel(channel=chosen), show=False),
+        "Virtual traces",
+        "Predicted, not recorded. Of every structure the contact of which the scalp "
+        "says most, and then others. Black: one draw, one of many signals that fit the "
+        "scalp. Shaded: the central 50 and 90 % of draws. Each row has its own scale.",
+    )
+
+
+def _add_connectivity(report, draws):
+    try:
+        figure = plot_connectivity(draws, show=False)
+    except ImportError:
+        html = "<p>Left out: mne-connectivity is not installed.</p>"
+        report.add_html(html, "Connectivity")
+        return
+    _add_figure(
+        report,
+        figure,
+        "Connectivity",
+        "Of each draw apart, then averaged. It includes what volume conduction and the "
+        "common reference at infinity make alike.",
+    )
+
+
+def _add_lateralization(report, draws, contacts):
+    try:
+        difference = left_minus_right(draws, contacts)
+    except ValueError as err:
+        report.add_html(f"<p>Left out: {escape(str(err))}</p>", "Lateralization")
+        return
+    low, high = difference.quantile([0.05, 0.95], "draw").values
+    sure = int(((low > 0) | (high < 0)).sum())
+    _add_figure(
+        report,
+        plot_lateralization(draws, contacts, show=False),
+        "Lateralization",
+        f"{sure} of {low.size} intervals leave out zero (filled); by chance alone "
+        f"about {0.1 * low.size:.0f} would. Bars: the central 50 and 90 % of draws.",
+    )
+
+
+def _add_provenance(report, draws, model):
+    card = load_checkpoint(fetch_model(model))[1]
+    time = draws["time"].values
+    rows = {
+        "What": draws.attrs["description"],
+        "Draws": f"{draws.sizes['draw']} of {time[0]:.3f} to {time[-1]:.3f} s",
+        "Model": f"{card['name']}, version {card['version']}, {card['date']}",
+        "Trained on": card["prior"],
+        "Training": card["training_budget"],
+        "Model's licence": card["licence"],
+        "Software": ", ".join(
+            f"{name} {version(name)}" for name in ("mne-neuroflow", "mne", "torch")
+        ),
+    }
+    report.add_html(_table(rows), "Provenance")
+
+
+def _table(rows):
+    cells = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in rows.items()
+    )
+    return f'<table class="table table-sm">{cells}</table>'
+
+
+def _add_figure(report, fig, title, caption):
+    report.add_figure(fig, title, caption=caption)
+    plt.close(fig)
