@@ -323,6 +323,7 @@ def test_names_in_any_style(subject, tmp_path):
         listed = table(f"{stem(subject, 1, 'ieeg')}channels.tsv")["name"].tolist()
         assert ieeg.ch_names == listed
         assert {"AHL", "PHL"} <= set(contacts["group"])
+        assert not contacts["group"].str.contains("[0-9_]$").any()
     np.testing.assert_array_equal(*read)
     if subject == 10:
         assert contacts.loc["_GL_A1", "group"] == "GL_A"
