@@ -5,6 +5,9 @@ Each test names the planted bugs that it was seen to catch.
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from safetensors.torch import load_file
 
 from mne_neuroflow.flow.model import FlowConfig
 from mne_neuroflow.simulation import setups as setups_module
@@ -351,17 +355,62 @@ def test_recipes():
         load_recipe("mtl-v0")
 
 
+def write_recipe(folder):
+    """Write the small recipe, two steps of it, as a user would."""
+    recipe = folder / "tiny.toml"
+    lines = ["seed = 1", "[flow]", "width = 16", "n_heads = 2"]
+    lines += ['steps = ["s", "c", "c", "f"]', "[training]"]
+    settings = {**RECIPE["training"], "steps": 2, "judge_every": 1}
+    lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    lines += ["[data]", "seconds = 4", "contacts_a_batch = 24"]
+    for part in ("patients", "held_out"):
+        lines += [f"[data.{part}]"]
+        lines += [f"{k} = {json.dumps(v)}" for k, v in RECIPE["data"][part].items()]
+    recipe.write_text("\n".join(lines))
+    return recipe
+
+
+@pytest.mark.slow
+def test_processes_share_a_run(tmp_path):
+    """Two processes take the steps that one would with the mean of their gradients.
+
+    Catches processes that simulate the same batches; gradients that are summed, and
+    some that are not shared; a checkpoint that both write.
+    """
+    pytest.importorskip("lightning_fabric")
+    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    command = [sys.executable, "-m", "mne_neuroflow.training", str(recipe)]
+    command += ["--out", str(run), "--device", "cpu", "--devices", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    lines = (run / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+
+    alone = Training(load_recipe(recipe), tmp_path / "alone")
+    data, _ = prepare_data(alone.recipe, "cpu")
+
+    def average_with_the_other(losses):
+        mine = [p.grad.clone() for p in alone.flow.parameters()]
+        other = alone.gradients(data.batch(2 * alone.step + 1))
+        for parameter, gradient in zip(alone.flow.parameters(), mine, strict=True):
+            parameter.grad.add_(gradient).mul_(0.5)
+        return (losses + other) / 2
+
+    alone._share = average_with_the_other
+    for _ in range(2):
+        alone.update(data.batch(2 * alone.step))
+    together = load_file(run / "weights-000002.safetensors")
+    start = Training(alone.recipe, tmp_path / "start").flow.state_dict()
+    assert _difference(alone.flow.state_dict(), together) < 1e-5
+    assert _difference(start, together) > 1e-3
+
+
 def test_command(tmp_path, data, monkeypatch, capsys):
     """One command trains, and goes on when it is given again.
 
     Catches a command that starts anew.
     """
-    recipe = tmp_path / "tiny.toml"
-    lines = ["seed = 1", "[flow]", "width = 16", "n_heads = 2"]
-    lines += ['steps = ["s", "c", "c", "f"]', "[training]"]
-    settings = {**RECIPE["training"], "steps": 2, "judge_every": 1}
-    lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
-    recipe.write_text("\n".join(lines))
+    recipe = write_recipe(tmp_path)
     monkeypatch.setattr(command, "prepare_data", lambda *options: data)
     arguments = [str(recipe), "--out", str(tmp_path / "run"), "--device", "cpu"]
     command.main([*arguments, "--minutes", "0"])

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import nullcontext
 
 import torch
 
@@ -23,19 +24,38 @@ def main(argv=None):
     parser.add_argument("--cache", help="file that keeps the built patients")
     parser.add_argument("--start-from", help="weights that a new run starts from")
     parser.add_argument("--judge", type=int, default=0, help="batches to judge by")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="processes that share the run"
+    )
     options = parser.parse_args(argv)
     recipe = load_recipe(options.recipe)
-    training = Training(recipe, options.out, options.device)
+    fabric = launch(options.device, options.devices) if options.devices > 1 else None
+    training = Training(recipe, options.out, options.device, fabric)
     if not training.resume() and options.start_from:
         training.start_from(options.start_from)
-    data, held_out = prepare_data(
-        recipe, options.device, options.heads, options.jobs, options.cache
-    )
+    one_after_the_other = fabric is not None and options.cache
+    with fabric.rank_zero_first() if one_after_the_other else nullcontext():
+        data, held_out = prepare_data(
+            recipe, str(training.device), options.heads, options.jobs, options.cache
+        )
     training.run(data, held_out, options.minutes)
-    if options.judge:
+    if options.judge and (fabric is None or fabric.is_global_zero):
         figures = judge(training.averaged(), held_out, options.judge)
         (training.out / "judged.json").write_text(json.dumps(figures, indent=1))
         print(json.dumps(figures, indent=1))
+
+
+def launch(device, n_devices):
+    """Start the other processes of a run, one for each device."""
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as err:
+        raise SystemExit(
+            "--devices needs lightning-fabric: pip install 'mne-neuroflow[train]'"
+        ) from err
+    fabric = Fabric(accelerator=device, devices=n_devices, strategy="ddp")
+    fabric.launch()
+    return fabric
 
 
 if __name__ == "__main__":

@@ -159,11 +159,16 @@ class Training:
         Folder of the run's checkpoint and log.
     device : str
         A torch device.
+    fabric : lightning_fabric.Fabric | None
+        Launched, for a run that several processes share. Each simulates batches of
+        its own on its own device, and their gradients are averaged; the first one
+        keeps the checkpoint and the log.
     """
 
-    def __init__(self, recipe: dict, out, device: str = "cpu"):
+    def __init__(self, recipe: dict, out, device: str = "cpu", fabric=None):
         self.recipe, self.out = recipe, Path(out)
-        self.device = torch.device(device)
+        self.fabric = fabric
+        self.device = torch.device(device if fabric is None else fabric.device)
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe["seed"])
         # The wavelets' convolutions must not leak slow into fast levels.
@@ -188,9 +193,26 @@ class Training:
         """Simulate this step's batch in full float32: whitening needs it."""
         torch.set_float32_matmul_precision("highest")
         with torch.no_grad():
-            batch = data.batch(self.step)
+            batch = data.batch(self._batch_number())
         torch.set_float32_matmul_precision(self.recipe["training"]["precision"])
         return batch
+
+    def _batch_number(self):
+        if self.fabric is None:
+            return self.step
+        return self.step * self.fabric.world_size + self.fabric.global_rank
+
+    def _share(self, losses):
+        """Average gradients and losses over processes."""
+        if self.fabric is None:
+            return losses
+        gradients = [p.grad for p in self.flow.parameters()]
+        flat = torch.cat([g.flatten() for g in gradients])
+        flat = self.fabric.all_reduce(flat, reduce_op="mean")
+        parts = flat.split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return self.fabric.all_reduce(losses, reduce_op="mean")
 
     def update(self, batch) -> torch.Tensor:
         """Take one step; returns the losses by level."""
@@ -200,7 +222,7 @@ class Training:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        losses = self.gradients(batch)
+        losses = self._share(self.gradients(batch))
         norm = torch.nn.utils.clip_grad_norm_(
             self.flow.parameters(), settings["clip"], foreach=True
         )
@@ -292,7 +314,8 @@ class Training:
             part: load_file(self._part(part), device=str(self.device))
             for part in ("weights", "average", "exp_avg", "exp_avg_sq")
         }
-        self._forget_log()
+        if self._keeps_books():
+            self._forget_log()
         self.flow.load_state_dict(parts["weights"])
         self.average = {name: parts["average"][name] for name in self.average}
         state = self.optimizer.state_dict()
@@ -331,19 +354,28 @@ class Training:
                 self._wait()
                 shares["flow"] = time.monotonic() - tick - shares["simulation"]
             self.seconds += time.monotonic() - tick
-            over = time.monotonic() - begin > 60 * minutes
+            over = self._agree(time.monotonic() - begin > 60 * minutes)
             if self.step % settings["judge_every"] == 0 or over:
                 losses = torch.stack(recent).nanmean(0).tolist()
                 recent = []
-                self.log(
-                    train=losses,
-                    **self.held_out(held_out, settings["judge_batches"]),
-                    **{f"{k}_s": round(v, 4) for k, v in shares.items()},
-                )
-                self.save()
+                if self._keeps_books():
+                    self.log(
+                        train=losses,
+                        **self.held_out(held_out, settings["judge_batches"]),
+                        **{f"{k}_s": round(v, 4) for k, v in shares.items()},
+                    )
+                    self.save()
             if over:
                 break
-        self.save()
+        if self._keeps_books():
+            self.save()
+
+    def _keeps_books(self):
+        return self.fabric is None or self.fabric.is_global_zero
+
+    def _agree(self, over):
+        """Whether the first process says that the time is up."""
+        return over if self.fabric is None else self.fabric.broadcast(over)
 
     def _forget_log(self):
         """Leave out of the log what was done after the checkpoint was written."""
