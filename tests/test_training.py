@@ -374,8 +374,8 @@ def write_recipe(folder):
 def test_processes_share_a_run(tmp_path):
     """Two processes take the steps that one would with the mean of their gradients.
 
-    Catches processes that simulate the same batches; gradients that are summed, and
-    some that are not shared; a checkpoint that both write.
+    Catches processes that simulate the same batches, and a log that both write. A sum
+    in place of the mean is not seen: the optimizer does not mind the scale.
     """
     pytest.importorskip("lightning_fabric")
     recipe, run = write_recipe(tmp_path), tmp_path / "run"
