@@ -1,0 +1,94 @@
+"""The methods of this package under the interface of the benchmark.
+
+They go the way of a user: arrays become MNE objects, and the public functions do the
+rest.
+"""
+
+import mne
+import numpy as np
+
+from .._compat import set_band
+from ..head.contacts import make_contacts
+
+# Hz. What recordings hold in the benchmark.
+_BAND = (0.5, 50.0)
+
+
+def make_scalp_raw(scalp):
+    """Make a Raw of a scalp recording.
+
+    Parameters
+    ----------
+    scalp : Scalp
+        The recording.
+
+    Returns
+    -------
+    raw : RawArray
+        EEG channels in volts with their positions.
+    """
+    names = scalp.ch_names or [f"E{k}" for k in range(1, len(scalp.electrodes) + 1)]
+    montage = mne.channels.make_dig_montage(
+        dict(zip(names, scalp.electrodes, strict=True)), coord_frame="mni_tal"
+    )
+    montage.add_mni_fiducials(verbose=False)
+    return _make_raw(scalp.data, names, scalp.sfreq, "eeg", montage)
+
+
+def make_ieeg_raw(contacts, ieeg, sfreq):
+    """Make a Raw of recorded contacts.
+
+    Parameters
+    ----------
+    contacts : array of shape (n_contacts, 3)
+        Positions in metres, fsaverage surface RAS.
+    ieeg : array of shape (n_contacts, n_times)
+        Volts.
+    sfreq : float
+        Samples a second.
+
+    Returns
+    -------
+    raw : RawArray
+        Channels of type ``'seeg'`` with their positions.
+    """
+    montage = make_contacts(contacts, verbose="error")
+    return _make_raw(ieeg, montage.ch_names, sfreq, "seeg", montage)
+
+
+def _make_raw(data, names, sfreq, kind, montage):
+    info = mne.create_info(list(names), sfreq, kind, verbose=False)
+    set_band(info, *_BAND)
+    raw = mne.io.RawArray(np.asarray(data, float), info, verbose=False)
+    return raw.set_montage(montage, verbose=False)
+
+
+class Pretrained:
+    """The shipped weights as they are: nothing is learned from pairs.
+
+    Parameters
+    ----------
+    model : str
+        As for :func:`mne_neuroflow.sample_ieeg`.
+    """
+
+    def __init__(self, model="mtl-v1"):
+        self.model = model
+
+    def fit(self, pairs):
+        """Learn nothing."""
+        return self
+
+    def sample(self, scalp, contacts, n_draws, random_state=0):
+        """Draw contact potentials, (n_draws, n_contacts, n_times) in volts."""
+        from ..predict import sample_ieeg
+
+        return sample_ieeg(
+            make_scalp_raw(scalp),
+            n_draws,
+            contacts=np.asarray(contacts, float),
+            model=self.model,
+            random_state=random_state,
+            on_unlike="ignore",
+            verbose="error",
+        ).to_numpy()

@@ -1,0 +1,118 @@
+"""Simultaneous scalp and intracranial recordings, as benchmarked methods see them.
+
+A method is any object with two functions::
+
+    fit(pairs)
+    sample(scalp, contacts, n_draws, random_state)
+
+``pairs`` is a list of triples ``(scalp, contacts, ieeg)`` as
+:attr:`Recording.pair` gives them, ``scalp`` a :class:`Scalp`, ``contacts`` an array of
+positions and ``ieeg`` an array of volts. ``sample`` returns an array of shape
+``(n_draws, n_contacts, n_times)`` in volts. Arrays and no MNE objects, so that a
+method of any making fits in.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+#: Hz. The rate at which methods are compared.
+SFREQ = 128.0
+
+
+@dataclass(frozen=True)
+class Scalp:
+    """A scalp recording.
+
+    Attributes
+    ----------
+    data : array of shape (n_electrodes, n_times)
+        Average-referenced volts between 0.5 and 50 Hz, :data:`SFREQ` samples a second.
+    electrodes : array of shape (n_electrodes, 3)
+        Positions in metres, fsaverage surface RAS.
+    ch_names : tuple of str
+        Names of the electrodes.
+    sfreq : float
+        Samples a second.
+    """
+
+    data: np.ndarray
+    electrodes: np.ndarray
+    ch_names: tuple = ()
+    sfreq: float = SFREQ
+
+    def robust_rms(self):
+        """Return the median over seconds of each electrode's r.m.s., volts."""
+        size = int(self.sfreq)
+        n_seconds = max(1, self.data.shape[1] // size)
+        seconds = np.array_split(self.data[:, : n_seconds * size], n_seconds, axis=1)
+        return np.median([np.sqrt((s**2).mean(1)) for s in seconds], axis=0)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A stretch of time in which scalp and contacts were recorded together.
+
+    Attributes
+    ----------
+    patient, session : str
+        Whose it is.
+    scalp : Scalp
+        The scalp.
+    contacts : array of shape (n_contacts, 3)
+        Positions in metres, fsaverage surface RAS.
+    ch_names, structures : tuple of str
+        Names of the contacts and where they lie.
+    ieeg : array of shape (n_contacts, n_times)
+        Volts, same samples as the scalp.
+    spikes : array of shape (n_spikes,) | None
+        Seconds from the first sample at which known spikes peak; None where nobody
+        knows.
+    start : float
+        Seconds from the start of the session, or the number of the trial.
+    """
+
+    patient: str
+    session: str
+    scalp: Scalp
+    contacts: np.ndarray
+    ch_names: tuple
+    structures: tuple
+    ieeg: np.ndarray
+    spikes: np.ndarray | None = None
+    start: float = field(default=0.0)
+
+    @property
+    def pair(self):
+        """What methods learn from: scalp, contacts and iEEG."""
+        return self.scalp, self.contacts, self.ieeg
+
+    @property
+    def seconds(self):
+        """Length."""
+        return self.ieeg.shape[1] / self.scalp.sfreq
+
+    def crop(self, start, stop):
+        """Cut out a stretch.
+
+        Parameters
+        ----------
+        start, stop : float
+            Seconds from the first sample.
+
+        Returns
+        -------
+        recording : Recording
+            The stretch, without copying samples.
+        """
+        span = slice(*(round(t * self.scalp.sfreq) for t in (start, stop)))
+        spikes = self.spikes
+        if spikes is not None:
+            spikes = spikes[(spikes >= start) & (spikes < stop)] - start
+        return replace(
+            self,
+            scalp=replace(self.scalp, data=self.scalp.data[:, span]),
+            ieeg=self.ieeg[:, span],
+            spikes=spikes,
+            start=self.start + start,
+        )

@@ -1,0 +1,258 @@
+"""Methods of the benchmark on pairs whose answer is known.
+
+Each test names the planted bugs that it was seen to catch.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from paired_cases import CONTACTS, make_recording
+from scipy import signal
+from small_model import one_thread
+
+from mne_neuroflow.evaluation import baselines, calibration, networks, signals
+from mne_neuroflow.head.posterior import spatial_posterior
+
+TRAIN, TEST = make_recording(40, 0), make_recording(12, 1)
+OTHER = make_recording(20, 2, "p2", turn=3)
+STEPS = 30
+NETWORKS = {
+    "U-Net": networks.UNetRegression,
+    "VAE": networks.ConditionalVAE,
+    "GAN": networks.ConditionalGAN,
+    "flow matching": networks.FlowMatching,
+    "patient flow": networks.PatientFlow,
+}
+
+
+@pytest.fixture(autouse=True)
+def quick():
+    with one_thread():
+        yield
+
+
+def _draws(method, recording=TEST, n_draws=20, seed=0):
+    return method.sample(recording.scalp, recording.contacts, n_draws, seed)
+
+
+def _skill(draws, recording=TEST):
+    """Correlation of the mean and CRPS in units of the truth."""
+    r = signals.pearson_r(draws.mean(0), recording.ieeg)
+    score = calibration.crps(draws, recording.ieeg).mean(1) / recording.ieeg.std(1)
+    return r.mean(), score.mean()
+
+
+def test_noise_like_examples():
+    """Standard deviation, correlation and spectra of examples come back.
+
+    Catches spectra that are not scaled to the variance, amplitude in place of power
+    and channels drawn apart.
+    """
+    rng = np.random.default_rng(0)
+    slow = signal.lfilter([1], [1, -0.9], rng.standard_normal((2, 20_000)))
+    example = np.array([[3.0], [0.5]]) * (slow + 0.8 * slow[::-1])
+    noise = baselines.Noise.like([example], 128.0)
+    drawn = noise.draw(1, 20_001, rng)[0]
+    assert_allclose(drawn.std(1), example.std(1), rtol=0.1)
+    assert_allclose(np.corrcoef(drawn)[0, 1], np.corrcoef(example)[0, 1], atol=0.05)
+    spectra = [signal.welch(x, 128.0, nperseg=256)[1] for x in (drawn, example)]
+    ratio = np.log(spectra[0] / spectra[1])[:, 1:]
+    assert_allclose(ratio, 0, atol=0.5)
+
+
+def test_physics_is_the_spatial_posterior():
+    """The mean is the package's, the spread its covariance at the recording's gain.
+
+    Catches a gain that is left out and a prior in the posterior's place.
+    """
+    physics = baselines.SpatialPosterior()
+    draws = _draws(physics, n_draws=50)
+    posterior = spatial_posterior(TEST.scalp.electrodes, CONTACTS)
+    mean = posterior.operator @ TEST.scalp.data
+    assert_allclose(draws.mean(0), mean, atol=5 * draws.std() / np.sqrt(50))
+    gain = np.median(TEST.scalp.robust_rms() / posterior.scalp_std)
+    spread = np.sqrt(np.mean((draws - mean) ** 2, axis=(0, 2)))
+    expected = gain * np.sqrt(np.diag(posterior.covariance))
+    assert_allclose(spread, expected, rtol=0.05)
+    prior = _draws(baselines.Prior(), n_draws=50)
+    assert_allclose(
+        np.sqrt(np.mean(prior**2, axis=(0, 2))), gain * posterior.prior_std, rtol=0.05
+    )
+
+
+def test_prior_of_known_contacts():
+    """With pairs the prior is the contacts' own, calibrated and without skill.
+
+    Catches a prior that keeps the physics where it knows the contacts.
+    """
+    draws = _draws(baselines.Prior().fit([TRAIN.pair]), n_draws=40)
+    assert_allclose(draws.std((0, 2)), TRAIN.ieeg.std(1), rtol=0.1)
+    r, crps = _skill(draws)
+    assert abs(r) < 0.1
+    # E|X - X'| / 2 of a Gaussian, not less
+    assert_allclose(crps, 1 / np.sqrt(np.pi), atol=0.03)
+
+
+def test_ridge_finds_a_lagged_map():
+    """Half of the contacts' variance follows the scalp by 16 ms.
+
+    The best correlation is 0.71. Catches lags in one direction, residuals of the
+    training (coverage 0.8) and the least penalty throughout.
+    """
+    ridge = baselines.LaggedRidge().fit([TRAIN.pair])
+    draws = _draws(ridge, n_draws=40)
+    r, crps = _skill(draws)
+    assert r > 0.6 and crps < 0.46
+    covered = calibration.coverage(draws, TEST.ieeg, 0.9).mean()
+    assert_allclose(covered, 0.9, atol=0.03)
+    little = baselines.LaggedRidge().fit([TRAIN.crop(0, 6).pair])
+    assert _skill(_draws(little))[1] < 0.58
+    shifted = _skill(_draws(baselines.OtherScalp(ridge, "shifted")))
+    assert abs(shifted[0]) < 0.15 and shifted[1] > 0.6
+    with pytest.raises(ValueError, match="cannot predict others"):
+        _draws(ridge, OTHER)
+
+
+def test_ridge_regression_is_exact():
+    """Against its normal equations, for each target with its own penalty.
+
+    Catches penalties that are mixed up between targets.
+    """
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((5, 60)), rng.standard_normal((3, 60))
+    ridge = baselines._Ridge(x @ x.T, x @ y.T)
+    choice = np.array([0, 4, 7])
+    for k, penalty in enumerate(ridge.penalties[choice] * np.trace(x @ x.T) / 5):
+        expected = np.linalg.solve(x @ x.T + penalty * np.eye(5), x @ y[k])
+        assert_allclose(ridge.weights(choice)[:, k], expected)
+    error = np.square(y).sum(1) - ridge.gain(x @ x.T, x @ y.T)
+    weights = ridge.weights(choice)
+    expected = np.square(y - weights.T @ x).sum(1)
+    assert_allclose(error[choice, np.arange(3)], expected)
+
+
+def test_other_scalps():
+    """The shifted scalp is the same one half of the length later; the shuffled one
+    another's. Catches a shuffled control that shows the right scalp.
+    """
+
+    class Mirror:
+        def fit(self, pairs):
+            return self
+
+        def sample(self, scalp, contacts, n_draws, random_state=0):
+            return scalp.data[None]
+
+    half = TEST.scalp.data.shape[1] // 2
+    shifted = _draws(baselines.OtherScalp(Mirror(), "shifted").fit([TRAIN.pair]))[0]
+    assert_allclose(shifted[:, half:], TEST.scalp.data[:, :half])
+    pairs = [TRAIN.crop(0, 5).pair, OTHER.crop(0, 10).pair]
+    shuffled = _draws(baselines.OtherScalp(Mirror(), "shuffled").fit(pairs))[0]
+    assert_allclose(shuffled[:, :1280], OTHER.scalp.data[:, :1280])
+    assert shuffled.shape[1] == TEST.ieeg.shape[1]
+    with pytest.raises(ValueError, match="'how' parameter"):
+        baselines.OtherScalp(Mirror(), "turned")
+
+
+def test_encoding():
+    """One patient's channels, or what several patients have in common.
+
+    Catches outputs in another contact's unit and inputs in volts.
+    """
+    for pairs, shape in (([TRAIN.pair], (1, 4)), ([TRAIN.pair, OTHER.pair], (4, 1))):
+        encoding = baselines.Encoding(pairs)
+        assert encoding.fixed == (len(pairs) == 1)
+        outputs = encoding.outputs(*TRAIN.pair)
+        assert outputs.shape[:2] == shape
+        back = encoding.decode(outputs[None], TRAIN.scalp, TRAIN.contacts)
+        assert_allclose(back[0], TRAIN.ieeg, rtol=1e-4)
+        inputs = encoding.inputs(TRAIN.scalp, TRAIN.contacts)
+        assert len(inputs) == shape[0] and 0.2 < inputs.std() < 3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_learn(name):
+    """After few steps every peer knows something of the scalp, the same every time.
+
+    Catches a network that is not told the scalp, draws in the wrong unit and seeds
+    that do not reach the training.
+    """
+    method = NETWORKS[name](STEPS, width=16).fit([TRAIN.pair])
+    draws = _draws(method, n_draws=10)
+    assert draws.shape == (10, *TEST.ieeg.shape)
+    assert 0.3 < draws.std() / TEST.ieeg.std() < 2
+    assert _skill(draws)[0] > 0.2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        again = NETWORKS[name](STEPS, width=16).fit([TRAIN.pair])
+    assert_allclose(_draws(again, n_draws=10), draws, rtol=1e-3, atol=1e-8)
+    assert np.abs(_draws(method, n_draws=10, seed=1) - draws).max() > 1e-8
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_reach_other_patients(name):
+    """Trained on two patients, asked for one with other electrodes, 3.3 s long."""
+    pairs = [TRAIN.crop(0, 9).pair, OTHER.crop(0, 9).pair]
+    method = NETWORKS[name](n_steps=2, width=8).fit(pairs)
+    new = make_recording(3.3, 5, "p3", turn=7)
+    draws = _draws(method, new, n_draws=3)
+    assert draws.shape == (3, *new.ieeg.shape) and np.isfinite(draws).all()
+
+
+def test_collapse_is_seen():
+    """The GAN's draws hardly differ: the spread is a fraction of the error.
+
+    Catches intervals that are blown up to hide it.
+    """
+    method = networks.ConditionalGAN(n_steps=STEPS, width=16).fit([TRAIN.pair])
+    draws = _draws(method)
+    error = np.sqrt(np.mean((draws.mean(0) - TEST.ieeg) ** 2))
+    assert draws.std(0).mean() < 0.5 * error
+    assert calibration.coverage(draws, TEST.ieeg, 0.9).mean() < 0.6
+
+
+def test_patient_flow_is_exact():
+    """Its inverse undoes it, and its log-determinant is that of the Jacobian.
+
+    Catches a rotation that is not turned back and a scale that is not counted.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        flow = networks.PatientFlow(width=8)
+        flow._n_couplings = 3
+        flow._build(2, 1)
+        flow.nets.double()
+        for parameter in flow.nets.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        inputs = torch.randn(1, 2, 8).double()
+        targets = torch.randn(1, 1, 8).double()
+    context, state = flow._fold(inputs), flow._fold(targets)
+    assert_allclose(flow._unfold(state), targets)
+
+    def whole(state):
+        for coupling in flow.nets:
+            state, _ = coupling(state.reshape(1, 4, 2), context)
+        return state.flatten()
+
+    jacobian = torch.autograd.functional.jacobian(whole, state.flatten())
+    noise = whole(state.flatten())
+    expected = torch.linalg.slogdet(jacobian)[1] - 0.5 * (
+        noise.square().sum() + 8 * np.log(2 * np.pi)
+    )
+    assert_allclose(flow.log_prob(inputs, targets)[0].item(), expected.item())
+    state = noise.reshape(1, 4, 2)
+    for coupling in reversed(flow.nets):
+        state = coupling.inverse(state, context)
+    # the rotation is orthogonal to single precision
+    assert_allclose(flow._unfold(state).detach(), targets, atol=1e-5)
+
+
+def test_unconditional_flow_ignores_the_scalp():
+    """Catches an unconditional control that is shown the scalp when it draws."""
+    method = networks.PatientFlow(n_steps=2, width=8, uses_scalp=False)
+    method.fit([TRAIN.pair])
+    other = replace(TEST, scalp=replace(TEST.scalp, data=TEST.scalp.data[:, ::-1]))
+    assert_allclose(_draws(method, other, 2), _draws(method, TEST, 2))
