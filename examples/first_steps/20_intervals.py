@@ -1,0 +1,110 @@
+"""
+Intervals and observability
+===========================
+
+How much can a montage say about a contact, and what do the intervals of a draw mean?
+"""
+
+# %%
+# Before any signal: observability
+# --------------------------------
+# The share of a contact's prior variance that the scalp explains follows from the head
+# model and the electrodes alone. It needs no recording, only an :class:`~mne.Info` with
+# positions, and can be asked before a study.
+import matplotlib.pyplot as plt
+import numpy as np
+
+import mne_neuroflow
+from mne_neuroflow.datasets import load_demo
+from mne_neuroflow.viz import plot_contacts, plot_virtual
+
+raw = load_demo()
+table = mne_neuroflow.observability(raw.info)
+table.groupby("structure").agg(
+    contacts=("observability", "size"),
+    observability=("observability", "median"),
+    abstaining=("abstain", "sum"),
+)
+
+# %%
+# The outer contacts of each depth electrode are told a lot, the tips in the medial
+# temporal lobe little. Contacts below 0.05 *abstain*: their prediction rests on the
+# prior alone.
+plot_contacts("mtl", table["observability"], label="Observability")
+
+# %%
+# Fewer electrodes say less. The same implant under four usual montages:
+montages = {
+    "64": raw.ch_names,
+    "32": (
+        "Fp1 Fp2 F7 F3 Fz F4 F8 FC5 FC1 FC2 FC6 T7 C3 Cz C4 T8 CP5 CP1 CP2 CP6 "
+        "P7 P3 Pz P4 P8 O1 Oz O2 AF3 AF4 PO3 PO4"
+    ).split(),
+    "19": "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split(),
+    "8": "F3 F4 C3 C4 T7 T8 O1 O2".split(),
+}
+structures = ["temporal-lateral", "parahippocampal", "hippocampus", "amygdala"]
+told = {
+    size: mne_neuroflow.observability(raw.copy().pick(names).info, verbose=False)
+    for size, names in montages.items()
+}
+fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+for k, structure in enumerate(structures):
+    for shift, (size, one) in zip(np.linspace(-0.3, 0.3, 4), told.items(), strict=True):
+        values = one.loc[one["structure"] == structure, "observability"]
+        color = plt.colormaps["viridis"](0.85 - (shift + 0.3) * 1.3)
+        label = f"{size} electrodes" if k == 0 else None
+        ax.plot(
+            np.full(len(values), k + shift), values, "o", ms=3, color=color, alpha=0.5
+        )
+        ax.plot(
+            k + shift, values.median(), "_", ms=16, mew=2.5, color=color, label=label
+        )
+ax.axhline(0.05, color="0.4", ls="--", lw=1)
+ax.text(3.45, 0.05, "abstain", va="center", fontsize=8)
+ax.set_xticks(range(4), structures)
+ax.set(ylabel="Observability", ylim=(0, None), xlim=(-0.5, 3.45))
+ax.spines[["top", "right"]].set_visible(False)
+ax.legend(frameon=False, title="Median, and each contact")
+plt.show()
+
+# %%
+# Draws and their intervals
+# -------------------------
+# Six contacts of this recording, from much to little explained. The shaded intervals
+# hold for each sample apart: if the model is right, the true signal leaves the 90 %
+# interval in one of ten samples. The line is one draw, as good as any other.
+ranked = table.sort_values("observability", ascending=False).index
+names = list(ranked[[0, 10, 30, 50, 65, 79]])
+draws = mne_neuroflow.sample_ieeg(
+    raw, 40, tmin=20, tmax=24, random_state=0, verbose=False
+)
+plot_virtual(draws.sel(channel=names))
+
+# %%
+# What the draws agree on
+# -----------------------
+# Where the scalp tells something, draws agree in part, and their mean moves. The share
+# of their variance on which they agree is what the flow makes of the scalp;
+# observability is what the linear spatial model would make of it. On this recording the
+# flow believes the scalp less: it knows of muscle and eyes, which the spatial model
+# takes for the brain.
+mean, spread = draws.mean("draw"), draws.var("draw", ddof=1).mean("time")
+agreed = mean.var("time") - spread / draws.sizes["draw"]  # without the draws' own noise
+share = agreed / (agreed + spread)
+
+fig, ax = plt.subplots(figsize=(6, 4.5), layout="constrained")
+ax.plot([0, 0.7], [0, 0.7], color="0.5", ls="--", lw=1)
+colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+for structure, color in zip(structures, colors, strict=True):
+    of = draws["structure"].values == structure
+    told = draws["observability"][of]
+    ax.scatter(told, share[of], s=20, color=color, label=structure)
+ax.set(
+    xlabel="Observability: share explained in the spatial model",
+    ylabel="Share of variance on which draws agree",
+    title="80 virtual contacts, predicted, not recorded",
+)
+ax.spines[["top", "right"]].set_visible(False)
+ax.legend(frameon=False)
+plt.show()

@@ -1,0 +1,86 @@
+"""
+Your own electrodes
+===================
+
+Predict at the contacts of a patient: from a BIDS ``electrodes.tsv``, from the Info of a
+stereo-EEG recording, or from coordinates.
+"""
+
+# %%
+# From a BIDS ``electrodes.tsv``
+# ------------------------------
+# Here is a small one, in MNI coordinates and millimetres, as a BIDS dataset has it.
+import json
+import tempfile
+from pathlib import Path
+
+import mne
+import numpy as np
+
+import mne_neuroflow
+from mne_neuroflow.datasets import load_demo
+from mne_neuroflow.viz import plot_contacts, plot_virtual
+
+folder = Path(tempfile.mkdtemp())
+electrodes = folder / "sub-01_space-MNI152NLin2009aSym_electrodes.tsv"
+lines = ["name\tx\ty\tz\tsize"]
+for name, tip in (("HR", (24, -16, -20)), ("HL", (-24, -16, -20))):
+    for k in range(6):
+        x = tip[0] + np.sign(tip[0]) * 7 * k
+        lines.append(f"{name}{k + 1}\t{x}\t{tip[1]}\t{tip[2] + 1.5 * k}\t5")
+electrodes.write_text("\n".join(lines))
+space = {"iEEGCoordinateSystem": "MNI152NLin2009aSym", "iEEGCoordinateUnits": "mm"}
+sidecar = folder / "sub-01_space-MNI152NLin2009aSym_coordsystem.json"
+sidecar.write_text(json.dumps(space))
+
+montage = mne_neuroflow.read_contacts(electrodes)
+print(montage)
+
+# %%
+# The unit is read from the ``coordsystem.json``; without one, coordinates that no head
+# in metres could have are taken as millimetres. Contacts outside the brain of the
+# template, twice at one place or without coordinates are errors that name them: nothing
+# is ever moved.
+plot_contacts(montage)
+
+# %%
+# Contacts in a patient's own coordinates must be brought to MNI space first, for
+# instance by :func:`mne.compute_volume_registration` between the patient's MRI and the
+# template's.
+#
+# From a stereo-EEG recording
+# ---------------------------
+# An Info with ``'seeg'`` channels gives virtual channels of the same names in the same
+# order, so that recorded and virtual signals lie beside each other without any
+# bookkeeping. Note the fiducials: :meth:`~mne.channels.DigMontage.add_mni_fiducials`
+# lets MNE-Python know where MNI coordinates are in the head (``read_contacts`` has done
+# it).
+recorded = mne.create_info(montage.ch_names, 512.0, "seeg").set_montage(montage)
+raw = load_demo()
+virtual = mne_neuroflow.predict_ieeg(raw, contacts=recorded, random_state=0)
+print(virtual.ch_names == recorded.ch_names)
+
+# %%
+# From coordinates
+# ----------------
+# Positions in metres, fsaverage surface RAS (MNI Talairach as MNE-Python uses it), are
+# named ``VC001`` and so on.
+pair = mne_neuroflow.make_contacts([[-0.024, -0.016, -0.020], [0.024, -0.016, -0.020]])
+print(pair.ch_names)
+
+# %%
+# Shipped implants
+# ----------------
+# ``'mtl'`` and ``'mtl-core'`` are designed, ``'ds004752-sub-01'`` to
+# ``'ds004752-sub-15'`` are those of real patients :cite:p:`dimakopoulos2022`.
+plot_contacts("ds004752-sub-06")
+
+# %%
+# Two electrodes of one's own
+# ---------------------------
+# And the prediction at the first three contacts on either side, with what the 64
+# electrodes of this recording tell about them.
+draws = mne_neuroflow.sample_ieeg(
+    raw, 60, tmin=20, tmax=24, contacts=montage, random_state=0
+)
+plot_virtual(draws.sel(channel=["HL1", "HL3", "HL6", "HR1", "HR3", "HR6"]))
