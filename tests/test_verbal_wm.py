@@ -16,6 +16,7 @@ from verbal_wm_layout import side_cars, stem, table, write_session
 
 from mne_neuroflow import _download, make_contacts
 from mne_neuroflow.datasets import verbal_wm
+from mne_neuroflow.ieeg import check_ieeg
 from mne_neuroflow.scalp import check_scalp
 
 SESSIONS = [
@@ -114,6 +115,7 @@ def test_every_subject(subject, tmp_path):
     # Every scalp channel has a place on the head, none of them twice.
     checked = check_scalp(scalp, on_unlike="raise")
     assert checked.ch_names == scalp.ch_names
+    check_ieeg(ieeg).check_against(checked)
     assert len(np.unique(checked.electrodes.round(4), axis=0)) == len(scalp.ch_names)
 
 
