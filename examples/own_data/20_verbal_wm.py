@@ -1,0 +1,92 @@
+"""
+The working-memory dataset step by step
+=======================================
+
+Simultaneous scalp and depth electrodes of OpenNeuro ds004752: load a session, predict
+at the patient's own contacts, and compare with what was recorded there.
+"""
+
+# %%
+# A stand-in, and the real data by one line
+# -----------------------------------------
+# These pages are built without a network. The signals below are simulated, and written
+# in exactly the layout of the dataset beside its real side-car files: **no figure here
+# shows a patient.** With a network leave this cell out and set ``path = None`` in the
+# next one: what is missing is then downloaded (80 to 550 MB a session) and checked.
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+import mne_neuroflow
+from mne_neuroflow.datasets import verbal_wm
+from mne_neuroflow.evaluation.signals import pearson_r
+from mne_neuroflow.viz import plot_calibration, plot_spectra
+
+n_trials = 6
+sys.path.append(str(Path("../../tests").resolve()))
+layout = import_module("verbal_wm_layout")
+names = layout.table(f"{layout.stem(1, 1, 'eeg')}channels.tsv")["name"]
+places = [{"A1": "T9", "A2": "T10"}.get(name, name) for name in names]
+scalp, ieeg = mne_neuroflow.simulate_pair(
+    "ds004752-sub-01", places, 8 * n_trials, scenario="theta", random_state=2
+)
+signals = {
+    len(scalp.ch_names): 1e6 * scalp.resample(200).get_data(),
+    len(ieeg.ch_names): 1e6 * ieeg.resample(2000).get_data(),
+}
+path = Path(tempfile.mkdtemp())
+layout.write_session(path, 1, 1, n_trials, lambda n_channels, _: signals[n_channels])
+
+# %%
+# One session
+# -----------
+# Scalp and iEEG come back as Epochs of the same trials and times, with the task's
+# metadata, and a table of the contacts.
+scalp, ieeg, contacts = verbal_wm.load(1, 1, path)
+scalp.metadata[["trial", "set_size", "match", "correct", "response_time", "artifact"]]
+
+# %%
+contacts.groupby(["structure", "hemisphere"]).size().unstack(fill_value=0)
+
+# %%
+# Trials that the dataset marks as clean. Their maintenance lasts from -3 to 0 s.
+clean = "artifact == 0"
+scalp, ieeg = scalp[clean], ieeg[clean]
+print(scalp)
+
+# %%
+# Prediction at the patient's contacts
+# ------------------------------------
+# ``contacts=ieeg.info`` gives virtual channels of the same names in the same order.
+draws = mne_neuroflow.sample_ieeg(
+    scalp, 15, tmin=-3, tmax=-0.1, contacts=ieeg.info, random_state=0, verbose=False
+)
+
+# %%
+# The same reference and band
+# ---------------------------
+# The dataset's contacts have a common reference in the brain, the model's potentials
+# none. Both are compared against the mean of all contacts, between 0.5 and 50 Hz.
+ieeg = ieeg.load_data().filter(0.5, 50, verbose=False)
+ieeg.set_eeg_reference("average", ch_type="seeg", verbose=False)
+recorded = ieeg.copy().crop(-3, -0.1)
+draws = draws - draws.mean("channel")
+
+# %%
+# The waveform
+# ------------
+# Correlation of the mean over draws with the contacts, trial by trial. Without pairs of
+# the patient's own the waveform is hardly to be had; :ref:`limits` says why.
+r = pearson_r(draws.mean("draw").values, recorded.get_data())
+print(f"mean over contacts and trials: r = {r.mean():.2f}")
+
+# %%
+# Spectra of the draws and of the contacts, by structure.
+plot_spectra(draws, {"stand-in for the recording": recorded})
+
+# %%
+# Do the intervals hold?
+# ----------------------
+# On the real data nobody knows until somebody runs this.
+plot_calibration(draws, recorded)

@@ -1,0 +1,96 @@
+"""
+Interictal spikes with a known truth
+====================================
+
+Can spikes of the medial temporal lobe be found in virtual contacts? On simulated spikes
+one knows where and when they are.
+"""
+
+# %%
+# Simulated spikes
+# ----------------
+# A minute of a patient with interictal spikes of a mesial focus. The annotations tell
+# when they peak, and where.
+import matplotlib.pyplot as plt
+import numpy as np
+
+import mne_neuroflow
+from mne_neuroflow.evaluation.signals import spike_detection, spike_score
+
+scalp, ieeg = mne_neuroflow.simulate_pair(
+    "mtl-core", montage="32", duration=60, scenario="spikes", random_state=8
+)
+of_spikes = [name.startswith("spike") for name in ieeg.annotations.description]
+onsets = ieeg.annotations.onset[of_spikes]
+print(sorted(set(ieeg.annotations.description)), len(onsets), "spikes")
+
+# %%
+# A detector on virtual contacts
+# ------------------------------
+# How sharp a signal is at each moment, against its own background, is computed for each
+# draw apart. The mean over draws is large where many draws have a spike: it is the
+# model's own opinion of how likely one is there.
+sfreq = scalp.info["sfreq"]
+draws = mne_neuroflow.sample_ieeg(
+    scalp, 20, contacts=ieeg.info, random_state=0, verbose=False
+)
+sharp = np.mean([spike_score(draw, sfreq) for draw in draws.values], axis=0)
+
+
+def areas(score):
+    """Compute the area under the ROC curve of each channel."""
+    return np.array([spike_detection(one, onsets, sfreq)[2] for one in score])
+
+
+virtual, inside = areas(sharp), areas(spike_score(ieeg.get_data(), sfreq))
+outside = areas(spike_score(scalp.get_data(), sfreq))
+print(
+    f"median area: recorded inside {np.median(inside):.2f}, virtual contacts "
+    f"{np.median(virtual):.2f}, scalp electrodes {np.median(outside):.2f}"
+)
+
+# %%
+# The average spike
+# -----------------
+# Left, the true potential averaged over spikes; middle, the scalp; right, the virtual
+# contact with the interval over draws of the same average. The average over many spikes
+# can be seen where a single one cannot, but only those times are averaged that somebody
+# knows: without the truth they would have to come from the scalp.
+focus = ieeg.ch_names[int(np.argmax(inside))]
+nearest = scalp.ch_names[int(np.argmax(outside))]
+samples = np.round(onsets * sfreq).astype(int)
+span = np.arange(-round(0.5 * sfreq), round(0.5 * sfreq))
+samples = samples[(samples > len(span)) & (samples < scalp.n_times - len(span))]
+
+
+def average(signal):
+    """Average over spikes, in microvolts."""
+    return 1e6 * signal[..., samples[:, np.newaxis] + span].mean(axis=-2)
+
+
+true, electrode = average(ieeg.get_data(focus)[0]), average(scalp.get_data(nearest)[0])
+drawn = average(draws.sel(channel=focus).values)
+low, middle, high = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
+
+fig, axes = plt.subplots(1, 4, figsize=(12, 3.5), layout="constrained")
+axes[0].plot(span / sfreq, true, color="#D55E00")
+axes[0].set_title(f"{focus}, simulated truth")
+axes[1].plot(span / sfreq, electrode, color="0.2")
+axes[1].set_title(f"{nearest}, scalp")
+axes[2].fill_between(span / sfreq, low, high, color="#0072B2", alpha=0.2, lw=0)
+axes[2].plot(span / sfreq, middle, color="#0072B2")
+axes[2].set_title(f"{focus}, virtual (90 %)")
+for ax in axes[:3]:
+    ax.set_xlabel("Time from spike (s)")
+    ax.axvline(0, color="0.5", lw=0.8, ls="--")
+axes[0].set_ylabel(f"Mean of {len(samples)} spikes (µV)")
+parts = axes[3].boxplot(
+    [inside, virtual, outside], widths=0.6, medianprops=dict(color="k")
+)
+axes[3].set_xticks([1, 2, 3], ["inside", "virtual", "scalp"])
+axes[3].axhline(0.5, color="0.5", lw=0.8, ls="--")
+axes[3].set_ylabel("Area under the ROC curve")
+axes[3].set_title("Finding single spikes")
+for ax in axes:
+    ax.spines[["top", "right"]].set_visible(False)
+plt.show()
