@@ -79,7 +79,7 @@ def fetch(subject, session=None, path=None, base_url=None, *, verbose=None):
     subject : int
         The subject, 1 to 15.
     session : int | None
-        The session, or None for all of the subject: 80 to 550 MB each, of which the
+        The session, or None for all of the subject: 54 to 288 MB each, of which the
         log tells the sum before anything is downloaded.
     path : path-like | None
         The folder of the dataset, which has or will have its ``participants.tsv``. If
