@@ -77,9 +77,10 @@ def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=Tr
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
+    >>> from mne_neuroflow.viz import plot_connectivity
     >>> raw = load_demo(verbose=False).crop(0, 6)
     >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
-    >>> fig = mne_neuroflow.viz.plot_connectivity(draws, show=False)
+    >>> fig = plot_connectivity(draws, show=False)
     """
     _check_option("band", band, tuple(BANDS))
     _check_option("method", method, tuple(_METHODS))

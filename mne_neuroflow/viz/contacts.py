@@ -70,8 +70,9 @@ def plot_contacts(
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
+    >>> from mne_neuroflow.viz import plot_contacts
     >>> table = mne_neuroflow.observability(load_demo(verbose=False).info)
-    >>> fig = mne_neuroflow.viz.plot_contacts(
+    >>> fig = plot_contacts(
     ...     "mtl", table["observability"], label="Observability", show=False
     ... )
     """
@@ -126,8 +127,8 @@ def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
 
     Examples
     --------
-    >>> import mne_neuroflow
-    >>> mne_neuroflow.viz.plot_contacts_3d("mtl")  # doctest: +SKIP
+    >>> from mne_neuroflow.viz import plot_contacts_3d
+    >>> plot_contacts_3d("mtl")  # doctest: +SKIP
     """
     montage = make_contacts(contacts)
     ch_names = contact_positions(montage)[0]

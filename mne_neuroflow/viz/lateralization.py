@@ -97,9 +97,10 @@ def plot_lateralization(draws, contacts="mtl", *, show=True):
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
+    >>> from mne_neuroflow.viz import plot_lateralization
     >>> raw = load_demo(verbose=False).crop(0, 2)
     >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
-    >>> fig = mne_neuroflow.viz.plot_lateralization(draws, "mtl-core", show=False)
+    >>> fig = plot_lateralization(draws, "mtl-core", show=False)
     """
     difference = left_minus_right(draws, contacts)
     structures = difference["structure"].values

@@ -23,8 +23,7 @@ from .traces import plot_virtual
 
 _SECONDS = 30.0  # that draws are made of unless the user says how many
 _TRACES = 5.0  # seconds of traces that can be read on a page
-_ROWS = 10  # contacts whose traces are shown
-_SURE = 0.9
+_EACH = 2  # contacts of a structure whose traces are shown
 _WARNING = """
 <div class="alert alert-danger" role="alert">
 <strong>This is a prediction for research, not a recording, and not for
@@ -63,7 +62,7 @@ def make_report(
     model : str
         As for :func:`mne_neuroflow.predict_ieeg`.
     n_draws : int
-        Draws behind every interval, 20 or more for 90 % intervals that mean something.
+        Draws behind every interval: at least 20 for those of nine in ten draws.
     tmin, tmax : float | None
         What part of the recording, or of each epoch, is drawn, in seconds.
         ``None`` is all of an epoch, and 30 s from the middle of a Raw: time and memory
@@ -130,6 +129,7 @@ def make_report(
     )
     _add_connectivity(report, draws)
     _add_lateralization(report, draws, contacts)
+    _add_table(report, table)
     _add_provenance(report, draws, model)
     return report
 
@@ -174,12 +174,21 @@ def _add_recording(report, inst, messages):
     for line in messages["warnings"]:
         html += f'<div class="alert alert-warning">{escape(line)}</div>'
     if not messages["warnings"]:
-        html += "<p>Nothing was found that is unlike the training recordings.</p>"
+        html += (
+            "<p>No check found the recording unlike what the model was built for.</p>"
+        )
     report.add_html(html, "The scalp recording and its checks")
-    spectrum = inst.compute_psd(fmax=min(60, info["sfreq"] / 2), verbose=False)
+    spectrum = inst.compute_psd(
+        method="welch",
+        n_fft=min(int(2 * info["sfreq"]), len(inst.times)),
+        fmax=min(60, info["sfreq"] / 2),
+        picks="eeg",
+        exclude="bads",
+        verbose=False,
+    )
     _add_figure(
         report,
-        spectrum.plot(picks="eeg", exclude="bads", show=False),
+        spectrum.plot(show=False),
         "Spectra of the scalp EEG",
         "Recorded. The model reads 0.5 to 50 Hz.",
     )
@@ -209,38 +218,23 @@ def _add_contacts(report, contacts, table):
         f"explains. {table['abstain'].sum()} of {len(table)} contacts rest on the "
         "prior alone (below 0.05). Template brain, not the patient's own.",
     )
-    shown = pd.DataFrame(
-        {
-            "Structure": table["structure"],
-            "Observability": table["observability"].map("{:.2f}".format),
-            "Prior s.d. (µV)": (1e6 * table["prior_std"]).map("{:.0f}".format),
-            "Posterior s.d. (µV)": (1e6 * table["posterior_std"]).map("{:.0f}".format),
-            "Nearest electrode (mm)": (1e3 * table["electrode_distance"]).map(
-                "{:.0f}".format
-            ),
-            "": np.where(table["abstain"], "rests on the prior alone", ""),
-        },
-        index=table.index,
-    )
-    html = shown.to_html(classes="table table-sm", border=0)
-    report.add_html(html, "Contacts, for a recording of ordinary amplitude")
 
 
 def _add_traces(report, draws):
-    """Show the contacts of which the scalp says most, one a structure at least."""
+    """Show the contacts of each structure of which the scalp says most."""
     one = draws.isel(epoch=0) if "epoch" in draws.dims else draws
     middle = one["time"].values[[0, -1]].mean()
     one = one.sel(time=slice(middle - _TRACES / 2, middle + _TRACES / 2))
-    order = np.argsort(-one["observability"].values, kind="stable")
-    _, first = np.unique(one["structure"].values[order], return_index=True)
-    chosen = [*order[np.sort(first)], *np.delete(order, first)][:_ROWS]
+    table = one[0, :, 0].to_dataframe(name="potential").reset_index()
+    table = table.sort_values("observability", ascending=False, kind="stable")
+    chosen = table.groupby("structure", sort=False).head(_EACH).index
     _add_figure(
         report,
         plot_virtual(one.isel(channel=chosen), show=False),
         "Virtual traces",
-        "Predicted, not recorded. Of every structure the contact of which the scalp "
-        "says most, and then others. Black: one draw, one of many signals that fit the "
-        "scalp. Shaded: the central 50 and 90 % of draws. Each row has its own scale.",
+        "Predicted, not recorded. The two contacts of each structure of which the "
+        "scalp says most. Black: one draw, one of many signals that fit the scalp. "
+        "Shaded: the central 50 and 90 % of draws. Each row has its own scale.",
     )
 
 
@@ -275,6 +269,26 @@ def _add_lateralization(report, draws, contacts):
         f"{sure} of {low.size} intervals leave out zero (filled); by chance alone "
         f"about {0.1 * low.size:.0f} would. Bars: the central 50 and 90 % of draws.",
     )
+
+
+def _add_table(report, table):
+    shown = pd.DataFrame(
+        {
+            "Structure": table["structure"],
+            "Observability": table["observability"].map("{:.3f}".format),
+            "Prior s.d. (µV)": (1e6 * table["prior_std"]).map("{:.0f}".format),
+            "Posterior s.d. (µV)": (1e6 * table["posterior_std"]).map("{:.0f}".format),
+            "Nearest electrode (mm)": (1e3 * table["electrode_distance"]).map(
+                "{:.0f}".format
+            ),
+            "": np.where(table["abstain"], "rests on the prior alone", ""),
+        },
+        index=table.index,
+    )
+    html = shown.to_html(
+        classes="table table-sm", border=0, justify="left", index_names=False
+    )
+    report.add_html(html, "Contacts, for a recording of ordinary amplitude")
 
 
 def _add_provenance(report, draws, model):

@@ -59,9 +59,10 @@ def plot_spectra(draws, others=None, *, show=True):
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
+    >>> from mne_neuroflow.viz import plot_spectra
     >>> raw = load_demo(verbose=False).crop(0, 2)
     >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
-    >>> fig = mne_neuroflow.viz.plot_spectra(draws, show=False)
+    >>> fig = plot_spectra(draws, show=False)
     """
     draws = with_epochs(draws)
     others = check_others(others)

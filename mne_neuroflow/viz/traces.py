@@ -55,9 +55,10 @@ def plot_virtual(draws, others=None, *, show=True):
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
+    >>> from mne_neuroflow.viz import plot_virtual
     >>> raw = load_demo(verbose=False).crop(0, 2)
     >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
-    >>> fig = mne_neuroflow.viz.plot_virtual(draws[:, :6], show=False)
+    >>> fig = plot_virtual(draws[:, :6], show=False)
     """
     draws = check_draws(draws)
     others = check_others(others, mne.io.BaseRaw, "Raw")
