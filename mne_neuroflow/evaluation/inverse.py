@@ -5,6 +5,7 @@ Moments are estimated from the scalp with :mod:`mne.minimum_norm` or
 the intracranial lead field of the same head: ``x = L W y``.
 """
 
+from copy import deepcopy
 from functools import lru_cache
 
 import mne
@@ -18,8 +19,8 @@ from ..head.posterior import (
     LOCAL_STD,
     SENSOR_STD,
     source_generators,
-    symmetric_roots,
 )
+from .baselines import Noise, mean_spectrum
 
 METHODS = ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
 # What these return is a dipole moment. The others return statistics.
@@ -32,8 +33,6 @@ _DEPTH, _DEPTH_LIMIT, _LCMV_REG = 0.8, 10.0, 0.05
 _DUMMY_RADIUS = 1.0
 # Contacts nearer than this (metres) are the same contact.
 _SAME_CONTACT = 1e-4
-# Fewest seconds for which a typical amplitude is asked.
-_SECOND = 1.0
 
 
 class SourceImaging:
@@ -47,6 +46,9 @@ class SourceImaging:
         Amplitude signal-to-noise ratio that regularizes minimum-norm methods,
         ``lambda2 = 1 / snr ** 2``; 1 is usual for recordings that are not averaged,
         3 for averages. Not used by ``'LCMV'``.
+    projs : list of Projection
+        Projectors that were applied to the recordings, beside the average reference.
+        They go by the names of channels.
     head : Head | None
         None takes the template head.
 
@@ -73,30 +75,25 @@ class SourceImaging:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
     >>> import numpy as np
     >>> from mne_neuroflow.evaluation.inverse import SourceImaging
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
     >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = SimpleNamespace(
-    ...     data=data - data.mean(axis=0),
-    ...     electrodes=load_head().scalp.rr[::33],
-    ...     sfreq=128.0,
-    ... )
+    >>> data = 1e-5 * np.random.default_rng(0).standard_normal((20, 256))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> SourceImaging("eLORETA").sample(scalp, contacts, n_draws=5).shape
     (5, 2, 256)
     """
 
-    def __init__(self, method="eLORETA", *, snr=1.0, head=None):
+    def __init__(self, method="eLORETA", *, snr=1.0, projs=(), head=None):
         _check_option("method", method, METHODS)
         if not snr > 0:
             raise ValueError(
                 "Invalid value for the 'snr' parameter. Allowed values are numbers "
                 f"above 0, but got {snr}."
             )
-        self.method, self.snr = method, float(snr)
+        self.method, self.snr, self.projs = method, float(snr), list(projs)
         self.head = load_head() if head is None else head
         self._trained = _Trained()
 
@@ -106,9 +103,8 @@ class SourceImaging:
         Parameters
         ----------
         pairs : iterable of tuple
-            Triples ``(scalp, contacts, ieeg)``: ``scalp`` and ``contacts`` as for
-            :meth:`sample`, ``ieeg`` of shape (n_contacts, n_times) in volts, at the
-            same samples as the scalp.
+            Triples ``(scalp, contacts, ieeg)``, see
+            :mod:`mne_neuroflow.evaluation.pairs`.
 
         Returns
         -------
@@ -136,7 +132,7 @@ class SourceImaging:
 
         Parameters
         ----------
-        scalp : object
+        scalp : Scalp
             As for :meth:`sample`.
         contacts : array_like, shape (n_contacts, 3)
             As for :meth:`sample`.
@@ -155,12 +151,8 @@ class SourceImaging:
 
         Parameters
         ----------
-        scalp : object
-            With the attributes ``data``, shape (n_electrodes, n_times), volts
-            against the average reference in the band that is wanted;
-            ``electrodes``, shape (n_electrodes, 3), metres in fsaverage surface
-            RAS; and ``sfreq`` in hertz. Where other projectors were applied to the
-            data, they are in ``projs``, and the channels' names in ``ch_names``.
+        scalp : Scalp
+            A recording, see :mod:`mne_neuroflow.evaluation.pairs`.
         contacts : array_like, shape (n_contacts, 3)
             Positions in metres, fsaverage surface RAS.
         n_draws : int
@@ -178,20 +170,18 @@ class SourceImaging:
         operator = slope[:, np.newaxis] * self.operator(scalp, contacts)
         covariance = self.error_covariance(scalp, contacts, operator)
         covariance *= np.outer(inflation, inflation)
-        root, _ = symmetric_roots(covariance)
+        freqs, density = mean_spectrum([scalp.data], scalp.sfreq)
+        noise = Noise(covariance, freqs, density.mean(axis=0), scalp.sfreq)
         rng = np.random.default_rng(random_state)
-        mean, amplitude = operator @ scalp.data, _mean_spectrum(scalp.data)
-        draws = np.empty((n_draws, *mean.shape), np.float32)
-        for draw in draws:
-            draw[:] = mean + root @ _coloured(amplitude, mean.shape, rng)
-        return draws
+        mean = (operator @ scalp.data).astype(np.float32)
+        return mean + noise.draw(n_draws, mean.shape[1], rng)
 
     def operator(self, scalp, contacts):
         """Compute the linear map from scalp to contacts.
 
         Parameters
         ----------
-        scalp : object
+        scalp : Scalp
             As for :meth:`sample`.
         contacts : array_like, shape (n_contacts, 3)
             As for :meth:`sample`.
@@ -209,7 +199,7 @@ class SourceImaging:
 
         Parameters
         ----------
-        scalp : object
+        scalp : Scalp
             As for :meth:`sample`.
 
         Returns
@@ -217,7 +207,7 @@ class SourceImaging:
         operator : ndarray, shape (n_patches, n_electrodes)
             Ampere metres per volt of average-referenced scalp.
         """
-        fwd, info = _geometry(self.head, scalp)
+        fwd, info = self._forward(scalp)
         covariance = np.cov(scalp.data)
         if self.method == "LCMV":
             kernel = _beamformer(fwd, info, covariance, scalp.data.shape[1])
@@ -227,12 +217,21 @@ class SourceImaging:
             return kernel
         return kernel * _scale_to_scalp(_referenced(fwd, info) @ kernel, covariance)
 
+    def _forward(self, scalp):
+        """Forward solution and Info of a recording's electrodes."""
+        electrodes = np.ascontiguousarray(scalp.electrodes, float)
+        if not self.projs:
+            return _kept_forward(self.head, electrodes.tobytes())
+        return make_template_forward(
+            electrodes, ch_names=list(scalp.ch_names), projs=self.projs, head=self.head
+        )
+
     def error_covariance(self, scalp, contacts, operator):
         """Compute the covariance of an estimate's error under the spatial prior.
 
         Parameters
         ----------
-        scalp : object
+        scalp : Scalp
             As for :meth:`sample`.
         contacts : array_like, shape (n_contacts, 3)
             As for :meth:`sample`.
@@ -247,13 +246,13 @@ class SourceImaging:
         """
         factor = source_generators(self.head).factor
         deep = contact_lead_field(self.head, np.asarray(contacts, float))
-        at_scalp = _referenced(*_geometry(self.head, scalp)).astype(np.float32) @ factor
+        at_scalp = _referenced(*self._forward(scalp)).astype(np.float32) @ factor
         power = np.sum(at_scalp.astype(float) ** 2, axis=1)
         noise = SENSOR_STD**2 + HEAD_ERROR**2 * power
         missed = deep.astype(np.float32) @ factor - operator @ at_scalp
         covariance = missed @ missed.T + (operator * noise) @ operator.T
         covariance += LOCAL_STD**2 * np.eye(len(operator))
-        gain = _typical_rms(scalp) / np.sqrt(power + noise)
+        gain = scalp.robust_rms() / np.sqrt(power + noise)
         return np.median(gain) ** 2 * (covariance + covariance.T) / 2
 
 
@@ -336,7 +335,7 @@ def _electrode_info(electrodes, names, projs, head_to_mri):
     # Only containers add projectors.
     evoked = mne.EvokedArray(np.zeros((len(names), 1)), info, verbose=False)
     evoked.set_montage(montage, verbose=False)
-    projs = [proj.copy() for proj in projs]
+    projs = [deepcopy(proj) for proj in projs]
     for proj in projs:
         proj["active"] = False
     evoked.add_proj(projs, verbose=False)
@@ -373,18 +372,9 @@ def _form_of_forward(info, head):
     return fwd
 
 
-def _geometry(head, scalp):
-    """Forward solution and Info of a recording's electrodes, kept for the next time."""
-    electrodes = np.ascontiguousarray(scalp.electrodes, float)
-    projs = getattr(scalp, "projs", ())
-    if projs:
-        names = scalp.ch_names
-        return make_template_forward(electrodes, ch_names=names, projs=projs, head=head)
-    return _kept_geometry(head, electrodes.tobytes())
-
-
 @lru_cache(maxsize=8)
-def _kept_geometry(head, electrodes):
+def _kept_forward(head, electrodes):
+    """Forward solution of a montage, kept for the next recording."""
     return make_template_forward(np.frombuffer(electrodes).reshape(-1, 3), head=head)
 
 
@@ -459,27 +449,3 @@ def _scale_to_scalp(fitted, covariance):
     ``fitted`` maps the recording to the potentials of its map at the electrodes.
     """
     return np.sum(covariance * fitted) / np.sum((fitted @ covariance) * fitted)
-
-
-def _typical_rms(scalp):
-    """Median over seconds of every electrode's root mean square, volts."""
-    step = int(_SECOND * scalp.sfreq)
-    starts = np.arange(0, max(scalp.data.shape[1] - step, 0) + 1, step)
-    blocks = [scalp.data[:, start : start + step] for start in starts]
-    return np.median([np.sqrt(np.mean(b**2, axis=1)) for b in blocks], axis=0)
-
-
-def _mean_spectrum(data):
-    """Amplitude of every frequency, averaged over channels, for unit variance."""
-    spectrum = np.fft.rfft(data - data.mean(axis=1, keepdims=True), axis=1)
-    power = np.mean(np.abs(spectrum) ** 2, axis=0)
-    twice = np.full(len(power), 2.0)
-    twice[0] = 1.0
-    twice[-1] = 1.0 + data.shape[1] % 2
-    return np.sqrt(power * data.shape[1] / np.sum(twice * power))
-
-
-def _coloured(amplitude, shape, rng):
-    """Gaussian noise of unit variance with these amplitudes of its frequencies."""
-    spectrum = np.fft.rfft(rng.standard_normal(shape), axis=1)
-    return np.fft.irfft(amplitude * spectrum, shape[1], axis=1)

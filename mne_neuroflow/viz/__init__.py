@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "spectra": ["plot_spectra"],
         "connectivity": ["plot_connectivity"],
         "lateralization": ["plot_lateralization"],
+        "comparison": ["plot_comparison"],
         "report": ["make_report"],
     },
 )

@@ -6,7 +6,7 @@ import numpy as np
 from .._compat import _validate_type
 from ._style import CAVEAT, OTHERS, VIRTUAL, add_legend, fill_intervals, finish, tidy
 
-_SECONDS = 4.0  # shown of the traces, unless the user asks otherwise
+_SECONDS = 2.0  # shown of the traces, unless the user asks otherwise
 _ROWS = 4  # contacts shown
 # What is summarized: column of the table, title, axis label, value of full agreement.
 _SUMMARIES = (
@@ -28,7 +28,7 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
         Contacts of which traces are shown. ``None`` takes the most observable one of
         each of four structures.
     tmin, tmax : float | None
-        Seconds shown of the traces; ``None`` takes four seconds in the middle. Of
+        Seconds shown of the traces; ``None`` takes two seconds in the middle. Of
         epochs, the first one is shown.
     show : bool
         Show the figure.
@@ -47,11 +47,12 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
+    >>> from mne_neuroflow.viz import plot_comparison
     >>> raw = load_demo(verbose=False).crop(0, 4)
     >>> comparison = mne_neuroflow.compare_sources(
     ...     raw, contacts="mtl-core", n_draws=10, random_state=0
     ... )
-    >>> fig = mne_neuroflow.viz.plot_comparison(comparison, show=False)
+    >>> fig = plot_comparison(comparison, show=False)
     """
     from ..compare import Comparison
 
@@ -71,7 +72,7 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     )
     for ax, summary in zip(lower.subplots(1, 3), _SUMMARIES, strict=True):
         _plot_summary(ax, comparison.table, *summary)
-    add_legend(fig, traces)
+    add_legend(fig, traces, n_columns=8)
     return finish(fig, show)
 
 
@@ -116,8 +117,9 @@ def _plot_contact(ax, comparison, name, shown):
     mean = draws.values[:, shown].mean(axis=0)
     ax.plot(time, 1e6 * mean, color=VIRTUAL, linewidth=1.0, label="mean of the draws")
     for method, color in _colors(comparison.estimates).items():
-        data = comparison.estimates[method].get_data([name], verbose=False)
-        data = data.reshape(-1, len(shown))[0, shown]
+        estimate = comparison.estimates[method]
+        same = (estimate.times >= time[0]) & (estimate.times <= time[-1])
+        data = estimate.get_data([name], verbose=False).reshape(-1, len(same))[0, same]
         ax.plot(time, 1e6 * data, color=color, linewidth=1.0, label=method)
     ax.set_xlim(time[0], time[-1])
     ax.locator_params(axis="y", nbins=3)

@@ -1,0 +1,401 @@
+"""Virtual contacts beside source localization, and on the map of source estimates."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import mne
+import numpy as np
+import pandas
+import xarray
+
+from . import __version__
+from ._compat import ProgressBar, _check_option, _validate_type, verbose, warn
+from .evaluation.inverse import METHODS, SourceImaging
+from .evaluation.pairs import Scalp
+from .evaluation.signals import BANDS, in_band, log_band_power, pearson_r
+from .head.contacts import contact_positions, listed, make_contacts
+from .predict import sample_ieeg
+from .resampling import BLOCK
+from .scalp import check_scalp
+from .virtual import RawVirtual, make_virtual_epochs, make_virtual_info
+
+_LEVEL = 0.9
+_LONG = 10**7  # samples of draws, above which a progress bar shows
+# A sphere that holds the whole template head: its middle and radius in millimetres.
+_AROUND_HEAD = (0.0, -15.0, 15.0, 130.0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`mne_neuroflow.compare_sources` returns.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Agreement, one row per method, contact and band.
+    estimates : dict of str -> Raw | Epochs
+        Virtual contacts by each method of source localization, same type and times
+        as the scalp recording, one ``'seeg'`` channel per contact, volts.
+    draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
+        Draws of the flow, volts.
+    """
+
+    table: pandas.DataFrame
+    estimates: dict
+    draws: xarray.DataArray
+
+
+@verbose
+def compare_sources(
+    inst,
+    *,
+    methods=("eLORETA", "sLORETA", "dSPM", "LCMV"),
+    contacts="mtl",
+    snr=1.0,
+    n_draws=50,
+    tmin=None,
+    tmax=None,
+    model="mtl-v1",
+    random_state=None,
+    device="auto",
+    trans="fsaverage",
+    on_unlike="warn",
+    verbose=None,
+):
+    """Compare virtual contacts with those of source localization.
+
+    MNE's own inverse methods estimate the sources of the template head, which are
+    read out at the contacts with the intracranial lead field of the same head. Both
+    sides are estimates: that they agree does not make either of them a recording.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The scalp EEG.
+    methods : tuple of str
+        Of ``'eLORETA'``, ``'sLORETA'``, ``'dSPM'``, ``'MNE'`` and ``'LCMV'``.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        As for :func:`predict_ieeg`.
+    snr : float
+        Amplitude signal-to-noise ratio that regularizes minimum-norm methods,
+        ``lambda2 = 1 / snr ** 2``; 1 is usual for recordings that are not averaged.
+    n_draws : int
+        Draws of the flow, at least 10. All are kept in memory.
+    tmin, tmax : float | None
+        First and last second that is drawn and compared; ``None`` takes all. The
+        source estimates are of the whole recording.
+    model : str
+        As for :func:`predict_ieeg`.
+    random_state : int | Generator | None
+        As for :func:`predict_ieeg`.
+    device : str
+        As for :func:`predict_ieeg`.
+    trans : str | path-like | Transform
+        As for :func:`predict_ieeg`.
+    on_unlike : str
+        As for :func:`predict_ieeg`.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    comparison : Comparison
+        With the attributes ``table``, a DataFrame with one row per ``method``,
+        ``channel`` (with its ``structure`` and ``observability``) and ``band``;
+        ``estimates``, a dict of method to Raw or Epochs, and ``draws``: the time
+        courses in volts, 0.5-50 Hz.
+
+        Columns of the table: ``r``, the correlation of the source estimate with the
+        mean of the draws; ``inside``, the share of its samples that lie in the
+        90-percent interval of the draws; ``power_difference``, by how many decibels its
+        log-power in windows of two seconds is above the mean of the draws', and
+        ``power_r`` and ``power_inside`` as above for the time course of log-power.
+
+    See Also
+    --------
+    predict_ieeg
+    mne_neuroflow.viz.plot_comparison
+
+    Notes
+    -----
+    dSPM, sLORETA and LCMV are statistics and have no volts: one number per method
+    scales each so that its map explains the scalp best, see
+    :class:`mne_neuroflow.evaluation.inverse.SourceImaging`. Its sign and course do
+    not depend on that, ``power_difference`` and ``inside`` do.
+
+    A time course of nothing but zeros lies in the interval nearly always: ``inside``
+    tells estimates that contradict the draws, not good ones.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> raw = load_demo(verbose=False).crop(0, 4)
+    >>> comparison = mne_neuroflow.compare_sources(
+    ...     raw, methods=("eLORETA",), contacts="mtl-core", n_draws=10, random_state=0
+    ... )
+    >>> table = comparison.table
+    >>> table[table.band == "alpha"].groupby("structure")["r"].median().shape
+    (3,)
+    """
+    methods = _check_methods(methods)
+    _validate_type(n_draws, "int-like", "n_draws")
+    if n_draws < 10:
+        raise ValueError(
+            "Invalid value for the 'n_draws' parameter. Allowed values are integers "
+            f"from 10, but got {n_draws}."
+        )
+    montage = make_contacts(contacts, trans=trans)
+    draws = sample_ieeg(
+        inst,
+        n_draws,
+        tmin=tmin,
+        tmax=tmax,
+        contacts=montage,
+        model=model,
+        random_state=random_state,
+        device=device,
+        trans=trans,
+        on_unlike=on_unlike,
+    )
+    # What there was to say of the recording has just been said.
+    scalp = check_scalp(inst, trans=trans, on_unlike="ignore", verbose="error")
+    estimates = {
+        method: _localize(scalp, montage, method, snr, trans) for method in methods
+    }
+    return Comparison(_agreement(estimates, draws, inst.times), estimates, draws)
+
+
+def _check_methods(methods):
+    methods = (methods,) if isinstance(methods, str) else tuple(methods)
+    if not methods:
+        raise ValueError("The 'methods' parameter must name at least one method.")
+    for method in methods:
+        _check_option("methods", method, METHODS)
+    return methods
+
+
+def _localize(scalp, montage, method, snr, trans):
+    """Estimate the contacts by source localization, as an MNE object."""
+    imaging = SourceImaging(method, snr=snr, projs=scalp.inst.info["projs"])
+    operator = imaging.operator(_whole(scalp), contact_positions(montage)[1])
+    description = (
+        f"Source localization by {method} at virtual contacts: estimated, not "
+        f"recorded. mne_neuroflow {__version__}, SNR {snr:g}."
+    )
+    if scalp.kind == "raw":
+        info = make_virtual_info(scalp.inst, montage, description, trans)
+        compute = partial(_read_out, scalp, operator, None)
+        return RawVirtual(scalp.inst, info, compute, preload=True)
+    data = [
+        _read_out(scalp, operator, epoch, 0, scalp.n_times)
+        for epoch in range(scalp.n_epochs)
+    ]
+    return make_virtual_epochs(scalp.inst, np.array(data), montage, description, trans)
+
+
+def _whole(scalp):
+    """All of a recording at the model's rate, epochs one after the other."""
+    n_model = scalp.resampler.n_model(scalp.n_times)
+    n_blocks = scalp.resampler.n_blocks(scalp.n_times)
+    epochs = [None] if scalp.kind == "raw" else range(scalp.n_epochs)
+    parts = [scalp.to_model(0, n_blocks, epoch)[:, :n_model] for epoch in epochs]
+    data = np.hstack(parts).astype(float)
+    return Scalp(data, scalp.electrodes, tuple(scalp.ch_names))
+
+
+def _read_out(scalp, operator, epoch, start, stop):
+    """Apply a linear map to samples, through the model's rate and band."""
+    first, last = scalp.resampler.model_range(start, stop)
+    block, end = first // BLOCK, -(-last // BLOCK)
+    data = operator @ scalp.to_model(block, end - block, epoch)
+    return scalp.resampler.from_model(data, block * BLOCK, start, stop)
+
+
+def _agreement(estimates, draws, times):
+    """Score every method against the draws, by contact and band."""
+    if "epoch" not in draws.dims:
+        draws = draws.expand_dims("epoch", 1)
+    rows, channels = [], draws["channel"].values
+    sfreq = (len(times) - 1) / (times[-1] - times[0])
+    first = int(np.searchsorted(times, draws["time"].values[0]))
+    span = slice(first, first + draws.sizes["time"])
+    long = draws.size > _LONG
+    for name in ProgressBar(channels, mesg="Comparing") if long else channels:
+        one = draws.sel(channel=name)
+        about = dict(
+            channel=str(name),
+            structure=str(one["structure"].values),
+            observability=float(one["observability"]),
+        )
+        for band in BANDS:
+            drawn = in_band(one.values, sfreq, band)
+            power = log_band_power(drawn, sfreq)
+            for method, estimate in estimates.items():
+                data = estimate.get_data([name], verbose=False)[..., span]
+                data = in_band(data.reshape(drawn.shape[1:]), sfreq, band)
+                scores = _scores(data, drawn, log_band_power(data, sfreq), power)
+                rows.append(dict(method=method, **about, band=band, **scores))
+    return pandas.DataFrame(rows)
+
+
+def _scores(estimate, draws, power, draws_power):
+    """Scores of one contact, band and method; epochs one after the other."""
+    n_draws = len(draws)
+    r, inside = _r_and_inside(estimate.ravel(), draws.reshape(n_draws, -1))
+    power, draws_power = power.ravel(), draws_power.reshape(n_draws, -1)
+    difference = power_r = power_inside = np.nan
+    if power.size:
+        difference = float(np.mean(power - draws_power.mean(axis=0)))
+        power_r, power_inside = _r_and_inside(power, draws_power)
+    if power.size < 3:  # two windows always correlate perfectly
+        power_r = np.nan
+    return dict(
+        r=r,
+        inside=inside,
+        power_difference=difference,
+        power_r=power_r,
+        power_inside=power_inside,
+    )
+
+
+def _r_and_inside(estimate, draws):
+    from .evaluation.calibration import interval  # which imports torch
+
+    low, high = interval(draws, _LEVEL)
+    inside = np.mean((low <= estimate) & (estimate <= high))
+    return float(pearson_r(estimate, draws.mean(axis=0))), float(inside)
+
+
+@verbose
+def contacts_to_stc(
+    values,
+    contacts="mtl",
+    *,
+    spacing=0.005,
+    radius=0.005,
+    tmin=0.0,
+    tstep=1.0,
+    trans="fsaverage",
+    verbose=None,
+):
+    """Write values of contacts to a volume source estimate on the template.
+
+    So that power, observability or the likelihood of spikes at virtual contacts can
+    be laid beside the maps of source localization.
+
+    Parameters
+    ----------
+    values : array_like, shape (n_contacts,) | (n_contacts, n_times)
+        One value or time course per contact, in any unit, in the order of
+        ``contacts``.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        As for :func:`predict_ieeg`.
+    spacing : float
+        Spacing of the grid in metres.
+    radius : float
+        How far from a contact its value is written, in metres.
+    tmin : float
+        Time of the first value in seconds.
+    tstep : float
+        Seconds from one value to the next.
+    trans : str | path-like | Transform
+        As for :func:`make_contacts`.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    stc : VolSourceEstimate
+        The values, subject ``'fsaverage'``.
+    src : SourceSpaces
+        The grid points that have one, in the MRI frame of fsaverage.
+
+    See Also
+    --------
+    compare_sources
+    observability
+
+    Notes
+    -----
+    Values belong to contacts. Each is written to the grid points within ``radius``
+    of which its contact is the nearest; all others are no part of the result, because
+    nothing is known of them. Nothing is interpolated.
+
+    ``stc.as_volume(src).to_filename("map.nii.gz")``, which needs NiBabel, makes an
+    image in MNI coordinates that Brainstorm, FSLeyes or Nilearn open;
+    ``src.save("contacts-src.fif")`` and ``stc.save("contacts", ftype="h5")``, which
+    needs h5io, keep both for MNE-Python.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> info = load_demo(verbose=False).info
+    >>> table = mne_neuroflow.observability(info, verbose=False)
+    >>> stc, src = mne_neuroflow.contacts_to_stc(table["observability"])
+    >>> stc.subject, stc.data.shape[0] == src[0]["nuse"]
+    ('fsaverage', True)
+    """
+    names, positions = contact_positions(make_contacts(contacts, trans=trans))
+    values = np.asarray(values, float)
+    if values.ndim not in (1, 2) or len(values) != len(names):
+        raise ValueError(
+            "Invalid value for the 'values' parameter. Allowed values are arrays of "
+            f"shape ({len(names)},) or ({len(names)}, n_times), one row per contact, "
+            f"but got one of shape {values.shape}."
+        )
+    for name, value in (("spacing", spacing), ("radius", radius)):
+        if not 0 < value <= 0.05:
+            raise ValueError(
+                f"Invalid value for the '{name}' parameter. Allowed values are "
+                f"distances in metres above 0 and up to 0.05, but got {value}."
+            )
+    src = _grid(spacing)
+    contact = _nearest_contact(src[0]["rr"], positions, radius)
+    _use(src[0], np.flatnonzero(contact >= 0))
+    lost = sorted(set(range(len(names))) - set(contact))
+    if lost:
+        warn(
+            f"{len(lost)} of {len(names)} contacts are nearest to no grid point and "
+            f"not in the map: {listed(names[k] for k in lost)}. Use a finer 'spacing' "
+            "or a larger 'radius'."
+        )
+    vertices = src[0]["vertno"]
+    data = values.reshape(len(names), -1)[contact[vertices]]
+    return mne.VolSourceEstimate(data, [vertices], tmin, tstep, "fsaverage"), src
+
+
+def _grid(spacing):
+    """Volume source space over the template head; its grid is its own image."""
+    src = mne.setup_volume_source_space(
+        pos=1e3 * spacing,
+        sphere=_AROUND_HEAD,
+        sphere_units="mm",
+        mindist=0.0,
+        add_interpolator=False,
+        verbose="error",
+    )
+    space = src[0]
+    # Without an MRI, MNE calls it discrete and cannot make an image of it. The MRI
+    # is then the grid itself, whose surface RAS are MNI coordinates.
+    space["type"] = "vol"
+    space["vox_mri_t"] = space["src_mri_t"].copy()
+    space["mri_ras_t"] = mne.transforms.Transform("mri", "ras")
+    space["mri_width"], space["mri_depth"], space["mri_height"] = space["shape"]
+    space["mri_volume_name"] = ""
+    space["subject_his_id"] = "fsaverage"
+    return mne.SourceSpaces([space])
+
+
+def _nearest_contact(points, positions, radius):
+    """Index of each point's nearest contact, -1 beyond the radius."""
+    from scipy.spatial import cKDTree
+
+    distance, nearest = cKDTree(positions).query(points)
+    return np.where(distance <= radius, nearest, -1)
+
+
+def _use(space, vertices):
+    space["inuse"] = np.isin(np.arange(space["np"]), vertices).astype(int)
+    space["vertno"], space["nuse"] = vertices, len(vertices)

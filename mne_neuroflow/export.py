@@ -1,0 +1,450 @@
+"""Virtual recordings for others: EDF+ for review software, and BIDS derivatives."""
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import mne
+import numpy as np
+
+from . import __version__
+from ._compat import ProgressBar, _validate_type, logger, verbose
+from .head.contacts import contact_positions, listed, make_contacts
+from .resampling import BAND
+
+_LABEL_LENGTH = 16  # of a signal in EDF
+_LARGEST = 32767  # of 16 bits, the same on both sides of zero
+# Microvolts of one quantization step, finest first. Review software and amplifiers
+# use the first: it holds 3.2 mV, several times the largest seizure.
+_STEPS = (0.1, 1.0, 10.0, 100.0)
+_CHUNK_SECONDS = 60.0
+_LONG = 3  # chunks, above which a progress bar shows
+_KIND = "virtual contact, predicted from scalp EEG, not recorded"
+# Every description that this package writes says so, see `mne_neuroflow.virtual`.
+_SAYS_SO = "not recorded"
+
+
+@verbose
+def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
+    """Export a virtual recording to EDF+, for clinical review software.
+
+    Parameters
+    ----------
+    result : Raw
+        What :func:`predict_ieeg` returns for a Raw, also after it was saved and read.
+    fname : path-like
+        The file to write, ``*.edf``.
+    overwrite : bool
+        Replace the file if it exists.
+    anonymize : bool
+        Leave out name, code, sex, date of birth and the date of the recording; the
+        time of day is kept. ``False`` writes what ``info`` knows of them.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    fname : Path
+        The file.
+
+    See Also
+    --------
+    write_bids
+    mne.export.export_raw : Writes any Raw, also one that was recorded.
+
+    Notes
+    -----
+    Potentials are in microvolts with steps of 0.1 (coarser for what exceeds 3.2 mV),
+    so that every sample is right to half a step. The recording field, every signal's
+    transducer field and an annotation at the first sample say that it is virtual.
+
+    Labels have 16 characters at most: longer ones are cut, numbered where they would
+    be the same, and named in the log. EDF consists of whole seconds: the last one is
+    filled up with the last sample and annotated ``BAD_ACQ_SKIP``, which MNE-Python
+    skips.
+
+    A recording that is not preloaded is computed minute by minute. EDF's writer needs
+    all samples, four bytes each.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> raw = load_demo(verbose=False).crop(0, 4)
+    >>> virtual = mne_neuroflow.predict_ieeg(raw, contacts="mtl-core", random_state=0)
+    >>> fname = mne_neuroflow.export_edf(virtual, "virtual.edf")  # doctest: +SKIP
+    """
+    _check_result(result)
+    fname = Path(os.path.abspath(Path(fname).expanduser()))
+    if fname.suffix.lower() != ".edf":
+        raise ValueError(
+            "Invalid value for the 'fname' parameter. Allowed values are names that "
+            f"end with .edf, but got {fname.name}."
+        )
+    if fname.exists() and not overwrite:
+        raise FileExistsError(f"{fname} exists; use overwrite=True to replace it.")
+    edf = _make_edf(result, anonymize)
+    with _beside(fname.parent) as folder:
+        edf.write(folder / fname.name)
+        os.replace(folder / fname.name, fname)
+    return fname
+
+
+@verbose
+def write_bids(
+    result,
+    root,
+    *,
+    subject,
+    task="rest",
+    session=None,
+    run=None,
+    trans="fsaverage",
+    overwrite=False,
+    verbose=None,
+):
+    """Write a virtual recording to a BIDS derivative dataset.
+
+    Parameters
+    ----------
+    result : Raw
+        What :func:`predict_ieeg` returns for a Raw, also after it was saved and read.
+    root : path-like
+        Folder of the derivative dataset, made if there is none. Not that of the
+        dataset with the recordings.
+    subject : str
+        Label of the subject, without ``sub-``.
+    task : str
+        Label of the task.
+    session : str | None
+        Label of the session.
+    run : str | int | None
+        Label of the run.
+    trans : str | path-like | Transform
+        What it was predicted with, see :func:`predict_ieeg`.
+    overwrite : bool
+        Replace the recording if it exists.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    bids_path : mne_bids.BIDSPath
+        Where the EDF file is, with ``desc-virtual`` in its name.
+
+    See Also
+    --------
+    export_edf
+
+    Notes
+    -----
+    Needs MNE-BIDS. Contacts are written in metres of fsaverage's MNI space. Name,
+    dates and other details of ``info`` are left out, as :func:`export_edf` does; the
+    dataset's description names this package and what the recording was predicted
+    with. All files are made in a temporary folder first, so that nothing is
+    half-written when something fails.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> raw = load_demo(verbose=False).crop(0, 4)
+    >>> virtual = mne_neuroflow.predict_ieeg(raw, contacts="mtl-core", random_state=0)
+    >>> path = mne_neuroflow.write_bids(
+    ...     virtual, "derivatives/mne_neuroflow", subject="01"
+    ... )  # doctest: +SKIP
+    """
+    mne_bids = _needed("mne_bids", "mne-bids", "write BIDS datasets")
+    _check_result(result)
+    root = Path(os.path.abspath(Path(root).expanduser()))
+    path = mne_bids.BIDSPath(
+        subject=subject,
+        session=session,
+        task=task,
+        run=run,
+        description="virtual",
+        datatype="ieeg",
+        suffix="ieeg",
+        extension=".edf",
+        root=root,
+    )
+    _check_root(root)
+    if path.fpath.exists() and not overwrite:
+        raise FileExistsError(f"{path.fpath} exists; use overwrite=True to replace it.")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(root.parent) as folder:
+        draft = folder / "dataset"
+        draft.mkdir()
+        _bring_shared_files(root, draft, path)
+        _, positions = contact_positions(make_contacts(result.info, trans=trans))
+        _write_draft(result, positions, path.copy().update(root=draft), folder)
+        if not overwrite:
+            _check_same_contacts(draft, root)
+        _move_into(draft, root)
+    return path
+
+
+def _check_result(result):
+    if isinstance(result, mne.BaseEpochs):
+        raise TypeError(
+            "result must be an instance of Raw, got Epochs, which EDF cannot hold "
+            "apart from each other. Predict the continuous recording, or keep epochs "
+            "with result.save()."
+        )
+    _validate_type(result, mne.io.BaseRaw, "result", "Raw")
+    if _SAYS_SO not in (result.info["description"] or ""):
+        raise ValueError(
+            "Invalid value for the 'result' parameter. Allowed values are virtual "
+            "recordings as predict_ieeg() returns them, whose info['description'] "
+            "says that they are predicted, because the file will say so; but got "
+            f"{result.info['description']!r}. mne.export.export_raw() writes others."
+        )
+
+
+def _needed(module, package, purpose):
+    try:
+        return import_module(module)
+    except ImportError as err:
+        raise ImportError(
+            f"To {purpose}, install {package}: pip install {package}"
+        ) from err
+
+
+@contextmanager
+def _beside(parent):
+    """Give a temporary folder on the same disk, so that files can be moved."""
+    if not parent.is_dir():
+        raise FileNotFoundError(f"The folder {parent} does not exist.")
+    folder = Path(tempfile.mkdtemp(prefix=".mne-neuroflow-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# EDF ----------------------------------------------------------------------------------
+
+
+def _make_edf(raw, anonymize):
+    """Quantize a recording; edfio's object is all of the file."""
+    edfio = _needed("edfio", "edfio", "export EDF files")
+    labels = edf_labels(raw.ch_names)
+    cut = [
+        name for name, label in zip(raw.ch_names, labels, strict=True) if name != label
+    ]
+    if cut:
+        logger.info("Shortened %d labels for EDF: %s.", len(cut), listed(cut))
+    # Whole samples in a record; one second for all usual sampling rates.
+    n_record = round(raw.info["sfreq"])
+    duration = float(f"{n_record / raw.info['sfreq']:.6f}")
+    digital, step = _quantize(raw, n_record)
+    limit = round(_LARGEST * step, 1)
+    signals = [
+        edfio.EdfSignal.from_digital(
+            row,
+            n_record / duration,
+            label=label,
+            transducer_type=_KIND,
+            physical_dimension="uV",
+            physical_range=(-limit, limit),
+            digital_range=(-_LARGEST, _LARGEST),
+            prefiltering=f"HP:{BAND[0]:g}Hz LP:{BAND[1]:g}Hz",
+        )
+        for row, label in zip(digital, labels, strict=True)
+    ]
+    date = raw.info["meas_date"]
+    return edfio.Edf(
+        signals,
+        patient=edfio.Patient() if anonymize else _patient(edfio, raw.info),
+        recording=edfio.Recording(
+            startdate=None if anonymize or date is None else date.date(),
+            equipment_code="virtual_iEEG",
+            additional=("predicted_not_recorded", "mne_neuroflow"),
+        ),
+        starttime=None if date is None else date.time(),
+        data_record_duration=duration,
+        annotations=_annotations(edfio, raw, digital.shape[1] - raw.n_times),
+    )
+
+
+def edf_labels(names):
+    """Shorten channel names for EDF.
+
+    Parameters
+    ----------
+    names : list of str
+        Channel names.
+
+    Returns
+    -------
+    labels : list of str
+        Unique, ASCII, 16 characters at most.
+
+    Examples
+    --------
+    >>> edf_labels(["vAL1", "left hippocampus 1", "left hippocampus 2"])
+    ['vAL1', 'left hippocampus', 'left hippocamp~2']
+    """
+    labels, taken = [], set()
+    for name in names:
+        plain = name.encode("ascii", "replace").decode().strip() or "channel"
+        label, k = plain[:_LABEL_LENGTH].strip(), 1
+        while label in taken:
+            k += 1
+            end = f"~{k}"
+            label = plain[: _LABEL_LENGTH - len(end)] + end
+        labels.append(label)
+        taken.add(label)
+    return labels
+
+
+def _quantize(raw, n_record):
+    """Return samples as integers, whole records of them, and the step in µV."""
+    for step in _STEPS:
+        digital = _quantize_with(raw, n_record, step)
+        if digital is not None:
+            return digital, step
+    raise ValueError(
+        f"result exceeds {1e-6 * _LARGEST * _STEPS[-1]:.1f} V. Check its unit, which "
+        "must be volts."
+    )
+
+
+def _quantize_with(raw, n_record, step):
+    n_padded = -(-raw.n_times // n_record) * n_record
+    digital = np.empty((len(raw.ch_names), n_padded), np.int16)
+    length = int(_CHUNK_SECONDS * raw.info["sfreq"])
+    starts = range(0, raw.n_times, length)
+    long = len(starts) > _LONG
+    for start in ProgressBar(starts, mesg="Exporting") if long else starts:
+        stop = min(start + length, raw.n_times)
+        steps = np.rint(
+            raw.get_data(start=start, stop=stop, verbose=False) / (1e-6 * step)
+        )
+        if not np.isfinite(steps).all():
+            raise ValueError("result holds NaN or infinite values.")
+        if np.abs(steps).max() > _LARGEST:
+            return None
+        digital[:, start:stop] = steps
+    digital[:, raw.n_times :] = digital[:, [raw.n_times - 1]]
+    return digital
+
+
+def _patient(edfio, info):
+    """Collect what info knows of the patient; EDF+ forbids blanks."""
+    about = info["subject_info"] or {}
+    names = [about.get(part) for part in ("first_name", "middle_name", "last_name")]
+    return edfio.Patient(
+        code=_word(about.get("his_id")),
+        sex={1: "M", 2: "F"}.get(about.get("sex"), "X"),
+        birthdate=about.get("birthday"),
+        name=_word(" ".join(filter(None, names))),
+    )
+
+
+def _word(text):
+    text = "_".join(str(text or "").split())
+    return text.encode("ascii", "replace").decode() or "X"
+
+
+def _annotations(edfio, raw, n_added):
+    """Annotations from the first sample on, with where the recording comes from."""
+    told = [edfio.EdfAnnotation(0, None, raw.info["description"])]
+    onsets = raw.annotations.onset - raw.first_time
+    for onset, duration, text in zip(
+        onsets, raw.annotations.duration, raw.annotations.description, strict=True
+    ):
+        told.append(edfio.EdfAnnotation(onset, duration or None, text))
+    if n_added:
+        added = n_added / raw.info["sfreq"]
+        told.append(edfio.EdfAnnotation(raw.duration, added, "BAD_ACQ_SKIP"))
+    return told
+
+
+# BIDS ---------------------------------------------------------------------------------
+
+
+def _check_root(root):
+    """Refuse to put predictions among recordings."""
+    description = root / "dataset_description.json"
+    if description.is_file() and '"derivative"' not in description.read_text("utf-8"):
+        raise ValueError(
+            f"{root} is a dataset of recordings. Write predictions to a dataset of "
+            "their own, for example its folder derivatives/mne_neuroflow."
+        )
+    if root.exists() and not description.is_file() and any(root.iterdir()):
+        raise ValueError(f"{root} is neither empty nor a BIDS dataset.")
+
+
+def _bring_shared_files(root, draft, path):
+    """Copy the files that several recordings share, to be added to."""
+    folder = Path(f"sub-{path.subject}")
+    if path.session is not None:
+        folder = folder / f"ses-{path.session}"
+    shared = ["dataset_description.json", "participants.tsv", "participants.json"]
+    shared += ["README", folder / f"{'_'.join(folder.parts)}_scans.tsv"]
+    for name in shared:
+        if (root / name).is_file():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, draft / name)
+
+
+def _write_draft(result, positions, path, folder):
+    """Write one recording into a dataset that nobody else sees."""
+    import mne_bids
+
+    edf = _make_edf(result, anonymize=True)
+    edf.write(folder / "virtual.edf")
+    raw = mne.io.read_raw_edf(folder / "virtual.edf", verbose="error")
+    raw.set_channel_types(dict.fromkeys(raw.ch_names, "seeg"), verbose="error")
+    raw.info["line_freq"] = result.info["line_freq"]
+    montage = mne.channels.make_dig_montage(
+        dict(zip(raw.ch_names, positions, strict=True)), coord_frame="mni_tal"
+    )
+    description = result.info["description"]
+    mne_bids.make_dataset_description(
+        path=path.root,
+        name="Virtual intracranial EEG: predicted from scalp EEG, not recorded",
+        dataset_type="derivative",
+        generated_by=[
+            dict(Name="mne_neuroflow", Version=__version__, Description=description)
+        ],
+        overwrite=False,
+        verbose="error",
+    )
+    mne_bids.write_raw_bids(raw, path, montage=montage, overwrite=True, verbose="error")
+    mne_bids.update_sidecar_json(
+        path.copy().update(extension=".json"),
+        {
+            "Description": description,
+            "iEEGReference": "none: potentials against infinity, from a head model",
+            "Manufacturer": "n/a",
+        },
+        verbose="error",
+    )
+
+
+def _check_same_contacts(draft, root):
+    """Refuse to give recordings that are there other contacts.
+
+    BIDS keeps the electrodes of a session in one file.
+    """
+    (file,) = draft.rglob("*_electrodes.tsv")
+    there = root / file.relative_to(draft)
+    if there.is_file() and there.read_bytes() != file.read_bytes():
+        raise ValueError(
+            f"{there} holds other contacts, which belong to recordings that are there "
+            "already. Give this one another 'session'."
+        )
+
+
+def _move_into(draft, root):
+    """Move all files of a dataset to where they belong, the data last."""
+    files = [file for file in sorted(draft.rglob("*")) if file.is_file()]
+    for file in sorted(files, key=lambda file: file.suffix == ".edf"):
+        target = root / file.relative_to(draft)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, target)
