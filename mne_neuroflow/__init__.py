@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "predict": ["predict_ieeg", "sample_ieeg", "score_ieeg", "observability"],
+        "compare": ["compare_sources", "contacts_to_stc"],
+        "export": ["export_edf", "write_bids"],
         "head.contacts": ["make_contacts", "read_contacts"],
         "head.seeg_forward": ["make_seeg_forward"],
         "weights.fetch": ["fetch_model"],

@@ -24,6 +24,7 @@ ROOMS = [
     ["scalp", "virtual"],
     ["predict"],
     ["evaluation"],
+    ["compare", "export"],
     ["datasets", "viz", "stream", "_sys_info"],
     ["cli"],
 ]
