@@ -19,20 +19,22 @@ import tempfile
 import time
 import traceback
 import warnings
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 from . import __version__
 
 _PROG = "mne-neuroflow"
+_REPORT_ENDINGS = (".html",)
+_TABLE_ENDINGS, _FIGURE_ENDINGS = (".csv",), (".png", ".pdf", ".svg")
 _RAW_ENDINGS = ("_raw.fif", "-raw.fif", "_ieeg.fif")  # names that MNE-Python expects
 _EPOCHS_ENDINGS = ("-epo.fif", "_epo.fif")
 _EPOCHS_INPUT = re.compile(r"[-_]epo\.fif(\.gz)?$")
+_COMPARED = 30.0  # seconds, unless the user asks otherwise
 _DEMO_FILES = ("virtual_ieeg_raw.fif", "virtual_ieeg.png")
-# The demo's figure: seconds of the recording shown, seconds computed on either side
-# so that no edge is in sight, draws behind the interval, and most contacts shown.
-_FIGURE_SPAN, _FIGURE_MARGIN = (10.0, 14.0), 1.0
-_FIGURE_DRAWS, _FIGURE_ROWS = 50, 6
+# The demo's figure: seconds of the recording shown, draws behind the intervals, and
+# most contacts shown.
+_FIGURE_SPAN, _FIGURE_DRAWS, _FIGURE_ROWS = (10.0, 14.0), 50, 6
 
 
 class _BadInput(Exception):
@@ -87,7 +89,16 @@ def _make_parser():
     parser.add_argument("--version", action="version", version=f"{_PROG} {__version__}")
     _add_common(parser, default=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_predict, _add_demo, _add_fetch, _add_sys_info):
+    for add in (
+        _add_predict,
+        _add_report,
+        _add_compare,
+        _add_export,
+        _add_benchmark,
+        _add_demo,
+        _add_fetch,
+        _add_sys_info,
+    ):
         # SUPPRESS keeps a flag that was given before the command.
         _add_common(add(commands), default=argparse.SUPPRESS)
     return parser
@@ -128,14 +139,7 @@ def _add_predict(commands):
         type=Path,
         help="the file to write: *_raw.fif or *_ieeg.fif, for epochs *-epo.fif",
     )
-    parser.add_argument(
-        "--contacts",
-        default="mtl",
-        help="an implant's name or a BIDS electrodes.tsv (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--model", default="mtl-v1", help="the weights (default: %(default)s)"
-    )
+    _add_prediction(parser)
     parser.add_argument(
         "--output",
         type=_output,
@@ -150,6 +154,140 @@ def _add_predict(commands):
         metavar="N",
         help="draws behind mean, std, median and quantiles (default: %(default)s)",
     )
+    return parser
+
+
+def _add_report(commands):
+    parser = commands.add_parser(
+        "report",
+        help="write a report on the virtual contacts of a recording",
+        description="Write a report on the virtual contacts of a recording: its "
+        "checks, what the scalp can say, traces, spectra, connectivity and "
+        "lateralization with their intervals.",
+    )
+    parser.set_defaults(command=_report)
+    parser.add_argument(
+        "in_",
+        metavar="IN",
+        type=Path,
+        help="a recording in any format that MNE-Python reads, or epochs (-epo.fif)",
+    )
+    parser.add_argument(
+        "out", metavar="OUT", type=Path, help="the file to write: *.html"
+    )
+    _add_prediction(parser)
+    parser.add_argument(
+        "--draws",
+        type=_positive,
+        default=40,
+        metavar="N",
+        help="draws behind the intervals (default: %(default)s)",
+    )
+    for name, which in (("--tmin", "first"), ("--tmax", "last")):
+        parser.add_argument(
+            name,
+            type=float,
+            metavar="S",
+            help=f"{which} second that is drawn (default: 30 s from the middle of a "
+            "recording, all of an epoch)",
+        )
+    return parser
+
+
+def _add_compare(commands):
+    parser = commands.add_parser(
+        "compare",
+        help="compare virtual contacts with source localization",
+        description="Compare virtual contacts with those that source localization "
+        "gives at the same places of the same head. Prints medians over contacts.",
+    )
+    parser.set_defaults(command=_compare)
+    parser.add_argument(
+        "in_",
+        metavar="IN",
+        type=Path,
+        help="a recording in any format that MNE-Python reads, or epochs (-epo.fif)",
+    )
+    parser.add_argument(
+        "--methods",
+        type=lambda text: tuple(text.split(",")),
+        default=("eLORETA", "sLORETA", "dSPM", "LCMV"),
+        metavar="A,B",
+        help="of eLORETA, sLORETA, dSPM, MNE and LCMV (default: all but MNE)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="CSV",
+        help="write the table of all contacts and bands: *.csv",
+    )
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="PNG",
+        help="write a figure: *.png, *.pdf or *.svg",
+    )
+    _add_prediction(parser)
+    parser.add_argument(
+        "--draws",
+        type=_positive,
+        default=50,
+        metavar="N",
+        help="draws behind the intervals, 10 or more (default: %(default)s)",
+    )
+    for name, which in (("--tmin", "first"), ("--tmax", "last")):
+        parser.add_argument(
+            name,
+            type=float,
+            metavar="S",
+            help=f"{which} second that is compared (default: 30 s from the middle)",
+        )
+    return parser
+
+
+def _add_export(commands):
+    parser = commands.add_parser(
+        "export",
+        help="export a virtual recording to EDF+ or BIDS",
+        description="Export a virtual recording to EDF+ for review software, or to a "
+        "BIDS derivative dataset.",
+    )
+    parser.set_defaults(command=_export)
+    parser.add_argument(
+        "in_", metavar="IN", type=Path, help="what the command predict wrote: *.fif"
+    )
+    parser.add_argument(
+        "out",
+        metavar="OUT",
+        type=Path,
+        help="the file to write, *.edf, or the folder of a BIDS derivative dataset",
+    )
+    parser.add_argument(
+        "--subject", metavar="LABEL", help="subject in the dataset, without sub-"
+    )
+    parser.add_argument(
+        "--session", metavar="LABEL", help="session in the dataset, without ses-"
+    )
+    parser.add_argument(
+        "--task",
+        default="rest",
+        metavar="LABEL",
+        help="task in the dataset (default: %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what exists")
+    return parser
+
+
+def _add_prediction(parser):
+    """Add what all commands ask that predict."""
+    parser.add_argument(
+        "--contacts",
+        default="mtl",
+        help="an implant's name or a BIDS electrodes.tsv (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--model", default="mtl-v1", help="the weights (default: %(default)s)"
+    )
     parser.add_argument(
         "--seed",
         type=int,
@@ -163,6 +301,61 @@ def _add_predict(commands):
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace OUT if it exists"
+    )
+
+
+def _add_benchmark(commands):
+    parser = commands.add_parser(
+        "benchmark",
+        help="compare methods on paired recordings",
+        description="Compare methods that predict intracranial from scalp EEG on "
+        "paired recordings: one table of all scores, and one page that opens offline. A run "
+        "that was stopped goes on with the same command.",
+    )
+    parser.set_defaults(command=_benchmark)
+    parser.add_argument(
+        "--data",
+        default="simulated",
+        metavar="DATA",
+        help="simulated, ds004752 (as fetched) or a folder with pairs of files like "
+        "sub-01_ses-01_eeg.fif and sub-01_ses-01_ieeg.fif (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--protocol",
+        default="session",
+        choices=("paper", "session", "loso", "loso+k"),
+        help="what is trained and tested on what (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["all"],
+        metavar="NAME",
+        help="all, or some of those that a wrong name lists; NAME=module:Class for a "
+        "class with fit() and sample(), NAME=FOLDER for draws in CSV files",
+    )
+    parser.add_argument(
+        "--patients", nargs="+", metavar="NAME", help="who is tested (default: all)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the run (default: benchmark-DATA-PROTOCOL)",
+    )
+    parser.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="processes (default: 1)"
+    )
+    parser.add_argument(
+        "--draws", type=_positive, metavar="N", help="draws of each method"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of everything (default: 0)"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="three patients and little training: a first look, not a result",
     )
     return parser
 
@@ -239,26 +432,22 @@ def _positive(text):
 
 def _predict(args):
     out = _absolute(args.out)
-    is_epochs = bool(_EPOCHS_INPUT.search(args.in_.name))
+    endings = _EPOCHS_ENDINGS if _is_epochs(args.in_) else _RAW_ENDINGS
     with _as_bad_input(OSError, ValueError):
         _check_input(args.in_, out)
-        _check_ending(out, _EPOCHS_ENDINGS if is_epochs else _RAW_ENDINGS)
+        _check_ending(out, endings)
         _check_free(out, args.overwrite)
     with _OutputFolder(out.parent) as folder, _logging(args):
-        virtual = _predict_file(args, is_epochs)
+        virtual = _predict_file(args)
         _save(virtual, folder, out.name)
         folder.publish()
     print(f"Virtual iEEG: {out}")
 
 
-def _predict_file(args, is_epochs):
-    import mne
-
+def _predict_file(args):
     from .predict import predict_ieeg
 
-    read = mne.read_epochs if is_epochs else mne.io.read_raw
-    with _as_bad_input(Exception):
-        inst = read(args.in_, preload=False)
+    inst = _read(args.in_)
     with _as_bad_input(ValueError, TypeError):
         return predict_ieeg(
             inst,
@@ -269,6 +458,52 @@ def _predict_file(args, is_epochs):
             random_state=args.seed,
             device=args.device,
         )
+
+
+def _benchmark(args):
+    from .evaluation.benchmark import METHODS, leaderboard, run_benchmark
+    from .evaluation.report import write_report
+
+    name = Path(args.data).name
+    quick = "-quick" if args.quick else ""
+    out = args.out or Path(f"benchmark-{name}-{args.protocol}{quick}")
+    out = _absolute(out)
+    methods = list(METHODS) if args.methods == ["all"] else args.methods
+    with _logging(args):
+        with _as_bad_input(OSError, ValueError):
+            dataset = _find_dataset(args.data)
+        with _as_bad_input(ValueError):
+            rows, failures = run_benchmark(
+                dataset, methods, out, _settings(args), n_jobs=args.jobs
+            )
+        page = write_report(out)
+    print(leaderboard(rows)[0].round(3).to_string())
+    print(f"Scores: {out / 'results.csv'}")
+    print(f"Report: {page}")
+    if failures:
+        raise RuntimeError(f"these failed: {', '.join(failures)}.")
+
+
+def _settings(args):
+    from .evaluation.benchmark import Settings
+
+    changes = {"protocol": args.protocol, "seed": args.seed}
+    if args.patients:
+        changes["patients"] = tuple(args.patients)
+    if args.draws:
+        changes["n_draws"] = args.draws
+    return Settings.quick(**changes) if args.quick else Settings(**changes)
+
+
+def _find_dataset(data):
+    from .datasets import simulated_cohort, verbal_wm
+    from .evaluation.protocols import Dataset
+
+    if data == "simulated":
+        return Dataset.of(data, simulated_cohort)
+    if data == "ds004752":
+        return Dataset.of(data, verbal_wm)
+    return Dataset.from_folder(data)
 
 
 def _demo(args):
@@ -301,24 +536,152 @@ def _demo(args):
 
 
 def _save_figure(raw, folder, name):
-    from .predict import observability, sample_ieeg
-    from .viz._demo import plot_virtual
+    import matplotlib.pyplot as plt
 
-    table = observability(raw.info)
+    from .predict import sample_ieeg
+    from .viz import plot_virtual
+
+    first, last = _FIGURE_SPAN
+    # The first of these draws is the one that was saved.
+    draws = sample_ieeg(raw, _FIGURE_DRAWS, tmin=first, tmax=last, random_state=0)
     # The most observable contact of each structure: one row each.
+    table = draws[0, :, 0].to_dataframe()
     table = table.sort_values("observability", ascending=False, kind="stable")
     table = table.groupby("structure", sort=False).head(1)[:_FIGURE_ROWS]
-    first, last = _FIGURE_SPAN
-    around = raw.copy().crop(first - _FIGURE_MARGIN, last + _FIGURE_MARGIN)
-    draws = sample_ieeg(around, n_draws=_FIGURE_DRAWS, random_state=0)
-    draws = draws.sel(channel=list(table.index)).assign_coords(
-        time=draws["time"] + around.first_time - raw.first_time,
-        structure=("channel", table["structure"]),
-        observability=("channel", table["observability"]),
-    )
-    fig = plot_virtual(draws.sel(time=slice(first, last)))
+    plt.switch_backend("agg")  # also where there is no display
+    fig = plot_virtual(draws.sel(channel=list(table.index)), show=False)
     with folder.writing(name) as fname:
         fig.savefig(fname, dpi=150)
+    plt.close(fig)
+
+
+def _report(args):
+    out = _absolute(args.out)
+    with _as_bad_input(OSError, ValueError):
+        _check_input(args.in_, out)
+        _check_ending(out, _REPORT_ENDINGS)
+        _check_free(out, args.overwrite)
+    with _OutputFolder(out.parent) as folder, _logging(args):
+        report = _report_file(args)
+        with folder.writing(out.name) as fname:
+            report.save(fname, open_browser=False, verbose=False)
+        folder.publish()
+    print(f"Report: {out}")
+
+
+def _report_file(args):
+    import matplotlib.pyplot as plt
+
+    from .viz.report import make_report
+
+    inst = _read(args.in_)
+    plt.switch_backend("agg")  # also where there is no display
+    with _as_bad_input(ValueError, TypeError):
+        return make_report(
+            inst,
+            contacts=args.contacts,
+            model=args.model,
+            n_draws=args.draws,
+            tmin=args.tmin,
+            tmax=args.tmax,
+            random_state=args.seed,
+            device=args.device,
+        )
+
+
+def _compare(args):
+    outputs = {"--output": (args.output, _TABLE_ENDINGS)}
+    outputs["--figure"] = (args.figure, _FIGURE_ENDINGS)
+    outputs = {k: (_absolute(out), ends) for k, (out, ends) in outputs.items() if out}
+    with _as_bad_input(OSError, ValueError):
+        for out, endings in outputs.values():
+            _check_input(args.in_, out)
+            _check_ending(out, endings)
+            _check_free(out, args.overwrite)
+        if not args.in_.exists():
+            raise FileNotFoundError(f"{args.in_} does not exist.")
+    with ExitStack() as stack:
+        folders = {
+            name: stack.enter_context(_OutputFolder(out.parent))
+            for name, (out, _) in outputs.items()
+        }
+        stack.enter_context(_logging(args))
+        comparison = _compare_file(args)
+        if args.output:
+            with folders["--output"].writing(args.output.name) as fname:
+                comparison.table.to_csv(fname, index=False)
+        if args.figure:
+            _save_comparison(comparison, folders["--figure"], args.figure.name)
+        for folder in folders.values():
+            folder.publish()
+    table = comparison.table[comparison.table["band"] == "broad"]
+    columns = ["r", "inside", "power_difference"]
+    medians = table.groupby(["method", "structure"], sort=False)[columns].median()
+    print("0.5-45 Hz, medians over contacts; neither side is a recording")
+    print(medians.round(2).to_string())
+    for out, _ in outputs.values():
+        print(f"Written: {out}")
+
+
+def _compare_file(args):
+    from .compare import compare_sources
+
+    inst = _read(args.in_)
+    tmin, tmax = args.tmin, args.tmax
+    if tmin is None and tmax is None:
+        middle, half = (inst.times[0] + inst.times[-1]) / 2, _COMPARED / 2
+        tmin = max(inst.times[0], middle - half)
+        tmax = min(inst.times[-1], middle + half)
+    with _as_bad_input(ValueError, TypeError):
+        return compare_sources(
+            inst,
+            methods=args.methods,
+            contacts=args.contacts,
+            n_draws=args.draws,
+            tmin=tmin,
+            tmax=tmax,
+            model=args.model,
+            random_state=args.seed,
+            device=args.device,
+        )
+
+
+def _save_comparison(comparison, folder, name):
+    import matplotlib.pyplot as plt
+
+    from .viz import plot_comparison
+
+    plt.switch_backend("agg")  # also where there is no display
+    fig = plot_comparison(comparison, show=False)
+    with folder.writing(name) as fname:
+        fig.savefig(fname, dpi=150)
+    plt.close(fig)
+
+
+def _export(args):
+    from .export import export_edf, write_bids
+
+    out = _absolute(args.out)
+    is_edf = out.suffix.lower() == ".edf"
+    with _as_bad_input(OSError, ValueError):
+        if not args.in_.exists():
+            raise FileNotFoundError(f"{args.in_} does not exist.")
+        if not is_edf and args.subject is None:
+            raise ValueError("A BIDS dataset needs --subject LABEL.")
+    with _logging(args), _as_bad_input(OSError, ValueError, TypeError):
+        virtual = _read(args.in_)
+        if is_edf:
+            written = export_edf(virtual, out, overwrite=args.overwrite)
+        else:
+            written = write_bids(
+                virtual,
+                out,
+                subject=args.subject,
+                session=args.session,
+                task=args.task,
+                overwrite=args.overwrite,
+            ).fpath
+    print(f"Virtual iEEG: {written}")
 
 
 def _fetch(args):
@@ -340,6 +703,18 @@ def _sys_info(args):
 
 def _absolute(fname):
     return Path(os.path.abspath(fname.expanduser()))
+
+
+def _is_epochs(fname):
+    return bool(_EPOCHS_INPUT.search(fname.name))
+
+
+def _read(fname):
+    import mne
+
+    read = mne.read_epochs if _is_epochs(fname) else mne.io.read_raw
+    with _as_bad_input(Exception):
+        return read(fname, preload=False)
 
 
 def _check_input(in_, out):

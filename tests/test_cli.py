@@ -11,7 +11,6 @@ import warnings
 
 import mne
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 
@@ -61,22 +60,18 @@ class Predict(types.ModuleType):
         is_epochs = isinstance(inst, mne.BaseEpochs)
         return (_virtual_epochs if is_epochs else _virtual_raw)(inst)
 
-    def sample_ieeg(self, inst, n_draws, **options):
-        """Draw white noise."""
+    def sample_ieeg(self, inst, n_draws, tmin, tmax, **options):
+        """Draw white noise: two contacts in one structure, one in another."""
         rng = np.random.default_rng(0)
-        data = 1e-5 * rng.standard_normal((n_draws, len(CONTACTS), inst.n_times))
-        coords = {"channel": CONTACTS, "time": inst.times}
-        return xr.DataArray(data, coords, ("draw", "channel", "time"))
-
-    def observability(self, info):
-        """Two contacts in one structure, one in another."""
-        return pd.DataFrame(
-            {
-                "observability": [0.1, 0.3, 0.2],
-                "structure": ["amygdala", "amygdala", "hippocampus"],
-            },
-            index=CONTACTS,
-        )
+        time = inst.times[(inst.times >= tmin) & (inst.times <= tmax)]
+        data = 1e-5 * rng.standard_normal((n_draws, len(CONTACTS), len(time)))
+        coords = {
+            "channel": CONTACTS,
+            "time": time,
+            "structure": ("channel", ["amygdala", "amygdala", "hippocampus"]),
+            "observability": ("channel", [0.1, 0.3, 0.2]),
+        }
+        return xr.DataArray(data, coords, ("draw", "channel", "time"), "virtual iEEG")
 
 
 @pytest.fixture
@@ -446,29 +441,27 @@ def test_demo(predict, raw, tmp_path, capsys, monkeypatch):
     assert _run("demo", "--out-dir", folder, "--overwrite") == 0
 
 
-def test_figure_of_the_demo():
-    """Rows, labels and units. Seen to fail when the curves stay in volts."""
-    from mne_neuroflow.viz._demo import plot_virtual
+def test_figure_of_the_demo(predict, raw, tmp_path, monkeypatch):
+    """It shows a part of the draw that is saved: same recording, same seed.
 
-    draws = np.linspace(-1e-5, 3e-5, 101)[:, None, None] * np.ones((1, 2, 50))
-    coords = {
-        "channel": ["vAL1", "vHR1"],
-        "time": np.arange(50) / SFREQ,
-        "structure": ("channel", ["amygdala", "hippocampus"]),
-        "observability": ("channel", [0.123, 0.4]),
-    }
-    fig = plot_virtual(xr.DataArray(draws, coords, ("draw", "channel", "time")))
-    assert "prediction" in fig.get_suptitle()
-    assert "not a recording" in fig.get_suptitle()
-    labels = [ax.get_ylabel() for ax in fig.axes]
-    assert labels[0] == "vAL1 (µV)\namygdala\nobservability 0.12"
-    assert labels[1] == "vHR1 (µV)\nhippocampus\nobservability 0.40"
-    draw, median = fig.axes[0].lines
-    np.testing.assert_allclose(draw.get_ydata(), -10)
-    np.testing.assert_allclose(median.get_ydata(), 10)
-    (interval,) = fig.axes[0].collections
-    low, high = interval.get_paths()[0].vertices[:, 1].min(), 28
-    np.testing.assert_allclose([low, high], [-8, 28])
+    Seen to fail with a cropped recording, and with another seed.
+    """
+    datasets = types.ModuleType("mne_neuroflow.datasets")
+    datasets.load_demo = lambda: raw
+    monkeypatch.setitem(sys.modules, "mne_neuroflow.datasets", datasets)
+    shown = []
+    sample_ieeg = predict.sample_ieeg
+
+    def sample(inst, n_draws, **options):
+        shown.append((inst, options))
+        return sample_ieeg(inst, n_draws, **options)
+
+    monkeypatch.setattr(predict, "sample_ieeg", sample)
+    assert _run("demo", "--out-dir", tmp_path) == 0
+    ((saved, options),) = predict.calls
+    ((inst, draws_options),) = shown
+    assert inst is saved
+    assert draws_options == {"tmin": 10.0, "tmax": 14.0, **options}
 
 
 def test_fetch(tmp_path, capsys, monkeypatch):

@@ -241,9 +241,10 @@ def _add_traces(report, draws):
 def _add_connectivity(report, draws):
     try:
         figure = plot_connectivity(draws, show=False)
-    except ImportError:
-        html = "<p>Left out: mne-connectivity is not installed.</p>"
-        report.add_html(html, "Connectivity")
+    except (ImportError, ValueError) as err:
+        lacks = isinstance(err, ImportError)
+        why = "mne-connectivity is not installed." if lacks else str(err)
+        report.add_html(f"<p>Left out: {escape(why)}</p>", "Connectivity")
         return
     _add_figure(
         report,
