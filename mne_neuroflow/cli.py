@@ -309,8 +309,8 @@ def _add_benchmark(commands):
         "benchmark",
         help="compare methods on paired recordings",
         description="Compare methods that predict intracranial from scalp EEG on "
-        "paired recordings: one table of all scores, and one page that opens offline. A run "
-        "that was stopped goes on with the same command.",
+        "paired recordings: one table of all scores, and one page that opens offline. "
+        "A run that was stopped goes on with the same command.",
     )
     parser.set_defaults(command=_benchmark)
     parser.add_argument(
