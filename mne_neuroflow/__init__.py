@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "export": ["export_edf", "write_bids"],
         "head.contacts": ["make_contacts", "read_contacts"],
         "head.seeg_forward": ["make_seeg_forward"],
+        "viz.report": ["make_report"],
         "weights.fetch": ["fetch_model"],
         "_sys_info": ["sys_info"],
     },
