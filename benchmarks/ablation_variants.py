@@ -1,0 +1,535 @@
+"""Flows that differ from the shipped one in a single choice.
+
+What :class:`~mne_neuroflow.flow.model.FlowConfig` can say is said there. The rest,
+which nobody needs outside the comparison, is composed here: other numbers of wavelet
+levels, other transformations in the coupling steps, less attention over contacts and
+less context.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import e, log
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC, ScalpContext
+from mne_neuroflow.flow.coupling import (
+    MAX_LEVEL_SCALE,
+    MAX_LOG_SCALE,
+    MAX_TAIL,
+    MAX_TRUST,
+    Coupling,
+    Mixer,
+    Standardize,
+    bounded,
+    magnitudes,
+    neighbours,
+    to_data,
+    to_noise,
+)
+from mne_neuroflow.flow.model import (
+    ConditionalFlow,
+    ConditionedFlow,
+    FlowConfig,
+    LevelFlow,
+)
+from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletPatches, cosine_matrix
+
+SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}
+#: Bins of a spline, the interval it acts on and the least share of a bin; the values
+#: of Durkan et al. 2019, appendix B, but for a wider interval.
+N_BINS, BOUND, MIN_SHARE = 8, 5.0, 1e-3
+
+
+@dataclass(frozen=True)
+class Bend:
+    """What a step does to a coefficient, beside location and scale.
+
+    Attributes
+    ----------
+    n_shape : int
+        Parameters of a coefficient.
+    to_noise : callable
+        ``to_noise(data, shift, log_scale, shape)`` returns noise and log-determinant.
+    to_data : callable
+        ``to_data(noise, shift, log_scale, shape)`` returns data.
+    """
+
+    n_shape: int
+    to_noise: Callable
+    to_data: Callable
+
+
+def _sinh_to_noise(data, shift, log_scale, shape):
+    return to_noise(data, shift, log_scale, bounded(shape[..., 0], MAX_TAIL))
+
+
+def _sinh_to_data(noise, shift, log_scale, shape):
+    return to_data(noise, shift, log_scale, bounded(shape[..., 0], MAX_TAIL))
+
+
+def _affine_to_noise(data, shift, log_scale, shape):
+    return (data - shift) * torch.exp(-log_scale), -log_scale
+
+
+def _affine_to_data(noise, shift, log_scale, shape):
+    return noise * torch.exp(log_scale) + shift
+
+
+def _spline_to_noise(data, shift, log_scale, shape):
+    noise, log_det = spline((data - shift) * torch.exp(-log_scale), shape)
+    return noise, log_det - log_scale
+
+
+def _spline_to_data(noise, shift, log_scale, shape):
+    return inverse_spline(noise, shape) * torch.exp(log_scale) + shift
+
+
+SINH = Bend(1, _sinh_to_noise, _sinh_to_data)
+AFFINE = Bend(0, _affine_to_noise, _affine_to_data)
+SPLINE = Bend(3 * N_BINS - 1, _spline_to_noise, _spline_to_data)
+
+
+def _knots(logits: Tensor) -> Tensor:
+    share = MIN_SHARE + (1 - N_BINS * MIN_SHARE) * torch.softmax(logits, dim=-1)
+    return 2 * BOUND * functional.pad(share.cumsum(-1), (1, 0)) - BOUND
+
+
+def _bin(value: Tensor, shape: Tensor, of_noise: bool):
+    """Corner, width, height and slopes at both ends of the bin of each value."""
+    widths, heights, slopes = shape.split([N_BINS, N_BINS, N_BINS - 1], dim=-1)
+    x, y = _knots(widths), _knots(heights)
+    # All logits at zero: the identity.
+    slopes = functional.pad(functional.softplus(slopes + log(e - 1)), (1, 1), value=1.0)
+    edges = (y if of_noise else x)[..., 1:-1].detach()
+    index = (value[..., None] >= edges).sum(-1, keepdim=True)
+
+    def pick(series):
+        return series.gather(-1, index)[..., 0]
+
+    left, bottom = pick(x), pick(y)
+    width, height = pick(x[..., 1:]) - left, pick(y[..., 1:]) - bottom
+    return left, bottom, width, height, pick(slopes), pick(slopes[..., 1:])
+
+
+def spline(data: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+    """Monotone rational-quadratic spline inside an interval, identity outside.
+
+    Durkan, Bekasov, Murray & Papamakarios 2019, *Neural spline flows*, equations
+    4 and 5.
+
+    Parameters
+    ----------
+    data : Tensor of shape (...)
+        Coefficients.
+    shape : Tensor of shape (..., 3 * N_BINS - 1)
+        Logits of widths and heights, and slopes at inner knots; zeros make it the
+        identity.
+
+    Returns
+    -------
+    noise, log_det : Tensor of shape (...)
+        Transformed coefficients and the logarithm of the derivative.
+    """
+    inside = data.abs() < BOUND
+    value = data.clamp(-BOUND, BOUND)
+    left, bottom, width, height, first, last = _bin(value, shape, of_noise=False)
+    steep = height / width
+    place = (value - left) / width
+    rest = place * (1 - place)
+    below = steep + (first + last - 2 * steep) * rest
+    noise = bottom + height * (steep * place.square() + first * rest) / below
+    slope = last * place.square() + 2 * steep * rest + first * (1 - place).square()
+    log_det = 2 * torch.log(steep) + torch.log(slope) - 2 * torch.log(below)
+    return torch.where(inside, noise, data), torch.where(inside, log_det, 0.0)
+
+
+def inverse_spline(noise: Tensor, shape: Tensor) -> Tensor:
+    """Invert :func:`spline` (equations 6 to 8 of the same paper)."""
+    inside = noise.abs() < BOUND
+    value = noise.clamp(-BOUND, BOUND)
+    left, bottom, width, height, first, last = _bin(value, shape, of_noise=True)
+    steep, rise = height / width, value - bottom
+    curve = rise * (first + last - 2 * steep)
+    a, b, c = height * (steep - first) + curve, height * first - curve, -steep * rise
+    root = torch.sqrt((b.square() - 4 * a * c).clamp_min(0))
+    data = left + width * 2 * c / (-b - root)
+    return torch.where(inside, data, noise)
+
+
+def _quiet(layer: nn.Linear) -> nn.Linear:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class OtherStandardize(Standardize):
+    """A level's location and scale, with another bend.
+
+    Parameters
+    ----------
+    width, size : int
+        As in the parent.
+    bend : Bend
+        What else is done to a coefficient.
+    """
+
+    def __init__(self, width: int, size: int, bend: Bend):
+        super().__init__(width, size)
+        self.bend = bend
+        self.head[1] = _quiet(nn.Linear(width, (2 + bend.n_shape) * size))
+
+    def parameters_of(self, state, mean):
+        """Shift, log-scale and shape of each coefficient."""
+        size = mean.shape[-1]
+        shift, log_scale, shape = self.head(state).split(
+            [size, size, self.bend.n_shape * size], dim=-1
+        )
+        log_scale = bounded(log_scale, MAX_LEVEL_SCALE)
+        trust = bounded(self.trust(self.head[0](state)), MAX_TRUST)
+        shift = shift * torch.exp(log_scale) + trust * mean
+        return shift, log_scale, shape.unflatten(-1, (size, self.bend.n_shape))
+
+    def forward(self, data, state, mean):
+        """Map data to noise, with the log-determinant of each coefficient."""
+        return self.bend.to_noise(data, *self.parameters_of(state, mean))
+
+    def inverse(self, noise, state, mean):
+        """Map noise to data."""
+        return self.bend.to_data(noise, *self.parameters_of(state, mean))
+
+
+class OtherCoupling(Coupling):
+    """A coupling step with another bend, with or without attention over contacts.
+
+    Parameters
+    ----------
+    split, turn, size, width, n_heads, n_relations
+        As in the parent.
+    bend : Bend
+        What is done to a coefficient beside location and scale.
+    attention : bool
+        Whether contacts hear of each other.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        turn: int,
+        size: int,
+        width: int,
+        n_heads: int,
+        n_relations: int,
+        bend: Bend,
+        attention: bool,
+    ):
+        super().__init__(split, turn, size, width, n_heads, n_relations)
+        self.bend, self.n_gates = bend, n_heads if attention else 0
+        outputs = 2 + bend.n_shape + self.n_gates
+        self.head[1] = _quiet(nn.Linear(width, outputs * size))
+        if not attention:
+            isolate(self.mixer)
+
+    def parameters_of(self, data, state, relations, half, start):
+        """Mask, and shift, log-scale and shape from the coefficients that stay."""
+        moving = self.moving(data, half, start)
+        fixed = data * (1 - moving)
+        keys = (half != self.turn).to(data.dtype) if self.split == "contacts" else None
+        tokens = state + self.read(magnitudes(fixed))
+        tokens, weights = self.mixer(tokens, relations, keys)
+        size = data.shape[-1]
+        shift, log_scale, shape, gates = self.head(tokens).split(
+            [size, size, self.bend.n_shape * size, self.n_gates * size], dim=-1
+        )
+        if self.n_gates:
+            seen = weights @ fixed.transpose(1, 2)[:, :, None]
+            gates = gates.unflatten(-1, (self.n_gates, -1))
+            shift = shift + (gates * seen.permute(0, 3, 1, 2, 4)).sum(-2)
+        if self.split == "seconds":
+            shift = shift + self.linear(neighbours(fixed))
+        elif self.split == "frequencies":
+            shift = shift + self.linear(fixed)
+        shape = shape.unflatten(-1, (size, self.bend.n_shape))
+        log_scale = bounded(log_scale, MAX_LOG_SCALE)
+        return moving, (shift * moving, log_scale * moving, shape * moving[..., None])
+
+    def forward(self, data, state, relations, half, start):
+        """Map data to noise, with the log-determinant of each coefficient."""
+        moving, parameters = self.parameters_of(data, state, relations, half, start)
+        moved, log_det = self.bend.to_noise(data, *parameters)
+        return torch.where(moving > 0, moved, data), log_det * moving
+
+    def inverse(self, noise, state, relations, half, start):
+        """Map noise to data."""
+        moving, parameters = self.parameters_of(noise, state, relations, half, start)
+        moved = self.bend.to_data(noise, *parameters)
+        return torch.where(moving > 0, moved, noise)
+
+
+class Alone(nn.Module):
+    """Stands where contacts attend to each other: they do not."""
+
+    def forward(self, tokens, relations, keys=None):
+        """Return no update, and no weights."""
+        return torch.zeros_like(tokens), None
+
+
+def isolate(mixer: Mixer):
+    """Take attention over contacts out of a block."""
+    mixer.contacts = Alone()
+
+
+class ContactContext(ScalpContext):
+    """Context from the posterior mean at the contacts, without virtual sensors."""
+
+    def __init__(self, *shape):
+        super().__init__(*shape)
+        for name in ("read", "place", "seconds", "value", "query"):
+            delattr(self, f"roi_{name}")
+        self.reach = len(self.blocks) + self.wavelet.reach
+
+    def forward(self, conditions):
+        """Return the state, (batch, contact, patch, width)."""
+        own = conditions.mean / conditions.mean_std[..., None]
+        state = self._tokens(own, self.contact_read)
+        state = state + self.static(conditions.static)[:, :, None]
+        for block in self.blocks:
+            state = block(state, conditions.relations)[0]
+        return state
+
+
+class StaticContext(nn.Module):
+    """Nothing learned from the scalp's time course.
+
+    It enters through the posterior mean and the trust in it alone; what is constant
+    over a recording (place, observability, gain) is known.
+    """
+
+    def __init__(self, width: int, n_heads: int, n_rois: int, wavelet: WaveletPatches):
+        super().__init__()
+        self.static = nn.Sequential(
+            nn.Linear(N_STATIC, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.reach = wavelet.reach
+
+    def forward(self, conditions):
+        """Return the state, (batch, contact, patch, width)."""
+        n_patches = conditions.mean.shape[-1] // 128
+        state = self.static(conditions.static)[:, :, None]
+        return state.expand(-1, -1, n_patches, -1).contiguous()
+
+
+CONTEXTS = {
+    "scalp": ScalpContext,
+    "posterior mean": ContactContext,
+    "static": StaticContext,
+}
+
+
+class Octaves(WaveletPatches):
+    """Another number of wavelet levels.
+
+    Parameters
+    ----------
+    n_moments : int
+        Vanishing moments.
+    sizes : tuple of int
+        Coefficients of each level in a second, coarse to fine.
+    """
+
+    def __init__(self, n_moments: int, sizes: tuple[int, ...]):
+        super().__init__(n_moments)
+        self.sizes = sizes
+        for size in set(sizes):
+            matrix = torch.as_tensor(cosine_matrix(size))
+            self.register_buffer(f"cosine_{size}", matrix, persistent=False)
+        taps = 2 * n_moments - 1
+        self.reach = int(np.ceil(sum(taps / rate / 2 for rate in sizes[1:])))
+
+    def forward(self, signal):
+        """Decompose (..., n_patches * 128) into levels (..., n_patches, size)."""
+        series = []
+        for _ in self.sizes[1:]:
+            signal, detail = self._split(signal)
+            series.insert(0, detail)
+        levels = []
+        for level, size in zip([signal, *series], self.sizes, strict=True):
+            cosine = getattr(self, f"cosine_{size}").to(level.dtype)
+            levels.append(level.unflatten(-1, (-1, size)) @ cosine.T)
+        return levels
+
+    def inverse(self, levels):
+        """Undo :meth:`forward`."""
+        signal = None
+        for level, size in zip(levels, self.sizes, strict=True):
+            cosine = getattr(self, f"cosine_{size}").to(level.dtype)
+            series = (level @ cosine).flatten(-2)
+            signal = series if signal is None else self._merge(signal, series)
+        return signal
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the comparison.
+
+    Attributes
+    ----------
+    question, name : str
+        What it answers, and how.
+    config : dict
+        Fields of :class:`~mne_neuroflow.flow.model.FlowConfig` that differ.
+    sizes : tuple of int
+        Coefficients of each level in a second, coarse to fine.
+    bend : Bend
+        What coupling steps do beside location and scale.
+    attentive : int
+        Coarse levels at which contacts attend to each other; with none of them the
+        context does without as well.
+    context : str
+        A key of ``CONTEXTS``.
+    by_samples : bool
+        Whether levels weigh in the loss as their number of samples.
+    seed : int
+        Seed of the initial weights.
+    """
+
+    question: str
+    name: str
+    config: dict = field(default_factory=dict)
+    sizes: tuple[int, ...] = LEVEL_SIZES
+    bend: Bend = SINH
+    attentive: int = len(LEVEL_SIZES)
+    context: str = "scalp"
+    by_samples: bool = False
+    seed: int = 0
+
+    def flow(self, width: int, n_heads: int) -> ConditionalFlow:
+        """Build it, untrained: the spatial posterior."""
+        torch.manual_seed(self.seed)
+        config = FlowConfig(width=width, n_heads=n_heads, **self.config)
+        composed = ("sizes", "bend", "attentive", "context")
+        if all(getattr(self, name) == getattr(Variant, name) for name in composed):
+            return ConditionalFlow(config)
+        return OtherFlow(config, self)
+
+    def weights(self) -> Tensor:
+        """Weight of each level in the loss, (level,)."""
+        sizes = torch.tensor(self.sizes, dtype=torch.float32)
+        return sizes / sizes.sum() if self.by_samples else sizes**0 / len(sizes)
+
+
+class OtherLevel(LevelFlow):
+    """One wavelet level of a variant."""
+
+    def __init__(self, index: int, config: FlowConfig, variant: Variant):
+        nn.Module.__init__(self)
+        size, width = variant.sizes[index], config.width
+        shape = (width, config.n_heads, N_RELATIONS)
+        attention = index < variant.attentive
+        self.read = None
+        if index:
+            self.read = nn.Linear(2 * variant.sizes[index - 1], width)
+        self.trunk = Mixer(*shape, seconds=True)
+        if not attention:
+            isolate(self.trunk)
+        self.standardize = OtherStandardize(width, size, variant.bend)
+        self.steps = nn.ModuleList(
+            OtherCoupling(SPLITS[letter], turn, size, *shape, variant.bend, attention)
+            for letter in config.steps[index]
+            for turn in (0, 1)
+        )
+        self.reach = sum(step.reach for step in self.steps)
+
+
+class OtherConditioned(ConditionedFlow):
+    """The distribution of a variant, whatever its levels; never recalibrated."""
+
+    def sample(self, noise, margin=0):
+        """Turn standard normal noise into contact potentials, all seconds of them."""
+        levels, arguments = self._levels()
+        state, coarser, coefficients = self._context, None, []
+        parts = noise.split(self._flow.wavelet.sizes, dim=-1)
+        for level, part, mean in zip(levels, parts, self._mean, strict=True):
+            state = level.state(state, coarser, arguments[0])
+            coarser = level.inverse(part, state, mean, *arguments)
+            coefficients.append(coarser)
+        return self.colour(self._flow.wavelet.inverse(coefficients))
+
+
+class OtherFlow(ConditionalFlow):
+    """A flow with another number of levels, other steps or another context.
+
+    Parameters
+    ----------
+    config : FlowConfig
+        Shape.
+    variant : Variant
+        What differs beside it.
+    """
+
+    def __init__(self, config: FlowConfig, variant: Variant):
+        # The parent wants its own number of levels; they are replaced.
+        spare = ("",) * (len(LEVEL_SIZES) - len(config.steps))
+        super().__init__(replace(config, steps=config.steps + spare))
+        self.config = config
+        self.wavelet = Octaves(config.n_moments, variant.sizes)
+        self.context = CONTEXTS[variant.context](
+            config.width, config.n_heads, config.n_rois, self.wavelet
+        )
+        if not variant.attentive:
+            for block in self.context.blocks:
+                isolate(block)
+        self.levels = nn.ModuleList(
+            OtherLevel(index, config, variant) for index in range(len(variant.sizes))
+        )
+
+    def condition(self, conditions, first_patch=0):
+        """Encode conditions once, for densities and any number of draws."""
+        return OtherConditioned(self, conditions, first_patch)
+
+
+STEPS = FlowConfig().steps
+WITHOUT_CONTACTS = tuple(level.replace("c", "f") for level in STEPS)
+
+
+def _levels(sizes, steps):
+    attentive = len(sizes)
+    return dict(sizes=sizes, config=dict(steps=steps), attentive=attentive)
+
+
+#: The shipped choices come first: they are what the others are compared with.
+VARIANTS = (
+    Variant("shipped choices", "seed 0"),
+    Variant("shipped choices", "seed 1", seed=1),
+    Variant("wavelet", "Haar", config=dict(n_moments=1)),
+    Variant("wavelet", "Daubechies, 2 moments", config=dict(n_moments=2)),
+    Variant("wavelet", "Daubechies, 4 moments", config=dict(n_moments=4)),
+    Variant("levels", "2", **_levels((64, 64), ("scfsc", "scf"))),
+    Variant("levels", "3", **_levels((32, 32, 64), ("scfsc", "scf", "cf"))),
+    Variant(
+        "levels", "5", **_levels((8, 8, 16, 32, 64), ("scfsc", "scf", *3 * ("cf",)))
+    ),
+    Variant("steps", "half", config=dict(steps=("scf", "c", "c", "c"))),
+    Variant("steps", "double", config=dict(steps=tuple(2 * s for s in STEPS))),
+    Variant("couplings", "affine", bend=AFFINE),
+    Variant("couplings", "rational-quadratic spline", bend=SPLINE),
+    Variant(
+        "attention over contacts",
+        "two coarse levels",
+        config=dict(steps=(*STEPS[:2], *WITHOUT_CONTACTS[2:])),
+        attentive=2,
+    ),
+    Variant(
+        "attention over contacts",
+        "none",
+        config=dict(steps=WITHOUT_CONTACTS),
+        attentive=0,
+    ),
+    Variant("context", "posterior mean, learned", context="posterior mean"),
+    Variant("context", "physics alone", context="static"),
+    Variant("weight of levels", "by samples", by_samples=True),
+    Variant("shipped choices", "seed 2", seed=2),
+)

@@ -1,0 +1,325 @@
+"""What each choice in the flow's design is worth, by held-out measurement.
+
+Run ``python benchmarks/ablations.py``: an hour on one core. Every row is
+a small flow that differs from the shipped choices in one, trained for the same number
+of steps on the same simulated batches and judged on the same held-out patients, who
+have other implants. A finished row is one line of ``OUT/rows.jsonl``; the same command
+again does the rows that are missing, ``--table`` prints what there is. Times are those
+of one thread's processor, so that other programs count little.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from ablation_variants import VARIANTS, Variant
+from machine import print_machine
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mne_neuroflow.evaluation.metrics import crps_ensemble, crps_normal, inside
+from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC, Conditions
+from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.flow.wavelet import LEVEL_BANDS
+from mne_neuroflow.training.data import SimulatedData, build_patients
+from mne_neuroflow.training.fit import gaussian_losses, learning_rate, level_losses
+from mne_neuroflow.training.judge import draw
+
+#: Patients, windows and size of every run.
+BUDGET = dict(
+    width=32,
+    n_heads=4,
+    seconds=12,
+    contacts=12,
+    contacts_a_batch=48,
+    patients=96,
+    learning_rate=3e-3,
+    warm_up=30,
+    weight_decay=1e-4,
+    clip=1.0,
+    average=0.98,
+)
+LEVELS = (0.5, 0.9)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--steps", type=int, default=350)
+    parser.add_argument("--batches", type=int, default=16, help="to judge by")
+    parser.add_argument("--draws", type=int, default=24)
+    parser.add_argument("--table", action="store_true", help="print what there is")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    if not options.table:
+        data, held_out = (Kept(options.out, part) for part in ("train", "held-out"))
+        run(VARIANTS, data, held_out, options)
+    print_machine()
+    print(f"One thread, {options.steps} steps of {BUDGET}")
+    print(table(read_rows(options.out)))
+
+
+class Kept:
+    """Simulated batches in files, so that all variants see the same ones.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the files.
+    part : {'train', 'held-out'}
+        Which patients; held-out ones have other implants.
+    """
+
+    def __init__(self, out: Path, part: str):
+        self.folder, self.part, self._data = out / part, part, None
+        self.folder.mkdir(exist_ok=True)
+
+    def _simulated(self) -> SimulatedData:
+        if self._data is None:
+            held_out = self.part == "held-out"
+            n_patients = BUDGET["patients"] // (2 if held_out else 1)
+            patients = build_patients(
+                [(BUDGET["contacts"], n_patients)],
+                n_worlds=3,
+                n_shafts=60,
+                seed=11 + held_out,
+                held_out=held_out,
+            )
+            common = (BUDGET["seconds"], BUDGET["contacts_a_batch"])
+            self._data = SimulatedData(patients, *common, 11 + held_out, "cpu")
+        return self._data
+
+    def batch(self, number: int) -> SimpleNamespace:
+        """Load or simulate a batch: what training and judging look at, no more."""
+        fname = self.folder / f"{number}.pt"
+        if not fname.exists():
+            batch = self._simulated().batch(number)
+            kept = {
+                "conditions": vars(batch.conditions),
+                "deep": batch.pairs.deep.clone(),
+                "prior_std": batch.setups.prior_std,
+                "covariance": batch.setups.covariance,
+            }
+            temporary = fname.with_suffix(".part")
+            torch.save(kept, temporary)
+            temporary.replace(fname)
+        kept = torch.load(fname)
+        return SimpleNamespace(
+            conditions=Conditions(**kept["conditions"]),
+            pairs=SimpleNamespace(deep=kept["deep"]),
+            prior_std=kept["prior_std"],
+            covariance=kept["covariance"],
+        )
+
+
+def run(variants, data: Kept, held_out: Kept, options):
+    """Train and judge the variants that are missing, one line a variant."""
+    done = {(row["question"], row["name"]) for row in read_rows(options.out)}
+    for variant in variants:
+        if (variant.question, variant.name) in done:
+            continue
+        flow = variant.flow(BUDGET["width"], BUDGET["n_heads"])
+        flow, n_moved, seconds = train(flow, variant, data, options.steps)
+        row = {
+            "question": variant.question,
+            "name": variant.name,
+            "bands": bands_of(variant.sizes),
+            "parameters": n_moved,
+            "training_s": seconds,
+            "speed": speed_ratio(variant),
+            **judge(flow, variant, held_out, options.batches, options.draws),
+        }
+        with (options.out / "rows.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+
+def read_rows(out: Path) -> list[dict]:
+    """Rows that are finished."""
+    fname = out / "rows.jsonl"
+    return [json.loads(line) for line in fname.open()] if fname.exists() else []
+
+
+def train(flow: ConditionalFlow, variant: Variant, data: Kept, n_steps: int):
+    """Train by maximum likelihood.
+
+    The loop of :class:`mne_neuroflow.training.fit.Training`, for flows and weights of
+    levels that it does not know.
+
+    Returns
+    -------
+    flow : ConditionalFlow
+        Its running average.
+    n_moved : int
+        Parameters that training reaches.
+    seconds : float
+        Time of the steps, without simulation.
+    """
+    follow = get_ema_multi_avg_fn(BUDGET["average"])
+    average = AveragedModel(flow, multi_avg_fn=follow)
+    parameters = list(flow.parameters())
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=BUDGET["learning_rate"],
+        betas=(0.9, 0.99),
+        weight_decay=BUDGET["weight_decay"],
+    )
+    weights, seconds = variant.weights(), 0.0
+    for step in range(n_steps):
+        batch = data.batch(step)
+        tick = time.process_time()
+        (level_losses(flow, batch) * weights).sum().backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, BUDGET["clip"])
+        rate = learning_rate(step, n_steps, BUDGET["learning_rate"], BUDGET["warm_up"])
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if torch.isfinite(norm):
+            optimizer.step()
+            average.update_parameters(flow)
+        n_moved = sum(p.numel() for p in parameters if p.grad is not None)
+        optimizer.zero_grad()
+        seconds += time.process_time() - tick
+    return average.module, n_moved, seconds
+
+
+@torch.no_grad()
+def judge(flow, variant: Variant, data: Kept, n_batches: int, n_draws: int) -> dict:
+    """Measure negative log-density, CRPS and coverage on held-out batches.
+
+    Returns
+    -------
+    figures : dict
+        ``nll`` in nats per whitened sample, and ``levels`` the same of each level;
+        ``crps`` relative to the spatial posterior's; ``coverage`` of raw samples at
+        the contacts; ``posterior``, the ``nll`` of the spatial posterior.
+    """
+    shares = torch.tensor(variant.sizes) / sum(variant.sizes)
+    losses, start, scores, hits = [], [], [], []
+    for number in range(n_batches):
+        batch = data.batch(number)
+        truth, conditions = batch.pairs.deep, batch.conditions
+        losses.append(level_losses(flow, batch))
+        start.append((gaussian_losses(flow, batch) * shares).sum())
+        draws = draw(flow, conditions, n_draws, number)
+        hits.append([float(inside(draws, truth, level).mean()) for level in LEVELS])
+        # In units of each contact's prior, so that all count alike.
+        gain = conditions.gain[:, None, None]
+        unit = gain * batch.prior_std[..., None]
+        std = gain * batch.covariance.diagonal(dim1=-2, dim2=-1).sqrt()[..., None]
+        baseline = crps_normal(conditions.mean * gain, std, truth)
+        pair = (crps_ensemble(draws, truth), baseline)
+        scores.append([float((score / unit).mean()) for score in pair])
+    levels = torch.stack(losses).mean(0)
+    ours, posterior = torch.tensor(scores).sum(0)
+    return {
+        "nll": float((levels * shares).sum()),
+        "levels": levels.tolist(),
+        "posterior": float(torch.stack(start).mean()),
+        "crps": float(ours / posterior),
+        "coverage": torch.tensor(hits).mean(0).tolist(),
+    }
+
+
+def bands_of(sizes) -> list[tuple[int, int]]:
+    """Frequency band of each level, hertz: a coefficient is half a hertz."""
+    edges = [0]
+    for size in sizes:
+        edges.append(edges[-1] + size // 2)
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def speed_ratio(variant: Variant, n_contacts=64, n_seconds=20, repeats=10) -> float:
+    """Speed of one draw against the shipped flow's, at its width, side by side.
+
+    The context is computed anew for each draw, as in ``predict_ieeg``. The best of
+    each flow's times is the one that was disturbed least.
+    """
+    config = FlowConfig()
+    conditions = made_up_conditions(n_contacts, n_seconds, config.n_rois)
+    noise = torch.randn(1, n_contacts, n_seconds, 128)
+    flows = (variant.flow(config.width, config.n_heads), ConditionalFlow())
+    best = [float("inf"), float("inf")]
+    for repeat in range(repeats):
+        for k in (0, 1) if repeat % 2 else (1, 0):
+            with torch.inference_mode():
+                tick = time.process_time()
+                flows[k].condition(conditions).sample(noise)
+                best[k] = min(best[k], time.process_time() - tick)
+    return best[1] / best[0]
+
+
+def made_up_conditions(n_contacts: int, n_seconds: int, n_rois: int) -> Conditions:
+    """Conditions of the right shapes, for timing alone."""
+    shape = (1, n_contacts)
+    n_times = 128 * n_seconds
+    eye = torch.eye(n_contacts)[None]
+    return Conditions(
+        mean=torch.randn(*shape, n_times),
+        mean_std=torch.ones(shape),
+        rois=torch.randn(1, n_rois, n_times),
+        static=torch.randn(*shape, N_STATIC),
+        relations=torch.rand(*shape, n_contacts, N_RELATIONS),
+        half=(torch.arange(n_contacts)[None] % 2).float(),
+        root=eye,
+        inverse_root=eye,
+        gain=torch.ones(1),
+    )
+
+
+def by_band(row: dict) -> list[str]:
+    """Cells of the four shipped bands; a wider level stands in its first."""
+    cells = []
+    for low, high in LEVEL_BANDS:
+        here = [
+            (top - bottom, loss)
+            for (bottom, top), loss in zip(row["bands"], row["levels"], strict=True)
+            if low <= bottom and top <= high
+        ]
+        wider = [
+            f"{loss:.3f} ({bottom}-{top})"
+            for (bottom, top), loss in zip(row["bands"], row["levels"], strict=True)
+            if bottom == low and top > high
+        ]
+        width = sum(share for share, _ in here)
+        mean = sum(share * loss for share, loss in here) / max(width, 1)
+        cells.append(f"{mean:.3f}" if here else "".join(wider))
+    return cells
+
+
+def table(rows: list[dict]) -> str:
+    """Rows as a Markdown table, in the order of the variants."""
+    order = [variant.question for variant in VARIANTS]
+    rows = sorted(rows, key=lambda row: order.index(row["question"]))
+    heads = ["question", "choice", "nats/sample"]
+    heads += [f"{low}-{high} Hz" for low, high in LEVEL_BANDS]
+    heads += ["CRPS ratio", "50 %", "90 %", "parameters", "speed", "training, s"]
+    lines = [heads, ["---"] * len(heads)]
+    for row in rows:
+        lines.append(
+            [
+                row["question"],
+                row["name"],
+                f"{row['nll']:.3f}",
+                *by_band(row),
+                f"{row['crps']:.3f}",
+                *(f"{100 * share:.1f}" for share in row["coverage"]),
+                f"{row['parameters'] / 1000:.0f} k",
+                f"{row['speed']:.2f}",
+                f"{row['training_s']:.0f}",
+            ]
+        )
+    printed = ["| " + " | ".join(cells) + " |" for cells in lines]
+    if rows:
+        posterior = [row["posterior"] for row in rows]
+        printed.append(
+            f"\nSpatial posterior alone: {min(posterior):.3f} to {max(posterior):.3f} "
+            "nats/sample, whatever the wavelet."
+        )
+    return "\n".join(printed)
+
+
+if __name__ == "__main__":
+    main()
