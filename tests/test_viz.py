@@ -366,7 +366,7 @@ def _written(report, tmp_path):
 
 @pytest.mark.usefixtures("small_model")
 def test_report_from_the_command_line(raw, tmp_path, capsys):
-    """Seen to catch: a name that does not say HTML found only when saving."""
+    """The file says which part was drawn; a second run refuses to replace it."""
     scalp, out = tmp_path / "scalp_raw.fif", tmp_path / "report.html"
     raw.crop(0, 5).save(scalp, verbose=False)
     argv = ["report", scalp, out, "--contacts", "mtl-core", "--draws", 3]
