@@ -132,7 +132,7 @@ def compare_sources(
     >>> from mne_neuroflow.datasets import load_demo
     >>> raw = load_demo(verbose=False).crop(0, 4)
     >>> comparison = mne_neuroflow.compare_sources(
-    ...     raw, methods=("eLORETA",), contacts="mtl-core", n_draws=10, random_state=0
+    ...     raw, contacts="mtl-core", n_draws=10, random_state=0, verbose=False
     ... )
     >>> table = comparison.table
     >>> table[table.band == "alpha"].groupby("structure")["r"].median().shape

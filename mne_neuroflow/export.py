@@ -23,6 +23,13 @@ _STEPS = (0.1, 1.0, 10.0, 100.0)
 _CHUNK_SECONDS = 60.0
 _LONG = 3  # chunks, above which a progress bar shows
 _KIND = "virtual contact, predicted from scalp EEG, not recorded"
+_README = """Virtual intracranial EEG, predicted from scalp EEG with mne_neuroflow.
+
+Nothing in this dataset was recorded inside a head. Every signal is a prediction for
+research, and must not be used for diagnosis, for planning an operation or for any
+other decision about a patient. The JSON file beside each signal says which model made
+it, and from which seed. Contacts are in metres of fsaverage's MNI space.
+"""
 # Every description that this package writes says so, see `mne_neuroflow.virtual`.
 _SAYS_SO = "not recorded"
 
@@ -74,7 +81,9 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
     >>> raw = load_demo(verbose=False).crop(0, 4)
-    >>> virtual = mne_neuroflow.predict_ieeg(raw, contacts="mtl-core", random_state=0)
+    >>> virtual = mne_neuroflow.predict_ieeg(
+    ...     raw, contacts="mtl-core", random_state=0, verbose=False
+    ... )
     >>> fname = mne_neuroflow.export_edf(virtual, "virtual.edf")  # doctest: +SKIP
     """
     _check_result(result)
@@ -152,7 +161,9 @@ def write_bids(
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
     >>> raw = load_demo(verbose=False).crop(0, 4)
-    >>> virtual = mne_neuroflow.predict_ieeg(raw, contacts="mtl-core", random_state=0)
+    >>> virtual = mne_neuroflow.predict_ieeg(
+    ...     raw, contacts="mtl-core", random_state=0, verbose=False
+    ... )
     >>> path = mne_neuroflow.write_bids(
     ...     virtual, "derivatives/mne_neuroflow", subject="01"
     ... )  # doctest: +SKIP
@@ -385,7 +396,7 @@ def _bring_shared_files(root, draft, path):
     if path.session is not None:
         folder = folder / f"ses-{path.session}"
     shared = ["dataset_description.json", "participants.tsv", "participants.json"]
-    shared += ["README", folder / f"{'_'.join(folder.parts)}_scans.tsv"]
+    shared += [folder / f"{'_'.join(folder.parts)}_scans.tsv"]
     for name in shared:
         if (root / name).is_file():
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
@@ -415,7 +426,10 @@ def _write_draft(result, positions, path, folder):
         overwrite=False,
         verbose="error",
     )
-    mne_bids.write_raw_bids(raw, path, montage=montage, overwrite=True, verbose="error")
+    mne_bids.write_raw_bids(
+        raw, path, montage=montage, overwrite=True, readme=False, verbose="error"
+    )
+    _say_what_it_is(path)
     mne_bids.update_sidecar_json(
         path.copy().update(extension=".json"),
         {
@@ -425,6 +439,14 @@ def _write_draft(result, positions, path, folder):
         },
         verbose="error",
     )
+
+
+def _say_what_it_is(path):
+    """Replace what MNE-BIDS says of recorded channels, and write the README."""
+    channels = path.copy().update(suffix="channels", extension=".tsv").fpath
+    table = channels.read_text(encoding="utf-8-sig")
+    channels.write_text(table.replace("\tStereoEEG\t", f"\t{_KIND}\t"), "utf-8")
+    (path.root / "README").write_text(_README, "utf-8")
 
 
 def _check_same_contacts(draft, root):

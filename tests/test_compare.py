@@ -190,8 +190,8 @@ def test_figure(short):
 
 def test_values_lie_at_their_contacts(tmp_path):
     """Every value is within 5 mm of its contact, in MNI coordinates, also in the
-    image. Seen to fail with values in the order of the grid, and with the image's
-    axes exchanged.
+    image. Seen to fail with values in the order of the grid, and with the image
+    mirrored.
     """
     names, positions = contact_positions(make_contacts("mtl-core"))
     values = np.arange(1.0, len(names) + 1)
@@ -236,7 +236,6 @@ def test_bad_values():
 
 @pytest.mark.usefixtures("small_model")
 def test_command(short, tmp_path, capsys):
-    """Seen to fail with a table that is printed for all bands."""
     short.save(tmp_path / "scalp_raw.fif", verbose=False)
     (tmp_path / "electrodes.tsv").write_text(
         "name\tx\ty\tz\nA1\t-27\t-20\t-18\nB1\t55\t-20\t-15\n"

@@ -205,6 +205,9 @@ def test_bids_derivative(bids, virtual):
     assert about["DatasetType"] == "derivative"
     assert about["GeneratedBy"][0]["Name"] == "mne_neuroflow"
     assert "not recorded" in about["Name"]
+    assert "not be used for diagnosis" in _text(root / "README")
+    (channels,) = bids.fpath.parent.glob("*_channels.tsv")
+    assert _text(channels).count("not recorded") == 5
     sidecar = json.loads(_text(bids.fpath.with_suffix(".json")))
     assert sidecar["Description"] == DESCRIPTION
     (system,) = bids.fpath.parent.glob("*_coordsystem.json")

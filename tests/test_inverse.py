@@ -177,7 +177,7 @@ def test_error_of_the_best_estimate_is_the_posteriors(lead_field):
 
 def test_intervals_cover_the_prior(lead_field):
     """90 % intervals cover what the prior draws. Seen to fail with errors of half
-    the size, and with contacts' errors drawn with the covariance for its root.
+    the size.
     """
     scalp, truth = _simulate(lead_field, DEEP, n_times=4096)
     truth = truth + LOCAL_STD * np.random.default_rng(1).standard_normal(truth.shape)

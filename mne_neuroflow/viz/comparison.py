@@ -50,7 +50,7 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     >>> from mne_neuroflow.viz import plot_comparison
     >>> raw = load_demo(verbose=False).crop(0, 4)
     >>> comparison = mne_neuroflow.compare_sources(
-    ...     raw, contacts="mtl-core", n_draws=10, random_state=0
+    ...     raw, contacts="mtl-core", n_draws=10, random_state=0, verbose=False
     ... )
     >>> fig = plot_comparison(comparison, show=False)
     """
