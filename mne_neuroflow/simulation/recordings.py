@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .artifacts import artifacts, bad_electrodes
+from .artifacts import Artifacts, contaminate, sensor_noise
+from .events import Focus, add_events, draw_focus
 from .setups import Company, Setups, Worlds
 from .sources import (
     MESIAL,
@@ -14,16 +15,13 @@ from .sources import (
     Batched,
     Cast,
     Coupling,
-    Focus,
     Spectra,
-    add_events,
     background,
     band_response,
     chance,
     coloured,
     couple,
     draw_coupling,
-    draw_focus,
     draw_scenarios,
     draw_spectra,
     log_normal,
@@ -52,14 +50,27 @@ class Pairs:
         Contact potentials in volts.
     scenario : Tensor of int, shape (batch,)
         Index into :data:`~.sources.SCENARIOS`.
-    events : Tensor of shape (batch, time)
-        Spike peaks and seizure envelope.
+    focus : Focus
+        Where spikes and seizures come from.
+    spikes : Tensor of shape (batch, time)
+        Relative height of spikes at the samples of their peaks at the focus.
+    seizure : Tensor of shape (batch, time)
+        Envelope of the seizure, 0 to 1.
+    theta : Tensor of shape (batch, 2, time)
+        Above 0.5 during a bout of theta in the left and the right medial temporal
+        lobe.
+    artifacts : Artifacts | None
+        What the scalp shows beside the brain.
     """
 
     scalp: Tensor
     deep: Tensor
     scenario: Tensor
-    events: Tensor
+    focus: Focus
+    spikes: Tensor
+    seizure: Tensor
+    theta: Tensor
+    artifacts: Artifacts | None
 
 
 @dataclass(frozen=True)
@@ -258,6 +269,7 @@ def simulate(
     n_generators: int = 256,
     scenario: Tensor | None = None,
     traits: Traits | None = None,
+    artifacts: bool = True,
 ) -> Pairs:
     """Simulate one recording per setup.
 
@@ -279,6 +291,8 @@ def simulate(
         None draws it.
     traits : Traits | None
         What the patients bring along from other sessions; None draws it.
+    artifacts : bool
+        Whether the scalp shows more than the brain and the noise of sensors.
 
     Returns
     -------
@@ -289,30 +303,81 @@ def simulate(
     --------
     draw_traits
     """
-    n_times = (n_seconds + _SPARE) * SFREQ
     if scenario is None:
         scenario = draw_scenarios(len(setups), rng)
     if traits is None:
         traits = draw_traits(setups, worlds, company, rng, n_generators)
-    activity = background(
+    n_times = (n_seconds + _SPARE) * SFREQ
+    activity, theta = background(
         traits.cast, traits.spectra, traits.focus.side, scenario, n_times, rng
     )
     activity = couple(activity, traits.coupling, scenario)
-    activity, events = add_events(activity, traits.focus, scenario, rng)
-    activity *= traits.amplitude[..., None]
+    activity, spikes, seizure = add_events(activity, traits.focus, scenario, rng)
+    scalp, deep, shown = record(setups, worlds, traits, activity, artifacts, rng)
+    n_times = n_seconds * SFREQ
+    return Pairs(
+        scalp[..., :n_times],
+        deep[..., :n_times],
+        scenario,
+        traits.focus,
+        spikes[:, :n_times],
+        seizure[:, :n_times],
+        theta[..., :n_times],
+        shown.crop(n_times) if artifacts else None,
+    )
 
+
+def record(
+    setups: Setups,
+    worlds: Worlds,
+    traits: Traits,
+    activity: Tensor,
+    artifacts: bool,
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor, Artifacts | None]:
+    """See the activity of generators from the scalp and from the contacts.
+
+    Parameters
+    ----------
+    setups : Setups
+        The virtual patients.
+    worlds : Worlds
+        Their true gains.
+    traits : Traits
+        Their generators' strengths, and how tissue couples to contacts.
+    activity : Tensor of shape (batch, generator, time)
+        Of unit variance; changed in place.
+    artifacts : bool
+        Whether the scalp shows more than the brain and the noise of sensors.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    scalp : Tensor of shape (batch, electrode, time)
+        Volts against the average reference.
+    deep : Tensor of shape (batch, contact, time)
+        Volts.
+    shown : Artifacts | None
+        What the scalp shows beside the brain.
+    """
+    n_times = activity.shape[-1]
+    activity *= traits.amplitude[..., None]
     scalp_gains, deep_gains = (_take(part, traits.index) for part in worlds.of(setups))
     local = contact_noise(traits.local_exponent, traits.local_level, n_times, rng)
     deep = traits.gain * (traits.tissue * (deep_gains @ activity) + local)
-    later = torch.roll(activity, n_times // 2, -1)
-    shown = torch.where(traits.strange > 0, later, activity)
-    scalp = traits.gain * (scalp_gains @ shown)
-    scalp = bad_electrodes(scalp + artifacts(setups.electrodes, n_times, rng), rng)
+    scalp = scalp_gains @ activity
+    later = torch.roll(scalp, n_times // 2, -1)
+    scalp = traits.gain * torch.where(traits.strange > 0, later, scalp)
+    shown = None
+    if artifacts:
+        scalp, shown = contaminate(scalp, setups.electrodes, setups.used, rng)
+    else:
+        scalp = scalp + sensor_noise(setups.electrodes, n_times, rng)
     used = setups.used[..., None]
     scalp = scalp * used
     scalp = (scalp - scalp.sum(1, keepdim=True) / used.sum(1, keepdim=True)) * used
-    window = slice(0, n_seconds * SFREQ)
-    return Pairs(scalp[..., window], deep[..., window], scenario, events[:, window])
+    return scalp, deep, shown
 
 
 def _take(gains: Tensor, index: Tensor) -> Tensor:

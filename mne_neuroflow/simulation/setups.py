@@ -340,9 +340,51 @@ def build_sites(n_shafts: int, seed: int, held_out: bool = False, device="cpu"):
         shafts=index[:n_shafts],
         implants=index[n_shafts:],
         held_out=held_out,
-        scalp=_of_generators(scalp_lead_field(template, electrodes), device),
-        deep=_of_generators(contact_lead_field(template, contacts), device),
+        **_template_gains(electrodes, contacts, device),
     )
+
+
+def _template_gains(electrodes, contacts, device):
+    template = load_head()
+    return {
+        "scalp": _of_generators(scalp_lead_field(template, electrodes), device),
+        "deep": _of_generators(contact_lead_field(template, contacts), device),
+    }
+
+
+def build_patient(electrodes, contacts, seed: int) -> tuple[Setups, Worlds]:
+    """Build one patient with these electrodes and contacts.
+
+    Parameters
+    ----------
+    electrodes : array of shape (n_electrodes, 3)
+        Nominal positions, metres, fsaverage surface RAS.
+    contacts : array of shape (n_contacts, 3)
+        Nominal positions.
+    seed : int
+        What the true positions follow from, see :func:`build_worlds`.
+
+    Returns
+    -------
+    setups : Setups
+        The one patient.
+    worlds : Worlds
+        The true gains.
+    """
+    electrodes = project_to_scalp(load_head(), electrodes)[2]
+    sites = Sites(
+        names=[],
+        electrodes=electrodes,
+        contacts=np.asarray(contacts, float),
+        shafts=[],
+        implants=[],
+        held_out=False,
+        **_template_gains(electrodes, contacts, "cpu"),
+    )
+    everything = (np.arange(len(electrodes)), np.arange(len(contacts)))
+    setup = make_setup(sites, 0, *everything)
+    setups = stack_setups([setup], len(electrodes), len(electrodes))
+    return setups, build_worlds(sites, 1, seed)
 
 
 def build_worlds(

@@ -1,4 +1,4 @@
-"""Activity of the generators: spectra, rhythms, coupling, spikes and seizures.
+"""Ongoing activity of the generators: spectra, rhythms and coupling.
 
 Every quantity is drawn on whatever device the generator of random numbers lives.
 ``draw_*`` draw what belongs to a patient, the other functions what is new in every
@@ -25,6 +25,8 @@ STRUCTURES = (
 )
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "ictal", "uncoupled")
 SCENARIO_SHARE = (0.30, 0.18, 0.10, 0.20, 0.10, 0.12)
+MAX_LAG = 5  # samples: 39 ms, from deep to cortical or back
+_SOFTNESS = 0.1  # of the edges of a bout, in standard deviations of its noise
 MESIAL = 3  # the first three structures are the medial temporal lobe
 
 
@@ -91,6 +93,32 @@ def chance(probability: float, shape, rng: torch.Generator) -> Tensor:
     """Draw booleans as 0.0 and 1.0."""
     unit = torch.rand(shape, generator=rng, device=rng.device)
     return (unit < probability).float()
+
+
+def poisson_train(rate: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
+    """Draw events at a rate per second, (batch, 1) to 0 and 1 in (batch, n_times)."""
+    unit = torch.rand((len(rate), n_times), generator=rng, device=rng.device)
+    return (unit < rate / SFREQ).float()
+
+
+def convolved(train: Tensor, waveform: Tensor) -> Tensor:
+    """Put a waveform at each event, (..., time); its middle is the event's time.
+
+    Parameters
+    ----------
+    train : Tensor of shape (..., time)
+        Heights of events.
+    waveform : Tensor of shape (..., time)
+        With time zero in the middle, sample ``time // 2``.
+
+    Returns
+    -------
+    series : Tensor of shape (..., time)
+        Periodic.
+    """
+    waveform = torch.roll(waveform, -(waveform.shape[-1] // 2), -1)
+    product = torch.fft.rfft(train) * torch.fft.rfft(waveform)
+    return torch.fft.irfft(product, n=train.shape[-1])
 
 
 def band_response(n_times: int, device) -> Tensor:
@@ -188,8 +216,10 @@ class Spectra(Batched):
         Aperiodic part, see :func:`aperiodic_power`.
     centre, width, share : Tensor of shape (batch, region)
         Rhythm of each region: frequency and bandwidth in hertz, share of variance.
+    centre_2, width_2, share_2 : Tensor of shape (batch, region)
+        Second rhythm, delta or beta, which waxes and wanes with the first.
     offset, part : Tensor of shape (batch, generator)
-        What is a generator's own: hertz beside the centre, part of the share.
+        What is a generator's own: hertz beside the centre, part of the shares.
     """
 
     exponent: Tensor
@@ -197,6 +227,9 @@ class Spectra(Batched):
     centre: Tensor
     width: Tensor
     share: Tensor
+    centre_2: Tensor
+    width_2: Tensor
+    share_2: Tensor
     offset: Tensor
     part: Tensor
 
@@ -205,7 +238,8 @@ def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
     """Draw the spectra of patients.
 
     Aperiodic exponents of 0.6-2.8 with regional and local spread, knees up to
-    10 Hz, and a rhythm for each region, alike on both sides.
+    10 Hz, and a rhythm for each region, alike on both sides; three regions in ten
+    have a second one, delta of 1-3.5 Hz or beta of 14-28 Hz.
 
     Parameters
     ----------
@@ -223,7 +257,7 @@ def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
     shape, own = (n, 2 * len(STRUCTURES)), cast.structure.shape
     exponent = uniform(1.0, 2.5, (n, 1), rng) + 0.2 * normal(shape, rng)
     exponent = _gather(exponent, cast) + 0.1 * normal(own, rng)
-    knee = uniform(0, 1, shape, rng).square() * 10
+    knee = uniform(0, 10, shape, rng) * uniform(0, 1, shape, rng).square()
     rows = [_RHYTHMS[name] for name in STRUCTURES]
     low, high = (_per_region([row[0][k] for row in rows], n, device) for k in (0, 1))
     thin, wide = (_per_region([row[1][k] for row in rows], n, device) for k in (0, 1))
@@ -233,12 +267,17 @@ def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
     both = uniform(0, 1, (n, len(STRUCTURES)), rng).repeat(1, 2)
     centre = low + (high - low) * (both + 0.05 * normal(shape, rng)).clamp(0, 1)
     present = (uniform(0, 1, (n, len(STRUCTURES)), rng).repeat(1, 2) < often).float()
+    delta, second = chance(0.5, shape, rng), chance(0.3, shape, rng)
+    slow, fast = uniform(1.0, 3.5, shape, rng), uniform(14, 28, shape, rng)
     return Spectra(
         exponent=exponent.clamp(0.6, 2.8),
         knee=_gather(knee, cast),
         centre=centre,
         width=thin + (wide - thin) * uniform(0, 1, shape, rng),
         share=most * uniform(0.1, 1, shape, rng) * present,
+        centre_2=delta * slow + (1 - delta) * fast,
+        width_2=0.5 + (1 - delta) * uniform(0.5, 2.5, shape, rng),
+        share_2=0.3 * uniform(0.15, 1, shape, rng) * second,
         offset=0.3 * normal(own, rng),
         part=uniform(0.4, 1.0, own, rng),
     )
@@ -273,6 +312,68 @@ def _envelopes(n_times: int, depth: Tensor, rng: torch.Generator) -> Tensor:
     return torch.exp(depth * slow - depth**2)
 
 
+def bouts(n_times: int, share: Tensor, seconds: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw when something comes and goes, as a gate with soft edges.
+
+    The gate is open while slow Gaussian noise of spectrum ``exp(-(f / c)**2)`` is
+    above a threshold. The threshold gives the share of time, and the corner ``c``
+    gives the mean length by Rice's formula for the rate of crossings (Rice 1945, Bell
+    Syst Tech J 24:46), ``c / sqrt(2) * exp(-threshold**2 / 2)`` a second.
+
+    Parameters
+    ----------
+    n_times : int
+        Samples at 128 Hz.
+    share : Tensor of shape (...,)
+        Share of time, 0 to 1.
+    seconds : Tensor of shape (...,)
+        Mean length of a bout.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    gate : Tensor of shape (..., n_times)
+        0 to 1, above 0.5 in a bout.
+    """
+    threshold = (2**0.5 * torch.erfinv(1 - 2 * share))[..., None]
+    rate = (share / seconds)[..., None]
+    corner = 2**0.5 * rate * torch.exp(0.5 * threshold**2)
+    frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
+    slow = coloured(torch.exp(-((frequency / corner) ** 2)), n_times, rng)
+    return torch.sigmoid((slow - threshold) / _SOFTNESS)
+
+
+def _gate_power(share: Tensor, floor: float) -> Tensor:
+    """Mean square of ``floor + (1 - floor) * gate``, by quadrature."""
+    threshold = (2**0.5 * torch.erfinv(1 - 2 * share))[..., None]
+    point = torch.linspace(-5, 5, 501, device=share.device)
+    weight = torch.exp(-0.5 * point**2)
+    gate = torch.sigmoid((point - threshold) / _SOFTNESS)
+    value = (floor + (1 - floor) * gate).square()
+    return (value * weight).sum(-1) / weight.sum()
+
+
+def _theta_bouts(scenario: Tensor, n_times: int, rng: torch.Generator):
+    """Gates of each hemisphere's theta and the envelopes that they make.
+
+    Theta of the medial temporal lobe comes in bouts of some cycles, a fifth to a half
+    of the time: Lega et al. 2012, Hippocampus 22:748.
+    """
+    shape = (len(scenario), 2)
+    share, seconds = uniform(0.15, 0.5, shape, rng), uniform(0.6, 2.5, shape, rng)
+    gate = bouts(n_times, share, seconds, rng)
+    floor = 0.15
+    envelope = floor + (1 - floor) * gate
+    envelope = envelope / _gate_power(share, floor).sqrt()[..., None]
+    theta = (scenario == SCENARIOS.index("theta"))[:, None, None]
+    mesial = torch.arange(len(STRUCTURES), device=rng.device) < MESIAL
+    envelope = torch.where(
+        (theta & mesial[:, None])[:, None], envelope[:, :, None], 1.0
+    )
+    return gate * theta, envelope.flatten(1, 2)
+
+
 def _gather(per_region: Tensor, cast: Cast) -> Tensor:
     """Values of each generator's region."""
     index = cast.region
@@ -288,8 +389,8 @@ def background(
     scenario: Tensor,
     n_times: int,
     rng: torch.Generator,
-) -> Tensor:
-    """Draw ongoing activity: an aperiodic part and one rhythm per region.
+) -> tuple[Tensor, Tensor]:
+    """Draw ongoing activity: an aperiodic part and the rhythms of each region.
 
     Parameters
     ----------
@@ -310,6 +411,9 @@ def background(
     -------
     activity : Tensor of shape (batch, generator, n_times)
         Unit variance on average, within 0.5-50 Hz.
+    theta : Tensor of shape (batch, 2, n_times)
+        Above 0.5 during a bout of theta in the left and the right medial temporal
+        lobe; 0 except in the scenario ``'theta'``.
     """
     frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
     band = band_response(n_times, rng.device).square()
@@ -317,16 +421,25 @@ def background(
     noise = coloured(power * band, n_times, rng)
 
     centre, width, share = _rhythms_in(scenario, spectra, side, rng)
-    own_share = (_gather(share, cast) * spectra.part)[..., None]
-    centre = _gather(centre, cast) + spectra.offset
-    peak = bump_power(frequency, centre, _gather(width, cast))
-    rhythm = coloured(peak * band, n_times, rng)
+    all_ = (share + spectra.share_2).clamp(1e-9, 0.95)
+    second = (spectra.share_2 / all_).clamp(max=1)
+    one = bump_power(
+        frequency, _gather(centre, cast) + spectra.offset, _gather(width, cast)
+    )
+    two = bump_power(frequency, spectra.centre_2, spectra.width_2)
+    one *= _gather((1 - second) / width, cast)[..., None]
+    one += _gather(two * (second / spectra.width_2)[..., None], cast)
+    rhythm = coloured(one * band, n_times, rng)
 
-    bout = uniform(0.2, 1.0, share.shape, rng)
+    waxing = uniform(0.2, 1.0, share.shape, rng)
     drift = uniform(0.0, 0.35, share.shape, rng)
-    rhythm *= _gather(_envelopes(n_times, bout, rng), cast)
+    theta, envelope = _theta_bouts(scenario, n_times, rng)
+    envelope = envelope * _envelopes(n_times, waxing, rng)
+    rhythm *= _gather(envelope, cast)
     noise *= _gather(_envelopes(n_times, drift, rng), cast)
-    return noise.mul_((1 - own_share).sqrt()).add_(rhythm.mul_(own_share.sqrt()))
+    own_share = (_gather(all_, cast) * spectra.part)[..., None]
+    noise.mul_((1 - own_share).sqrt()).add_(rhythm.mul_(own_share.sqrt()))
+    return noise, theta
 
 
 def partners(cast: Cast, rng: torch.Generator) -> Tensor:
@@ -411,7 +524,7 @@ def draw_coupling(cast: Cast, rng: torch.Generator) -> Coupling:
     region = (len(cast), 2 * len(STRUCTURES))
     strength = uniform(0, 0.9, region, rng) * chance(0.6, region, rng)
     strength = strength * (1 - 2 * chance(0.5, region, rng))
-    lag = torch.randint(0, 6, region, generator=rng, device=rng.device)
+    lag = torch.randint(0, MAX_LAG + 1, region, generator=rng, device=rng.device)
     strength = _gather(strength, cast) * (cast.structure < MESIAL)
     strength = strength * uniform(0.6, 1.0, strength.shape, rng)
     return Coupling(partner, strength, _gather(lag, cast))
@@ -439,144 +552,3 @@ def couple(activity: Tensor, coupling: Coupling, scenario: Tensor) -> Tensor:
     index = coupling.partner[..., None].expand(-1, -1, activity.shape[-1])
     driven = delayed(activity.gather(1, index), coupling.lag)
     return (1 - strength.square()).sqrt() * activity + strength * driven
-
-
-def spike_waveform(time: Tensor, sharp: Tensor, slow: Tensor) -> Tensor:
-    """Interictal spike: a sharp wave of 20-70 ms and a slow after-wave.
-
-    Parameters
-    ----------
-    time : Tensor
-        Seconds from the peak.
-    sharp : Tensor
-        Standard deviation of the peak in seconds.
-    slow : Tensor
-        Amplitude of the after-wave relative to the peak.
-
-    Returns
-    -------
-    waveform : Tensor
-        Peak near one. Duration of spikes under 70 ms and of sharp waves under
-        200 ms: IFCN glossary, Kane et al. 2017, Clin Neurophysiol Pract 2:170.
-    """
-    peak = torch.exp(-0.5 * (time / sharp) ** 2)
-    rebound = 0.4 * torch.exp(-0.5 * ((time - 2.5 * sharp) / (1.3 * sharp)) ** 2)
-    wave = slow * torch.exp(-0.5 * ((time - 0.2) / 0.08) ** 2)
-    return peak - rebound + wave
-
-
-@dataclass(frozen=True)
-class Focus(Batched):
-    """A patient's epileptic focus and what it fires.
-
-    Attributes
-    ----------
-    side : Tensor of int, shape (batch,)
-        Hemisphere of the focus.
-    home, away : Tensor of shape (batch, generator)
-        Amplitude of events at the mesial focus and at the neocortical generators
-        that follow, in units of their background, with the sign of their dipoles.
-    lag : Tensor of int, shape (batch, generator)
-        Samples by which the neocortex follows.
-    sharp, slow : Tensor of shape (batch, 1)
-        Spike waveform, see :func:`spike_waveform`.
-    """
-
-    side: Tensor
-    home: Tensor
-    away: Tensor
-    lag: Tensor
-    sharp: Tensor
-    slow: Tensor
-
-
-def draw_focus(cast: Cast, partner: Tensor, rng: torch.Generator) -> Focus:
-    """Draw one mesial region as the focus, and whether the neocortex follows.
-
-    Parameters
-    ----------
-    cast : Cast
-        Who plays.
-    partner : Tensor of int, shape (batch, generator)
-        The neocortical generator that each one goes with.
-    rng : torch.Generator
-        Random numbers.
-
-    Returns
-    -------
-    focus : Focus
-        One row for each patient.
-    """
-    n_batch, shape = len(cast), cast.structure.shape
-    structure = torch.randint(0, MESIAL, (n_batch,), generator=rng, device=rng.device)
-    side = torch.randint(0, 2, (n_batch,), generator=rng, device=rng.device)
-    region = structure + len(STRUCTURES) * side
-    at_focus = (cast.region == region[:, None]).float()
-    home = uniform(3, 12, (n_batch, 1), rng) * at_focus * uniform(0.3, 1.0, shape, rng)
-    # Neocortical involvement: partners follow after 10-40 ms, or nobody does.
-    spread = torch.zeros_like(home).scatter_reduce(1, partner, at_focus, reduce="amax")
-    follows = chance(0.6, (n_batch, 1), rng) * uniform(0.5, 6, (n_batch, 1), rng)
-    polarity = 1 - 2 * chance(0.5, shape, rng)
-    return Focus(
-        side=side,
-        home=home * polarity,
-        away=spread * (cast.structure >= MESIAL) * follows * polarity,
-        lag=torch.randint(1, 6, shape, generator=rng, device=rng.device),
-        sharp=uniform(0.012, 0.035, (n_batch, 1), rng),
-        slow=uniform(-0.7, -0.1, (n_batch, 1), rng),
-    )
-
-
-def add_events(
-    activity: Tensor, focus: Focus, scenario: Tensor, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Add interictal spikes or a seizure to a mesial focus and its partners.
-
-    Parameters
-    ----------
-    activity : Tensor of shape (batch, generator, time)
-        Ongoing activity of unit variance.
-    focus : Focus
-        Where events come from.
-    scenario : Tensor of int, shape (batch,)
-        ``'spikes'``, ``'ictal'`` or nothing.
-    rng : torch.Generator
-        Random numbers.
-
-    Returns
-    -------
-    activity : Tensor of shape (batch, generator, time)
-        With events.
-    events : Tensor of shape (batch, time)
-        Impulses at spike peaks; the seizure's envelope where there is one.
-    """
-    n_batch, n_generators, n_times = activity.shape
-    device = activity.device
-
-    # Spikes: a Poisson train, one waveform a patient.
-    spiking = (scenario == SCENARIOS.index("spikes")).float()
-    rate = 10 ** uniform(-1.3, 0.1, (n_batch, 1), rng)
-    train = (uniform(0, 1, (n_batch, n_times), rng) < rate / SFREQ).float()
-    train = train * spiking[:, None] * uniform(0.6, 1.4, train.shape, rng)
-    time = (torch.arange(n_times, device=device) - n_times // 2) / SFREQ
-    waveform = spike_waveform(time, focus.sharp, focus.slow)
-    waveform = torch.roll(waveform, -(n_times // 2), -1)
-    shape = torch.fft.irfft(torch.fft.rfft(train) * torch.fft.rfft(waveform), n=n_times)
-
-    # Seizure: a rhythm of 2-8 Hz whose amplitude builds up and which slows.
-    seizing = (scenario == SCENARIOS.index("ictal")).float()[:, None]
-    clock = torch.arange(n_times, device=device) / n_times
-    onset = uniform(-0.3, 0.7, (n_batch, 1), rng)
-    length = uniform(0.2, 1.0, (n_batch, 1), rng)
-    growth = ((clock - onset) / length).clamp(0, 1)
-    pace = uniform(3.0, 8.0, (n_batch, 1), rng) * (1 - 0.4 * growth)
-    phase = 2 * torch.pi * (pace / SFREQ).cumsum(-1)
-    phase = phase + 0.4 * (normal(phase.shape, rng) / SFREQ**0.5).cumsum(-1)
-    harmonic = uniform(0, 0.6, (n_batch, 1), rng)
-    rhythm = torch.sin(phase) + harmonic * torch.sin(2 * phase + 0.7)
-    shape = shape + seizing * growth * rhythm * 0.7
-
-    later = delayed(shape[:, None].expand(-1, n_generators, -1), focus.lag)
-    activity = activity + focus.home[..., None] * shape[:, None]
-    activity.add_(focus.away[..., None] * later)
-    return activity, train.clamp(max=1) + seizing * growth
