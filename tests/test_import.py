@@ -23,6 +23,7 @@ ROOMS = [
     ["training"],
     ["scalp", "virtual"],
     ["predict"],
+    ["simulate"],
     ["evaluation"],
     ["compare", "export"],
     ["datasets", "viz", "stream", "_sys_info"],
