@@ -135,8 +135,9 @@ def compare_sources(
     ...     raw, contacts="mtl-core", n_draws=10, random_state=0, verbose=False
     ... )
     >>> table = comparison.table
-    >>> table[table.band == "alpha"].groupby("structure")["r"].median().shape
-    (3,)
+    >>> alpha = table[table.band == "alpha"].groupby(["method", "structure"])["r"]
+    >>> alpha.median().index.names
+    FrozenList(['method', 'structure'])
     """
     methods = _check_methods(methods)
     _validate_type(n_draws, "int-like", "n_draws")
