@@ -17,8 +17,6 @@ def _inline(translator, node):
 
 def _block(translator, node):
     translator.body.append('<div class="math">')
-    if node["number"]:
-        translator.body.append(f'<span class="eqno">({node["number"]})</span>')
     translator.body.append(str(tex2mathml(node.astext(), as_block=True)))
     translator.body.append("</div>\n")
     raise nodes.SkipNode

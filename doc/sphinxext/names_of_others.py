@@ -28,7 +28,7 @@ def _write_inventories(app, config):
     for block in listed.read_text(encoding="utf-8").strip().split("\n\n"):
         (project, address), *names = (line.split() for line in block.splitlines())
         # '$' at the end of a place stands for the name, also in Sphinx's own format.
-        entries = [f"{name} py:{kind} 1 {place} -\n" for kind, name, place in names]
+        entries = [f"{name} {kind} 1 {place} -\n" for kind, name, place in names]
         text = _HEADER.format(project=project).encode()
         inventory = folder / f"{project}.inv"
         inventory.write_bytes(text + zlib.compress("".join(entries).encode()))

@@ -88,6 +88,7 @@ plot_connectivity_circle(
     textcolor="black",
     colormap="viridis",
     colorbar_size=0.5,
+    node_colors=["0.8"],
     title="Alpha coherence, median of 30 draws",
     show=False,
 )
@@ -103,7 +104,7 @@ ax.set(
     xlim=(0, limit),
     ylim=(0, limit),
     aspect="equal",
-    title="Virtual iEEG: predicted, not recorded",
 )
+fig.suptitle("Virtual iEEG: predicted from scalp EEG, not recorded")
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()

@@ -58,7 +58,7 @@ montage = mne.channels.make_dig_montage(
 draws = mne_neuroflow.sample_ieeg(epochs, 60, contacts=montage, random_state=0)
 draws = draws - draws.sel(time=slice(None, 0)).mean("time")
 evoked = {
-    task: draws[:, (metadata["task"] == task).values].mean("epoch") * 1e6
+    task: draws[:, (epochs.metadata["task"] == task).values].mean("epoch") * 1e6
     for task in ("rest", "movement")
 }
 
@@ -76,7 +76,7 @@ for ax, name in zip(axes.T.flat, names, strict=True):
             [0.05, 0.5, 0.95], "draw"
         )
         ax.fill_between(average["time"], low, high, color=color, alpha=0.2, lw=0)
-        n_epochs = (metadata["task"] == task).sum()
+        n_epochs = (epochs.metadata["task"] == task).sum()
         ax.plot(
             average["time"], middle, color=color, label=f"{task}, {n_epochs} epochs"
         )

@@ -27,7 +27,8 @@ n_trials = 6
 sys.path.append(str(Path("../../tests").resolve()))
 layout = import_module("verbal_wm_layout")
 names = layout.table(f"{layout.stem(1, 1, 'eeg')}channels.tsv")["name"]
-places = [{"A1": "T9", "A2": "T10"}.get(name, name) for name in names]
+new = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8", "A1": "T9", "A2": "T10"}
+places = [new.get(name, name) for name in names]
 scalp, ieeg = mne_neuroflow.simulate_pair(
     "ds004752-sub-01", places, 8 * n_trials, scenario="theta", random_state=2
 )
