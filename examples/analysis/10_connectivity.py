@@ -23,39 +23,42 @@ import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
 
 raw = load_demo()
-epochs = mne.make_fixed_length_epochs(raw, 2.0, preload=True, verbose=False)
-
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 names = [name for name in positions if name.endswith("1")]
 montage = mne.channels.make_dig_montage(
     {name: positions[name] for name in names}, coord_frame="mni_tal"
 )
-virtual = mne_neuroflow.predict_ieeg(epochs, contacts=montage, random_state=0)
+virtual = mne_neuroflow.predict_ieeg(raw, contacts=montage, random_state=0)
+windows = mne.make_fixed_length_epochs(virtual, 2.0, preload=True, verbose=False)
 options = dict(method="coh", fmin=8, fmax=13, faverage=True, verbose=False)
-print(spectral_connectivity_epochs(virtual, **options))
+print(spectral_connectivity_epochs(windows, **options))
 
 # %%
 # What the draws agree on
 # -----------------------
 # Connectivity is not linear: it is computed for each draw apart and summarized
-# afterwards. The mean over draws has a coherence of its own, that of a linear map of
-# the scalp, which is far too high.
+# afterwards. The mean over draws is a recording of nothing, with a coherence of its
+# own.
 pairs = np.tril_indices(len(names), -1)
+sfreq = raw.info["sfreq"]
 
 
-def coherence(epochs, seed):
+def coherence(raw, seed):
     """Compute the alpha coherence of each pair in 30 draws, (n_draws, n_pairs)."""
     draws = mne_neuroflow.sample_ieeg(
-        epochs, 30, contacts=montage, random_state=seed, verbose=False
+        raw, 30, contacts=montage, random_state=seed, verbose=False
     )
-    found = [
-        spectral_connectivity_epochs(draw, sfreq=epochs.info["sfreq"], **options)
-        for draw in draws.values
-    ]
-    return np.array([one.get_data("dense")[..., 0][pairs] for one in found])
+    size = int(2 * sfreq)
+    n_windows = draws.sizes["time"] // size
+    found = []
+    for draw in draws.values[..., : n_windows * size]:
+        windows = draw.reshape(len(names), n_windows, size).swapaxes(0, 1)
+        one = spectral_connectivity_epochs(windows, sfreq=sfreq, **options)
+        found.append(one.get_data("dense")[..., 0][pairs])
+    return np.array(found)
 
 
-alpha = coherence(epochs, seed=0)
+alpha = coherence(raw, seed=0)
 
 # %%
 # A control
@@ -64,9 +67,8 @@ alpha = coherence(epochs, seed=0)
 # is never zero. So what does the same implant show when the signals of the electrodes
 # are exchanged at random? What stays the same, the scalp did not tell.
 rng = np.random.default_rng(0)
-data = epochs.get_data()[:, rng.permutation(len(epochs.ch_names))]
-disorder = mne.EpochsArray(data, epochs.info, verbose=False)
-control = coherence(disorder, seed=1)
+data = raw.get_data()[rng.permutation(len(raw.ch_names))]
+control = coherence(mne.io.RawArray(data, raw.info, verbose=False), seed=1)
 
 # %%
 # Left, the median over draws. Right, each pair's median and 90 % interval against its

@@ -55,7 +55,7 @@ positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 montage = mne.channels.make_dig_montage(
     {name: positions[name] for name in names}, coord_frame="mni_tal"
 )
-draws = mne_neuroflow.sample_ieeg(epochs, 60, contacts=montage, random_state=0)
+draws = mne_neuroflow.sample_ieeg(epochs, 40, contacts=montage, random_state=0)
 draws = draws - draws.sel(time=slice(None, 0)).mean("time")
 evoked = {
     task: draws[:, (epochs.metadata["task"] == task).values].mean("epoch") * 1e6

@@ -32,7 +32,7 @@ print(ieeg.info["description"])
 draws = mne_neuroflow.sample_ieeg(
     scalp, 30, contacts=ieeg.info, random_state=0, verbose=False
 )
-ranked = draws["channel"][draws["observability"].argsort()[::-1]].values
+ranked = draws["channel"].values[draws["observability"].values.argsort()[::-1]]
 shown = draws.sel(channel=ranked[[0, 12, 25, 38, 50, 63]], time=slice(8, 12))
 plot_virtual(shown, {"simulated truth": ieeg})
 

@@ -38,9 +38,9 @@ print(comparison.estimates["eLORETA"])
 # %%
 # Both are predictions
 # --------------------
-# The traces of source localization lie inside the intervals most of the time: they do
-# not contradict the flow. But they are much too quiet for iEEG, because a minimum-norm
-# estimate gives to each contact only what the scalp makes certain, and no interval
-# comes along. Agreement says that two methods see the same scalp, not that either is
-# right.
+# At the outermost contact, where the scalp tells a lot, all see the same. Deeper,
+# source localization is louder than the draws and leaves their interval at times, most
+# of all in the amygdala: a linear inverse method turns everything that the scalp shows
+# into activity somewhere, eyes and muscle included, and has no interval that says so.
+# Agreement says that two methods read the same scalp alike, not that either is right.
 plot_comparison(comparison)
