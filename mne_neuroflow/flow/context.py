@@ -42,6 +42,9 @@ class Conditions:
         Symmetric square root of the posterior covariance (volts) and inverse.
     gain : Tensor of shape (batch,)
         The recording's gain.
+    calibration : Tensor of shape (batch, contact, 2) | None
+        Log-scale and tail of contacts whose calibration is known from pairs, beside
+        the flow's own; see :mod:`~mne_neuroflow.flow.calibration`.
     """
 
     mean: Tensor
@@ -53,22 +56,20 @@ class Conditions:
     root: Tensor
     inverse_root: Tensor
     gain: Tensor
+    calibration: Tensor | None = None
 
     def to(self, *args, **kwargs) -> "Conditions":
         """Move or cast every tensor."""
-        moved = {
-            name: getattr(self, name).to(*args, **kwargs)
-            for name in self.__dataclass_fields__
-        }
-        return replace(self, **moved)
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     def repeat(self, times: int) -> "Conditions":
         """Tile the batch, so that each scalp is drawn from several times."""
-        tiled = {
-            name: torch.cat([getattr(self, name)] * times)
-            for name in self.__dataclass_fields__
-        }
-        return replace(self, **tiled)
+        return self._map(lambda tensor: torch.cat([tensor] * times))
+
+    def _map(self, change) -> "Conditions":
+        tensors = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        changed = {k: change(v) for k, v in tensors.items() if v is not None}
+        return replace(self, **changed)
 
 
 def position_features(positions: Tensor) -> Tensor:
@@ -159,7 +160,11 @@ def relation_features(positions: Tensor, covariance: Tensor) -> Tensor:
     """
     std = torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
     correlation = covariance / (std[..., :, None] * std[..., None, :])
-    distance = torch.cdist(positions, positions)
+    # By way of products, the default from 26 points on, single precision would put
+    # a contact up to a millimetre away from itself.
+    distance = torch.cdist(
+        positions, positions, compute_mode="donot_use_mm_for_euclid_dist"
+    )
     same_side = (positions[..., :, None, 0] * positions[..., None, :, 0]) > 0
     eye = torch.eye(positions.shape[1]).to(distance).expand_as(distance)
     return torch.stack(
@@ -183,6 +188,8 @@ def make_conditions(
     electrode_distance: Tensor,
     half: Tensor,
     used: Tensor | None = None,
+    mean: Tensor | None = None,
+    calibration: Tensor | None = None,
 ) -> Conditions:
     """Turn scalps and their spatial posteriors into what the flow is told.
 
@@ -203,6 +210,10 @@ def make_conditions(
         0 or 1, see :class:`Conditions`.
     used : Tensor of shape (batch, electrode) | None
         0 where a montage is padded; None means no padding.
+    mean : Tensor of shape (batch, contact, time) | None
+        Posterior mean in volts; None is the posterior's operator on the scalp.
+    calibration : Tensor of shape (batch, contact, 2) | None
+        See :class:`Conditions`.
 
     Returns
     -------
@@ -218,8 +229,12 @@ def make_conditions(
     spread = deviation.square().nanmean(-1).sqrt()
     unit = scalp / gain[:, None, None]
     covariance = posterior["covariance"]
+    if mean is None:
+        mean = posterior["operator"] @ scalp
+    if calibration is None:
+        calibration = mean.new_zeros(*contacts.shape[:2], 2)
     return Conditions(
-        mean=posterior["operator"] @ unit,
+        mean=mean / gain[:, None, None],
         mean_std=posterior["mean_std"],
         rois=posterior["roi_operator"] @ unit,
         static=static_features(
@@ -238,6 +253,7 @@ def make_conditions(
         root=posterior["root"],
         inverse_root=posterior["inverse_root"],
         gain=gain,
+        calibration=calibration,
     )
 
 

@@ -10,6 +10,7 @@ from math import log, pi
 import torch
 from torch import Tensor, nn
 
+from .calibration import Calibration
 from .context import N_RELATIONS, Conditions, ScalpContext
 from .coupling import Coupling, Mixer, Standardize, magnitudes
 from .slabs import in_slabs
@@ -144,6 +145,7 @@ class ConditionedFlow:
     def __init__(self, flow, conditions: Conditions, first_patch: int):
         self._flow, self._conditions = flow, conditions
         self._start = first_patch
+        self._marginal = flow.calibration(conditions)
         self._context = flow.context(conditions)
         mean = _product(conditions.inverse_root, conditions.mean)
         self._mean = flow.wavelet(mean)
@@ -175,10 +177,12 @@ class ConditionedFlow:
         Returns
         -------
         log_probs : list of Tensor of shape (batch, contact, patch, coefficient)
-            One per level, coarse to fine, without :meth:`log_volume`.
+            One per level, coarse to fine, without :meth:`log_volume` and without the
+            calibration's derivative.
         """
         levels, arguments = self._levels()
         state, coarser, parts = self._context, None, []
+        potentials, _ = self._marginal.undo(potentials)
         coefficients = self._flow.wavelet(self.whiten(potentials))
         for level, data, mean in zip(levels, coefficients, self._mean, strict=True):
             state = level.state(state, coarser, arguments[0])
@@ -210,6 +214,8 @@ class ConditionedFlow:
         """
         parts = self.log_prob_levels(potentials)
         total = torch.stack([part.sum(-1) for part in parts]).sum(0)
+        _, log_slope = self._marginal.undo(potentials)
+        total = total + log_slope.unflatten(-1, (-1, PATCH)).sum(-1)
         volume = self.log_volume() * PATCH / potentials.shape[1]
         return total + volume[:, None, None]
 
@@ -239,7 +245,8 @@ class ConditionedFlow:
             state = level.state(state, coarser, arguments[0], wanted)
             coarser = level.inverse(part, state, mean, *arguments, margin)
             coefficients.append(coarser)
-        return self.colour(self._flow.wavelet.inverse(coefficients))
+        potentials = self.colour(self._flow.wavelet.inverse(coefficients))
+        return self._marginal.apply(potentials)
 
 
 class ConditionalFlow(nn.Module):
@@ -261,6 +268,7 @@ class ConditionalFlow(nn.Module):
         self.levels = nn.ModuleList(
             LevelFlow(index, self.config) for index in range(len(LEVEL_SIZES))
         )
+        self.calibration = Calibration()
 
     @property
     def reach(self) -> int:

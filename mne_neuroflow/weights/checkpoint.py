@@ -12,13 +12,19 @@ import os
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
-FORMAT_VERSION = 1
+from ..head.ridge import Implant, LaggedMap
 
-# What every model of this format was built for, whatever the montage or the contacts.
+# 2 adds the calibration and what pairs have taught about implants; version 1, which
+# has neither, is read as well.
+FORMAT_VERSION = 2
+_READABLE = (1, 2)
+
+# What every model of these formats was built for, whatever the montage or the contacts.
 CONTRACT = {
     "rate_hz": 128.0,
     "band_hz": [0.5, 50.0],
@@ -37,6 +43,8 @@ _CARD_FIELDS = (
     "provenance",
 )
 _METADATA_KEY = "mne_neuroflow"
+_IMPLANT = "implant.{}."
+_LAGGED = ("weights", "covariance", "explained", "mean_std", "prior_std")
 
 
 def file_hash(fname):
@@ -55,7 +63,7 @@ def file_hash(fname):
     return hashlib.sha256(Path(fname).read_bytes()).hexdigest()
 
 
-def save_checkpoint(fname, model, card, *, half=False):
+def save_checkpoint(fname, model, card, *, half=False, implants=()):
     """Write a model's weights and its model card.
 
     An earlier checkpoint of the same name is replaced. Both files are written under
@@ -76,6 +84,8 @@ def save_checkpoint(fname, model, card, *, half=False):
     half : bool
         If True, store the weights as float16, which halves the file. They are float32
         again once loaded.
+    implants : sequence of Implant
+        What pairs have taught about patients, kept in the weights file.
 
     Returns
     -------
@@ -93,21 +103,11 @@ def save_checkpoint(fname, model, card, *, half=False):
             f"The model card lacks the fields {missing}. It must have "
             f"{list(_CARD_FIELDS)}."
         )
-    header = {
-        "format_version": FORMAT_VERSION,
-        "config": model.config.to_dict(),
-        "contract": CONTRACT,
-    }
-    # Only what was learned may lose digits: buffers hold exact constants.
-    learned = dict(model.named_parameters())
-    tensors = {
-        name: _stored(name, tensor, half and name in learned)
-        for name, tensor in model.state_dict().items()
-    }
+    tensors, metadata = _contents(model, half, implants)
     part = fname.with_name(f".{fname.name}.{os.getpid()}.part")
     card_part = part.with_suffix(".json.part")
     try:
-        save_file(tensors, part, {_METADATA_KEY: json.dumps(header, sort_keys=True)})
+        save_file(tensors, part, metadata)
         card = {
             **card,
             **CONTRACT,
@@ -152,11 +152,98 @@ def load_checkpoint(fname, device="cpu"):
     tensors = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in load_file(fname).items()
+        if not name.startswith("implant.")
     }
     model = _build_model(header["config"])
     model.load_state_dict(tensors, strict=True)
     # Not the caller's default dtype, in which it was built.
     return model.to(device, torch.float32).eval(), card
+
+
+def load_implants(fname):
+    """Read what pairs have taught about patients.
+
+    Parameters
+    ----------
+    fname : path-like
+        The weights file.
+
+    Returns
+    -------
+    implants : list of Implant
+        Empty where the model was not fitted.
+    """
+    fname = _checked_name(fname)
+    tensors = load_file(fname)
+    implants = []
+    for number, names in enumerate(_read_header(fname).get("implants", [])):
+        prefix = _IMPLANT.format(number)
+        arrays = {
+            name.removeprefix(prefix): tensor.numpy()
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        positions, calibration = (
+            arrays.pop(name) for name in ("positions", "calibration")
+        )
+        lagged = LaggedMap(**arrays) if arrays else None
+        implants.append(
+            Implant(
+                names["ch_names"],
+                positions,
+                names["electrodes"],
+                lagged,
+                calibration,
+            )
+        )
+    return implants
+
+
+def fingerprint(model, implants=()):
+    """Compute the sha256 that the weights file of a model has once it is saved.
+
+    Parameters
+    ----------
+    model : ConditionalFlow
+        The model.
+    implants : sequence of Implant
+        What is saved with it.
+
+    Returns
+    -------
+    sha256 : str
+        The hash as 64 hexadecimal digits.
+    """
+    return hashlib.sha256(save(*_contents(model, False, implants))).hexdigest()
+
+
+def _contents(model, half, implants):
+    """Tensors and metadata of a weights file."""
+    # Only what was learned may lose digits: buffers hold exact constants.
+    learned = dict(model.named_parameters())
+    tensors = {
+        name: _stored(name, tensor, half and name in learned)
+        for name, tensor in model.state_dict().items()
+    }
+    header = {
+        "format_version": FORMAT_VERSION,
+        "config": model.config.to_dict(),
+        "contract": CONTRACT,
+    }
+    if implants:
+        names = ("ch_names", "electrodes")
+        header["implants"] = [
+            {name: list(getattr(implant, name)) for name in names}
+            for implant in implants
+        ]
+    for number, implant in enumerate(implants):
+        arrays = {name: getattr(implant, name) for name in ("positions", "calibration")}
+        if implant.lagged is not None:
+            arrays |= {name: getattr(implant.lagged, name) for name in _LAGGED}
+        for name, array in arrays.items():
+            tensor = torch.as_tensor(np.array(array, np.float64, order="C"))
+            tensors[_IMPLANT.format(number) + name] = tensor
+    return tensors, {_METADATA_KEY: json.dumps(header, sort_keys=True)}
 
 
 def _checked_name(fname):
@@ -216,10 +303,10 @@ def _read_header(fname):
             f"metadata lacks {_METADATA_KEY!r}."
         )
     header = json.loads(metadata[_METADATA_KEY])
-    if header["format_version"] != FORMAT_VERSION:
+    if header["format_version"] not in _READABLE:
         raise RuntimeError(
             f"{fname} has the format version {header['format_version']}, but this "
-            f"version of mne_neuroflow reads format version {FORMAT_VERSION}. Install "
+            f"version of mne_neuroflow reads format versions {_READABLE}. Install "
             "the version of mne_neuroflow that the model card names, or fetch a model "
             "that this version lists."
         )

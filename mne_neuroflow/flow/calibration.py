@@ -1,0 +1,151 @@
+"""The last layer: each contact's amplitude and tails around the posterior mean.
+
+Draws are stretched about the posterior mean, sample by sample, by a scale and a tail
+that are constant over a recording. The map is monotone with a derivative in closed
+form, sees no other sample and no other contact, and so leaves the density exact, the
+draws free of seams and the contacts exchangeable. Zeros change nothing.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .context import Conditions
+from .coupling import MAX_LOG_SCALE, MAX_TAIL, bounded, to_data, to_noise
+
+#: Columns of the static features that a calibration can depend on: the root of the
+#: observability, log posterior s.d., log number of electrodes, log gain, and how
+#: unlike the prior the scalp is.
+FEATURES = (19, 22, 25, 26, 27)
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """What becomes of draws: ``x = m + u s sinh(asinh((x' - m) / u) / t)``.
+
+    The sinh-arcsinh map of Jones & Pewsey 2009, Biometrika 96:761, without skewness;
+    ``log s`` is the scale and ``log t`` the tail.
+
+    Attributes
+    ----------
+    centre : Tensor of shape (batch, contact, time)
+        Posterior mean ``m`` in volts.
+    unit : Tensor of shape (batch, contact, 1)
+        Posterior standard deviation ``u`` in volts.
+    log_scale, tail : Tensor of shape (batch, contact, 1)
+        A negative tail gives more weight to large and to small departures.
+    """
+
+    centre: Tensor
+    unit: Tensor
+    log_scale: Tensor
+    tail: Tensor
+
+    def apply(self, potentials: Tensor) -> Tensor:
+        """Map draws, (batch, contact, time) in volts."""
+        departure = (potentials - self.centre) / self.unit
+        zero = torch.zeros_like(self.tail)
+        bent = to_data(departure, zero, self.log_scale, self.tail)
+        return self.centre + self.unit * bent
+
+    def undo(self, potentials: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert :meth:`apply`, with the logarithm of the inverse's derivative."""
+        departure = (potentials - self.centre) / self.unit
+        zero = torch.zeros_like(self.tail)
+        straight, log_slope = to_noise(departure, zero, self.log_scale, self.tail)
+        return self.centre + self.unit * straight, log_slope
+
+
+class Calibration(nn.Module):
+    """Scale and tail of every contact as functions of what is known of it.
+
+    They are no weights that training by gradients moves, but buffers that
+    :func:`fit_marginal` sets.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(1 + len(FEATURES), 2))
+
+    def design(self, conditions: Conditions) -> Tensor:
+        """Features of each contact, (batch, contact, feature), the first being one."""
+        features = conditions.static[..., FEATURES]
+        return torch.cat([torch.ones_like(features[..., :1]), features], dim=-1)
+
+    def forward(self, conditions: Conditions) -> Marginal:
+        """Return the map of a batch of recordings."""
+        values = self.design(conditions) @ self.weight
+        if conditions.calibration is not None:
+            values = values + conditions.calibration
+        log_scale, tail = values[..., None, :].unbind(-1)
+        gain = conditions.gain[:, None, None]
+        # The symmetric root's rows hold the posterior's standard deviations.
+        unit = conditions.root.square().sum(-1).sqrt()[..., None]
+        return Marginal(
+            gain * conditions.mean,
+            gain * unit,
+            bounded(log_scale, MAX_LOG_SCALE),
+            bounded(tail, MAX_TAIL),
+        )
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        # Weights saved before there was a calibration have none.
+        state_dict.setdefault(prefix + "weight", torch.zeros_like(self.weight))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def fit_marginal(
+    draws: Tensor, truth: Tensor, marginal: Marginal, design: Tensor
+) -> Tensor:
+    """Choose scales and tails that bring draws closest to the truth.
+
+    Parameters
+    ----------
+    draws : Tensor of shape (n_draws, row, time)
+        Draws that no calibration has touched, volts; a row is one contact of one
+        recording.
+    truth : Tensor of shape (row, time)
+        What came true, volts.
+    marginal : Marginal
+        Centre (row, time) and unit (row, 1) of the same rows; its scale and tail are
+        what the search starts from.
+    design : Tensor of shape (row, n_features)
+        What scale and tail depend on linearly; a column of ones for a common one.
+
+    Returns
+    -------
+    weight : Tensor of shape (n_features, 2)
+        ``design @ weight`` is the change of log-scale and of tail. It minimizes the
+        mean over rows of the continuous ranked probability score (fair estimator:
+        Ferro 2014, Q. J. R. Meteorol. Soc. 140:1917) in units of each row's own
+        truth.
+    """
+    # The map is monotone: draws are sorted once.
+    draws = draws.sort(0).values
+    n_draws = len(draws)
+    rank = torch.arange(n_draws, device=draws.device, dtype=draws.dtype)
+    share = ((2 * rank - n_draws + 1) / (n_draws * (n_draws - 1)))[:, None, None]
+    size = truth.std(-1, keepdim=True).clamp_min(1e-12)
+    weight = draws.new_zeros(design.shape[-1], 2, requires_grad=True)
+    search = torch.optim.LBFGS(
+        [weight], max_iter=40, line_search_fn="strong_wolfe", tolerance_change=1e-7
+    )
+
+    def loss():
+        search.zero_grad()
+        change = (design @ weight)[:, None]
+        moved = Marginal(
+            marginal.centre,
+            marginal.unit,
+            bounded(marginal.log_scale + change[..., 0], MAX_LOG_SCALE),
+            bounded(marginal.tail + change[..., 1], MAX_TAIL),
+        ).apply(draws)
+        score = (moved - truth).abs().mean(0) - (moved * share).sum(0)
+        score = (score / size).mean()
+        score.backward()
+        return score
+
+    with torch.enable_grad():
+        search.step(loss)
+    return weight.detach()

@@ -1,0 +1,324 @@
+"""A spatial stage estimated from pairs: from the scalp around a moment to contacts.
+
+The sign and the lag with which deep structures go together with cortex differ between
+patients, and no head model knows them. Recorded pairs do. The map from pairs starts at
+the physics or at nothing, whichever predicts better what it has not seen, so that with
+few pairs it falls back to what is known without any.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.linalg import eigh
+
+from .posterior import symmetric_roots
+
+#: Samples at 128 Hz to either side of a moment that the map sees (117 ms).
+N_LAGS = 15
+_SFREQ = 128.0
+# Widths in seconds with which weights may fade away from the moment itself.
+_DECAYS = (0.03, 0.06)
+# Penalties in units of the features' mean power. With the last nothing is learned.
+_PENALTIES = 10.0 ** np.append(np.arange(-3.5, 2.1, 0.5), 9)
+# Independent signals of a montage that are kept, those of most variance first.
+_N_COMPONENTS = 48
+# How far the covariance of residuals leans on that of the physics.
+_LEANINGS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
+_SAME_PLACE = 1e-4  # metres
+_PIECE = 10 * 128  # samples whose lagged features are held at once
+
+
+@dataclass(frozen=True)
+class LaggedMap:
+    """Contact potentials from the scalp around the same moment, at unit gain.
+
+    Attributes
+    ----------
+    weights : array of shape (n_contacts, n_electrodes, 2 * N_LAGS + 1)
+        Volts per volt of average-referenced scalp; the last axis is the scalp's time
+        from N_LAGS samples before the moment to N_LAGS after it.
+    covariance : array of shape (n_contacts, n_contacts)
+        Of what the map does not explain in data that it was not estimated from, V².
+    explained : array of shape (n_contacts,)
+        Share of the variance that it explains there, 0 to 1.
+    mean_std, prior_std : array of shape (n_contacts,)
+        Standard deviation of the map's output and of the contacts, volts.
+    """
+
+    weights: np.ndarray
+    covariance: np.ndarray
+    explained: np.ndarray
+    mean_std: np.ndarray
+    prior_std: np.ndarray
+
+    def pick(self, contacts):
+        """Keep some of the contacts, an index array."""
+        block = np.ix_(contacts, contacts)
+        return LaggedMap(
+            self.weights[contacts],
+            self.covariance[block],
+            *(a[contacts] for a in (self.explained, self.mean_std, self.prior_std)),
+        )
+
+    def update(self, posterior):
+        """Put what is known from pairs into a spatial posterior of the same contacts.
+
+        Parameters
+        ----------
+        posterior : SpatialPosterior
+            From the physics. Its operator is not used with a lagged map.
+
+        Returns
+        -------
+        posterior : SpatialPosterior
+            With the map's covariance, spreads and explained shares.
+        """
+        root, inverse_root = symmetric_roots(self.covariance)
+        return replace(
+            posterior,
+            covariance=self.covariance,
+            root=root,
+            inverse_root=inverse_root,
+            mean_std=self.mean_std,
+            prior_std=self.prior_std,
+            observability=self.explained,
+        )
+
+    def mean(self, scalp):
+        """Apply the map.
+
+        Parameters
+        ----------
+        scalp : array of shape (n_electrodes, n_times + 2 * N_LAGS)
+            Average-referenced volts at 128 Hz at unit gain, with the samples before
+            and after the stretch that is wanted.
+
+        Returns
+        -------
+        mean : array of shape (n_contacts, n_times)
+            Volts at unit gain.
+        """
+        n_times = scalp.shape[1] - 2 * N_LAGS
+        lags = range(2 * N_LAGS + 1)
+        return sum(
+            self.weights[..., lag] @ scalp[:, lag : lag + n_times] for lag in lags
+        )
+
+
+def fit_lagged_map(blocks, operator, covariance):
+    """Estimate a lagged map by ridge regression with blocked cross-validation.
+
+    Parameters
+    ----------
+    blocks : list of list of tuple
+        For each part of the data that is left out in turn (sessions, groups of trials
+        or contiguous blocks, at least two) its stretches: scalp of shape
+        ``(n_electrodes, n_times + 2 * N_LAGS)`` as for :meth:`LaggedMap.mean`, and
+        contacts of shape ``(n_contacts, n_times)``, both in volts at unit gain.
+    operator : array of shape (n_contacts, n_electrodes)
+        The physics: what the map of a contact starts from, if that predicts better
+        than to start from nothing.
+    covariance : array of shape (n_contacts, n_contacts)
+        The physics' covariance: that of residuals leans on its correlations as far as
+        this makes residuals that were left out more likely.
+
+    Returns
+    -------
+    lagged : LaggedMap
+        The map from all parts.
+    others : list of array, shape (n_contacts, n_electrodes, 2 * N_LAGS + 1)
+        For each part the weights from all other parts: what a map says of data that
+        it has not seen.
+
+    Notes
+    -----
+    Ridge regression (Hoerl & Kennard 1970, Technometrics 12:55) towards a start, with
+    a prior width of the weights that fades exponentially with the lag. Penalty, fading
+    and start are chosen per contact by the error in the parts left out.
+    """
+    components = _components(blocks)
+    parts = [_moments(block, components) for block in blocks]
+    total = sum(parts[1:], parts[0])
+    starts = (np.zeros_like(total.cross), _at_lag_zero(operator @ components.T))
+    least = np.full(len(operator), np.inf)
+    best = np.empty((len(parts) + 1, *total.cross.shape))
+    for decay in _DECAYS:
+        # The last of the solvers has seen all parts.
+        solvers = [_Solver(total - part, decay) for part in parts]
+        solvers.append(_Solver(total, decay))
+        paths = [
+            zip(*[solve(start) for solve in solvers], strict=True) for start in starts
+        ]
+        for weights in map(np.stack, chain(*paths)):
+            residuals = map(_Moments.residuals, parts, weights)
+            error = sum(np.diag(residual) for residual in residuals)
+            better = error < least
+            least[better] = error[better]
+            best[..., better] = weights[..., better]
+    residuals = list(map(_Moments.residuals, parts, best))
+    power, fitted = np.diag(total.deep), np.diag(best[-1].T @ total.gram @ best[-1])
+    lagged = LaggedMap(
+        weights=_unfolded(best[-1], components),
+        covariance=_leaning(residuals, [part.count for part in parts], covariance),
+        explained=np.clip(1 - least / power, 0, 1),
+        # A map that says nothing still has a scale.
+        mean_std=np.sqrt(np.maximum(fitted, 1e-6 * power) / total.count),
+        prior_std=np.sqrt(power / total.count),
+    )
+    return lagged, [_unfolded(weights, components) for weights in best[:-1]]
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Sums of products of lagged features and contacts over some of the data."""
+
+    gram: np.ndarray
+    cross: np.ndarray
+    deep: np.ndarray
+    count: int
+
+    def __add__(self, other):
+        return _Moments(*(getattr(self, f) + getattr(other, f) for f in _SUMS))
+
+    def __sub__(self, other):
+        return _Moments(*(getattr(self, f) - getattr(other, f) for f in _SUMS))
+
+    def residuals(self, weights):
+        """Sum of products of what weights leave unexplained, contacts by contacts."""
+        both = weights.T @ self.cross
+        return self.deep - both - both.T + weights.T @ self.gram @ weights
+
+
+_SUMS = ("gram", "cross", "deep", "count")
+
+
+class _Solver:
+    """Ridge regression for all starts and penalties from one decomposition."""
+
+    def __init__(self, moments, decay):
+        lags = np.arange(-N_LAGS, N_LAGS + 1) / _SFREQ
+        n_components = len(moments.gram) // len(lags)
+        self._fade = np.tile(np.exp(-np.abs(lags) / decay), n_components)[:, None]
+        self._moments = moments
+        gram = self._fade * moments.gram * self._fade.T
+        self._values, self._vectors = eigh(gram, driver="evd")
+        self._unit = self._values.mean()
+
+    def __call__(self, start):
+        """Yield weights of shape (n_features, n_contacts), one per penalty."""
+        unexplained = self._moments.cross - self._moments.gram @ start
+        rotated = self._vectors.T @ (self._fade * unexplained)
+        for penalty in _PENALTIES:
+            scale = np.maximum(self._values, 0) + penalty * self._unit
+            yield start + self._fade * (self._vectors @ (rotated / scale[:, None]))
+
+
+def _components(blocks):
+    """Directions of most variance in the scalp, (n_components, n_electrodes)."""
+    pieces = [scalp for block in blocks for scalp, _ in block]
+    vectors = eigh(sum(piece @ piece.T for piece in pieces))[1]
+    return vectors[:, ::-1][:, :_N_COMPONENTS].T
+
+
+def _moments(block, components):
+    """Second moments over the stretches of one part of the data."""
+    parts = []
+    for scalp, deep in block:
+        signals = components @ scalp
+        for first in range(0, deep.shape[1], _PIECE):
+            piece = deep[:, first : first + _PIECE]
+            around = signals[:, first : first + piece.shape[1] + 2 * N_LAGS]
+            windows = sliding_window_view(around, 2 * N_LAGS + 1, axis=1)
+            features = windows.transpose(0, 2, 1).reshape(-1, piece.shape[1])
+            products = (features @ features.T, features @ piece.T, piece @ piece.T)
+            parts.append(_Moments(*products, piece.shape[1]))
+    return sum(parts[1:], parts[0])
+
+
+def _at_lag_zero(operator):
+    """Weights of a map without lags, (n_features, n_contacts)."""
+    weights = np.zeros((operator.shape[1], 2 * N_LAGS + 1, operator.shape[0]))
+    weights[:, N_LAGS] = operator.T
+    return weights.reshape(-1, operator.shape[0])
+
+
+def _unfolded(weights, components):
+    """Weights of electrodes, (n_contacts, n_electrodes, n_lags)."""
+    folded = weights.reshape(len(components), 2 * N_LAGS + 1, -1)
+    return np.einsum("ke,klc->cel", components, folded)
+
+
+def _leaning(residuals, counts, covariance):
+    """Covariance of residuals, leaning on the physics as far as that is likelier."""
+    std = np.sqrt(np.diag(covariance))
+    shape = covariance / np.outer(std, std)
+
+    def lean(sums, count, share):
+        observed = sums / count
+        std = np.sqrt(np.diag(observed))
+        return (1 - share) * observed + share * shape * np.outer(std, std)
+
+    def surprise(share):
+        """Negative log-density of each part under the covariance of the others."""
+        total = 0.0
+        for own, count in zip(residuals, counts, strict=True):
+            rest = lean(sum(residuals) - own, sum(counts) - count, share)
+            total += count * np.linalg.slogdet(rest)[1]
+            total += np.trace(np.linalg.solve(rest, own))
+        return total
+
+    return lean(sum(residuals), sum(counts), min(_LEANINGS, key=surprise))
+
+
+@dataclass(frozen=True)
+class Implant:
+    """What pairs of recordings have told about the contacts of one patient.
+
+    Attributes
+    ----------
+    ch_names : list of str
+        Names of the contacts in the recordings.
+    positions : array of shape (n_contacts, 3)
+        Metres, fsaverage surface RAS.
+    electrodes : list of str
+        The EEG channels that the map reads, in its order; empty without one.
+    lagged : LaggedMap | None
+        The map from the scalp; None where the physics is kept.
+    calibration : array of shape (n_contacts, 2)
+        Log-scale and tail of each contact.
+    """
+
+    ch_names: list
+    positions: np.ndarray
+    electrodes: list
+    lagged: LaggedMap | None
+    calibration: np.ndarray
+
+    def find(self, positions):
+        """Find contacts among these by place.
+
+        Parameters
+        ----------
+        positions : array of shape (n, 3)
+            Metres.
+
+        Returns
+        -------
+        index : array of int, shape (n,) | None
+            Which contacts they are; None if any is no contact of this implant.
+        """
+        distance = np.linalg.norm(positions[:, None] - self.positions, axis=-1)
+        same = distance.min(axis=1) < _SAME_PLACE
+        return distance.argmin(axis=1) if same.all() else None
+
+    def pick(self, contacts):
+        """Keep some of the contacts, an index array."""
+        return replace(
+            self,
+            ch_names=[self.ch_names[contact] for contact in contacts],
+            positions=self.positions[contacts],
+            lagged=None if self.lagged is None else self.lagged.pick(contacts),
+            calibration=self.calibration[contacts],
+        )

@@ -1,0 +1,191 @@
+"""Fine-tuning a flow on recorded pairs.
+
+A few dozen steps teach a trained flow the spectra and the amplitudes of one patient.
+What the flow adds to the mean of a fitted spatial stage is taken away before: the mean
+is what the stage has learned from the same pairs, with a penalty that was chosen on
+data it had not seen, and a network of some hundred thousand weights would spoil it.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..flow.context import Conditions
+from ..flow.model import ConditionalFlow
+from ..flow.sampler import exact_convolutions
+from .fit import learning_rate
+
+#: Contacts times seconds in a step.
+_TOKENS = 1500
+# Seconds read before and after a window, which are not scored.
+_HALO = 3
+_WARM_UP = 5
+_CLIP = 1.0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some contiguous seconds of a pair of recordings.
+
+    Attributes
+    ----------
+    conditions_of : callable
+        ``conditions_of(first_patch, n_patches)`` returns the conditions of these
+        seconds, which may lie beyond the recording's ends, as a batch of one.
+    potentials_of : callable
+        Returns the recorded contacts of the same seconds in volts, a tensor of shape
+        (1, n_contacts, n_patches * 128).
+    first_patch, n_patches : int
+        Which seconds belong to the stretch.
+    """
+
+    conditions_of: Callable[[int, int], Conditions]
+    potentials_of: Callable[[int, int], torch.Tensor]
+    first_patch: int
+    n_patches: int
+
+    def read(self, first_patch: int, n_patches: int):
+        """Read conditions and potentials with the seconds around them."""
+        window = (first_patch - _HALO, n_patches + 2 * _HALO)
+        return self.conditions_of(*window), self.potentials_of(*window), window[0]
+
+
+def remove_location(flow: ConditionalFlow) -> None:
+    """Set to zero what moves draws as a whole, in place.
+
+    What is left scales, bends and mixes noise that has mean zero, so that the mean of
+    the draws is that of the spatial stage.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow.
+    """
+    with torch.no_grad():
+        for level in flow.levels:
+            for parameter in level.standardize.trust.parameters():
+                parameter.zero_()
+            for part in (level.standardize, *level.steps):
+                n_kinds = 3 if part is level.standardize else 3 + flow.config.n_heads
+                for parameter in part.head[-1].parameters():
+                    parameter[: len(parameter) // n_kinds] = 0
+
+
+def fine_tune(
+    flow: ConditionalFlow,
+    stretches: list[Stretch],
+    held_out: list[Stretch],
+    *,
+    n_steps: int,
+    peak: float = 1e-3,
+    judge_every: int = 10,
+    patience: int = 3,
+    seed: int = 0,
+    located: bool = True,
+    tell=lambda step: None,
+) -> tuple[ConditionalFlow, list[dict]]:
+    """Go on training a flow on pairs, and stop when held-out pairs are no likelier.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        What to start from; it is not changed.
+    stretches, held_out : list of Stretch
+        Pairs to learn from and pairs to judge by.
+    n_steps : int
+        Most steps to take; 0 returns the flow as it is, but for its location.
+    peak : float
+        Highest learning rate.
+    judge_every, patience : int
+        Steps between judgements, and how many of them in a row may be worse than the
+        best before training stops.
+    seed : int
+        Everything follows from it.
+    located : bool
+        False takes the flow's location away, see :func:`remove_location`, and shows
+        every second window with the departures from the mean turned over, which keeps
+        the mean where it is.
+    tell : callable
+        Called with the number of each step.
+
+    Returns
+    -------
+    flow : ConditionalFlow
+        With the weights that made the held-out pairs likeliest, in evaluation mode.
+    history : list of dict
+        ``step``, ``train`` and ``held_out``: negative log-density of whitened
+        coefficients, averaged over levels, in nats.
+    """
+    flow = copy.deepcopy(flow).eval()
+    if not located:
+        remove_location(flow)
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=peak, betas=(0.9, 0.99))
+    best, recent, worse = copy.deepcopy(flow.state_dict()), [], 0
+    history = [{"step": 0, "train": math.nan, "held_out": _judged(flow, held_out)}]
+    for step in range(n_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, n_steps, peak, _WARM_UP)
+        turned = not located and step % 2 == 1
+        with torch.enable_grad(), exact_convolutions():
+            loss = _loss(flow, _window(stretches, rng), turned)
+            optimizer.zero_grad()
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), _CLIP)
+        optimizer.step()
+        if not located:
+            remove_location(flow)
+        recent.append(loss.item())
+        tell(step)
+        if (step + 1) % judge_every == 0 or step + 1 == n_steps:
+            judged, least = _judged(flow, held_out), min(h["held_out"] for h in history)
+            history.append(
+                {"step": step + 1, "train": np.mean(recent), "held_out": judged}
+            )
+            recent, worse = [], 0 if judged < least else worse + 1
+            if worse == 0:
+                best = copy.deepcopy(flow.state_dict())
+            elif worse == patience:
+                break
+    flow.load_state_dict(best)
+    return flow, history
+
+
+def _window(stretches, rng):
+    """Draw a window, every second of the pairs being as likely."""
+    lengths = np.array([stretch.n_patches for stretch in stretches])
+    stretch = stretches[rng.choice(len(lengths), p=lengths / lengths.sum())]
+    return stretch, *_place(stretch, rng)
+
+
+def _place(stretch, rng):
+    n_contacts = stretch.potentials_of(stretch.first_patch, 1).shape[1]
+    n_patches = min(stretch.n_patches, max(4, _TOKENS // n_contacts))
+    first = stretch.first_patch + rng.integers(stretch.n_patches - n_patches + 1)
+    return int(first), n_patches
+
+
+def _loss(flow, window, turned=False):
+    """Negative log-density of whitened coefficients, the mean over levels."""
+    stretch, first_patch, n_patches = window
+    conditions, potentials, start = stretch.read(first_patch, n_patches)
+    if turned:
+        centre = conditions.gain[:, None, None] * conditions.mean
+        potentials = 2 * centre - potentials
+    parts = flow.condition(conditions, start).log_prob_levels(potentials)
+    inner = slice(_HALO, _HALO + n_patches)
+    return -torch.stack([part[:, :, inner].mean() for part in parts]).mean()
+
+
+def _judged(flow, held_out):
+    """Loss over all of the held-out seconds, weighed by length."""
+    total = 0.0
+    with torch.no_grad(), exact_convolutions():
+        for stretch in held_out:
+            window = (stretch, stretch.first_patch, stretch.n_patches)
+            total += stretch.n_patches * _loss(flow, window).item()
+    return total / sum(stretch.n_patches for stretch in held_out)
