@@ -20,8 +20,13 @@ from ..head.posterior import (
 
 # Positions nearer than this (metres) are the same.
 _SAME = 1e-4
-# Independent signals of a montage that are kept, those of most variance first.
-_N_COMPONENTS = 32
+# Independent signals of a montage that are kept, those of most variance first, and
+# what is added to their variance, relative to the mean: an electrode that was dead in
+# the training must not be heard a thousand times as loud once it is not.
+_N_COMPONENTS, _FLOOR = 32, 0.01
+# What is louder than this, relative to the electrode or the component in the training,
+# is clipped: one bad electrode must not ruin every contact.
+_LOUDEST = 6.0
 # Seconds of a window for the spectrum of residuals.
 _SPECTRUM_WINDOW = 2.0
 
@@ -286,9 +291,14 @@ class Encoding:
         self.fixed = all(self._is_same(s, c) for s, c, _ in pairs)
         if self.fixed:
             data = np.concatenate([s.data for s, _, _ in pairs], axis=1)
+            self._limit = (
+                _LOUDEST * np.median([s.robust_rms() for s, _, _ in pairs], 0)[:, None]
+            )
+            data = self._clipped(data)
             values, vectors = np.linalg.eigh(data @ data.T / data.shape[1])
-            kept = np.flatnonzero(values > 1e-6 * values[-1])[-_N_COMPONENTS:]
-            self._components = (vectors[:, kept] / np.sqrt(values[kept])).T
+            kept = slice(-_N_COMPONENTS, None)
+            scale = np.sqrt(values[kept] + _FLOOR * values.mean())
+            self._components = (vectors[:, kept] / scale).T
             ieeg = np.concatenate([ieeg for _, _, ieeg in pairs], axis=1)
             self._unit = np.sqrt(np.square(ieeg).mean(1))
 
@@ -296,6 +306,9 @@ class Encoding:
         return same_places(scalp.electrodes, self._electrodes) and same_places(
             contacts, self._contacts
         )
+
+    def _clipped(self, data):
+        return np.clip(data, -self._limit, self._limit)
 
     def check(self, scalp, contacts):
         """Refuse what is not that which the pairs were."""
@@ -309,7 +322,8 @@ class Encoding:
         """Encode a scalp, (n_items, n_inputs, n_times) of order one."""
         self.check(scalp, contacts)
         if self.fixed:
-            return (self._components @ scalp.data)[None].astype(np.float32)
+            components = self._components @ self._clipped(scalp.data)
+            return np.clip(components, -_LOUDEST, _LOUDEST)[None].astype(np.float32)
         posterior, gain = posterior_of(scalp, contacts)
         mean = posterior.operator @ scalp.data / posterior.mean_std[:, None] / gain
         rois = posterior.roi_operator @ scalp.data / gain

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._compat import set_band
 from ..head.contacts import make_contacts
+from .baselines import same_places
 
 # Hz. What recordings hold in the benchmark.
 _BAND = (0.5, 50.0)
@@ -92,3 +93,65 @@ class Pretrained:
             on_unlike="ignore",
             verbose="error",
         ).to_numpy()
+
+
+class Recalibrated(Pretrained):
+    """The shipped weights with intervals corrected by the pairs.
+
+    Contacts that the pairs do not hold keep the intervals that they had.
+
+    Parameters
+    ----------
+    model : str
+        The weights to start from.
+    """
+
+    def fit(self, pairs):
+        """Correct the intervals."""
+        from ..estimator import NeuroFlow
+
+        model = NeuroFlow.load(self.model)
+        model.recalibrate(*_as_raws(pairs), on_unlike="ignore", verbose="error")
+        self.model = model
+        return self
+
+
+class Fitted(Pretrained):
+    """The shipped weights fitted to the pairs, as a user would.
+
+    Pairs of one patient change the spatial stage and the intervals too; pairs of
+    several patients train the flow alone, which can then predict contacts of others.
+
+    Parameters
+    ----------
+    model : str
+        The weights to start from.
+    random_state : int
+        Seed of the training.
+    """
+
+    def __init__(self, model="mtl-v1", random_state=0):
+        super().__init__(model)
+        self.random_state = random_state
+
+    def fit(self, pairs):
+        """Fit the model."""
+        from ..estimator import NeuroFlow
+
+        model = NeuroFlow.load(self.model)
+        one = all(same_places(pairs[0][1], contacts) for _, contacts, _ in pairs)
+        model.fit(
+            *_as_raws(pairs),
+            spatial="fitted" if one else "physics",
+            random_state=self.random_state,
+            on_unlike="ignore",
+            verbose="error",
+        )
+        self.model = model
+        return self
+
+
+def _as_raws(pairs):
+    scalps = [make_scalp_raw(scalp) for scalp, _, _ in pairs]
+    ieegs = [make_ieeg_raw(contacts, x, scalp.sfreq) for scalp, contacts, x in pairs]
+    return scalps, ieegs

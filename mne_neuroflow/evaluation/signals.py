@@ -161,8 +161,7 @@ def log_spectral_distance(estimate, truth, level=True):
     >>> float(log_spectral_distance([10.0, 10.0], [1.0, 1.0], level=False))
     0.0
     """
-    estimate, truth = (np.maximum(density, 1e-30) for density in (estimate, truth))
-    shift = 10 * np.log10(estimate / truth)
+    shift = decibels(estimate) - decibels(truth)
     if not level:
         shift = shift - shift.mean(-1, keepdims=True)
     return np.sqrt(np.square(shift).mean(-1))
@@ -263,7 +262,28 @@ def log_band_power(filtered, sfreq):
     n_windows = filtered.shape[-1] // size
     pieces = filtered[..., : n_windows * size]
     pieces = pieces.reshape(*filtered.shape[:-1], n_windows, size)
-    return 10 * np.log10(np.square(pieces).mean(-1) + 1e-30)
+    return decibels(np.square(pieces).mean(-1))
+
+
+def decibels(power):
+    """Take ten times the decimal logarithm of power.
+
+    Parameters
+    ----------
+    power : array of shape (...)
+        In V² or V²/Hz.
+
+    Returns
+    -------
+    level : array of shape (...)
+        Decibels relative to one unit; silence has -300.
+
+    Examples
+    --------
+    >>> decibels([100.0, 0.0]).tolist()
+    [20.0, -300.0]
+    """
+    return 10 * np.log10(np.maximum(power, 1e-30))
 
 
 def lateralization(left, right):
@@ -277,9 +297,9 @@ def lateralization(left, right):
     Returns
     -------
     index : array of shape (...)
-        ``(left - right) / (left + right)``, -1 (right only) to 1 (left only). The
-        error of an estimate is the absolute difference of indices, 0 to 2, lower is
-        better.
+        ``(left - right) / (left + right)``, -1 (right only) to 1 (left only); 0 where
+        both sides are silent. The error of an estimate is the absolute difference of
+        indices, 0 to 2, lower is better.
 
     Examples
     --------
@@ -287,7 +307,7 @@ def lateralization(left, right):
     0.5
     """
     left, right = np.asarray(left, float), np.asarray(right, float)
-    return (left - right) / (left + right)
+    return (left - right) / np.maximum(left + right, 1e-30)
 
 
 # Connectivity -------------------------------------------------------------------------
@@ -335,7 +355,8 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
     -------
     matrices : dict of array, shape (n_bands, n_channels, n_channels)
         One per method, zero on the diagonal; those of ``'imcoh'`` change sign when
-        channels change places, the others are symmetric.
+        channels change places, the others are symmetric. A silent channel goes with
+        none.
 
     Examples
     --------
@@ -352,16 +373,18 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
     n_windows = series.shape[-1] // size
     windows = series[:, : n_windows * size].reshape(n_channels, n_windows, size)
     low, high = zip(*(BANDS[band] for band in bands), strict=True)
-    found = spectral_connectivity_epochs(
-        windows.swapaxes(0, 1),
-        method=list(methods),
-        mode="fourier",
-        sfreq=sfreq,
-        fmin=low,
-        fmax=high,
-        faverage=True,
-        verbose="error",
-    )
+    # Silent channels have no phase: zero over zero.
+    with np.errstate(invalid="ignore"):
+        found = spectral_connectivity_epochs(
+            windows.swapaxes(0, 1),
+            method=list(methods),
+            mode="fourier",
+            sfreq=sfreq,
+            fmin=low,
+            fmax=high,
+            faverage=True,
+            verbose="error",
+        )
     found = found if isinstance(found, list) else [found]
     return {
         method: _both_halves(one.get_data("dense"), -1 if method == "imcoh" else 1)
@@ -371,7 +394,7 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
 
 def _both_halves(lower, sign):
     """Fill the upper triangle that mne-connectivity leaves empty."""
-    lower = np.moveaxis(lower, -1, 0)
+    lower = np.nan_to_num(np.moveaxis(lower, -1, 0))
     return lower + sign * lower.swapaxes(-1, -2)
 
 

@@ -1,0 +1,241 @@
+"""All measures of one method on one patient, as rows of a table."""
+
+import numpy as np
+import pandas as pd
+
+from . import calibration, signals
+from .metrics import LEVELS
+from .pairs import SFREQ
+
+# Draws of which spectra, connectivity and lateralization are taken.
+_N_SINGLE = 4
+# Intervals are looked at in every fourth sample, which are alike anyway; the joint
+# scores, which take more time, at so many moments.
+_EVERY, _N_MOMENTS = 4, 200
+_CONNECTIVITY_BANDS = ("theta", "alpha", "beta")
+# A spike can be asked for where a detector finds it in the recorded iEEG itself.
+_VISIBLE = 0.8
+_SIDES = (-1, 1)
+
+
+def score(draws, recordings):
+    """Compare draws with what was recorded.
+
+    Parameters
+    ----------
+    draws : list of array, shape (n_draws, n_contacts, n_times)
+        Volts, one array for each recording.
+    recordings : list of Recording
+        The truth: of one patient, with the same contacts.
+
+    Returns
+    -------
+    rows : pandas.DataFrame
+        One row for each contact and band, and one for each band over all contacts
+        (``contact`` is ``'all'``), or over those of one structure where its sides
+        are compared.
+
+        Columns of a contact in a band: ``r``, ``nrmse`` and ``cosine`` of the mean
+        over draws, ``mae`` (volts) of their median; ``std`` of the truth (volts);
+        ``crps`` (volts) and ``crps_relative`` (in standard deviations of the truth);
+        ``coverage_50``, ``width_50`` (volts), ``interval_50`` (the score, volts) and
+        so on at 50, 80, 90 and 95 %; ``pit_distance``; ``spread`` over the error of
+        the mean (1 is calibrated, 0 is collapsed); ``log_power_r``, the correlation
+        of log power in windows of two seconds with its mean over draws;
+        ``band_power_error`` (decibels, of single draws); in the broad band also
+        ``lsd``, ``lsd_shape`` (decibels) and ``exponent_error`` of single draws;
+        ``spike_auc``, ``spike_sensitivity`` and ``spike_false_alarms`` (per minute)
+        where spikes are known and show in the truth.
+
+        Columns over all contacts: ``energy`` and ``variogram`` in standard deviations
+        of the truth; for correlation, coherence, imaginary coherence and
+        phase-locking of single draws ``correlation_error`` (relative Frobenius) and
+        ``correlation_similarity``, and so on. Over the sides of a structure:
+        ``lateralization_error``.
+    """
+    first = recordings[0]
+    labels = {"contact": first.ch_names, "structure": first.structures}
+    rows = []
+    for band in signals.BANDS:
+        true = [signals.in_band(r.ieeg, SFREQ, band) for r in recordings]
+        drawn = [signals.in_band(d, SFREQ, band) for d in draws]
+        columns = _contact_scores(drawn, true)
+        if band == "broad":
+            columns |= _spectral_scores(draws, recordings)
+            columns |= _spike_scores(draws, recordings)
+        rows.append(pd.DataFrame({**labels, "band": band, **columns}))
+        rows.append(_joint_rows(drawn, true, band))
+        rows.append(_lateralization_rows(drawn, true, first, band))
+    if len(first.contacts) > 1:
+        rows.append(_connectivity_rows(draws, recordings))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _joined(parts):
+    return np.concatenate(parts, axis=-1)
+
+
+def _contact_scores(drawn, true):
+    draws, truth = _joined(drawn), _joined(true)
+    mean = draws.mean(0)
+    columns = {
+        "r": signals.pearson_r(mean, truth),
+        "nrmse": signals.nrmse(mean, truth),
+        "cosine": signals.cosine_similarity(mean, truth),
+        "std": truth.std(1),
+        "spread": _spread(draws, truth),
+        **_interval_scores(draws[..., ::_EVERY], truth[:, ::_EVERY]),
+    }
+    columns["crps_relative"] = columns["crps"] / columns["std"]
+    power = [
+        _joined([signals.log_band_power(p, SFREQ) for p in x]) for x in (drawn, true)
+    ]
+    columns["log_power_r"] = _power_r(power[0].mean(0), power[1])
+    level = signals.decibels(np.square(draws).mean(-1))
+    level = level - signals.decibels(np.square(truth).mean(-1))
+    columns["band_power_error"] = np.abs(level).mean(0)
+    return columns
+
+
+def _interval_scores(draws, truth):
+    columns = {
+        "mae": np.abs(np.median(draws, axis=0) - truth).mean(1),
+        "crps": calibration.crps(draws, truth).mean(1),
+    }
+    for level in LEVELS:
+        name = f"{100 * level:.0f}"
+        covered = calibration.coverage(draws, truth, level)
+        width = calibration.interval_width(draws, level)
+        interval = calibration.interval_score(draws, truth, level)
+        columns[f"coverage_{name}"] = covered.mean(1)
+        columns[f"width_{name}"] = width.mean(1)
+        columns[f"interval_{name}"] = interval.mean(1)
+    columns["pit_distance"] = [
+        calibration.pit_distance(draws[:, k], truth[k]) for k in range(len(truth))
+    ]
+    return columns
+
+
+def _spread(draws, truth):
+    """Root-mean-square spread over error of the mean (Fortin et al. 2014).
+
+    J. Hydrometeorol. 15:1708, eq. 15: one for draws that are exchangeable with the
+    truth, whatever their number.
+    """
+    n_draws = len(draws)
+    if n_draws == 1:
+        return np.zeros(len(truth))
+    error = np.square(draws.mean(0) - truth).mean(1)
+    spread = draws.var(0, ddof=1).mean(1) * (n_draws + 1) / n_draws
+    return np.sqrt(spread / error)
+
+
+def _power_r(estimate, truth):
+    if truth.shape[-1] < 3:
+        return np.full(len(truth), np.nan)
+    return signals.pearson_r(estimate, truth)
+
+
+def _spectral_scores(draws, recordings):
+    """Spectra of single draws: what a user looks at."""
+    freqs, true = _mean_spectrum([recording.ieeg for recording in recordings])
+    _, drawn = _mean_spectrum([d[:_N_SINGLE] for d in draws])
+    exponents = [signals.aperiodic_exponent(freqs, x) for x in (drawn, true)]
+    return {
+        "lsd": signals.log_spectral_distance(drawn, true).mean(0),
+        "lsd_shape": signals.log_spectral_distance(drawn, true, level=False).mean(0),
+        "exponent_error": np.abs(exponents[0] - exponents[1]).mean(0),
+    }
+
+
+def _mean_spectrum(parts):
+    spectra = [signals.power_spectrum(part, SFREQ) for part in parts]
+    weights = [part.shape[-1] for part in parts]
+    return spectra[0][0], np.average([s for _, s in spectra], axis=0, weights=weights)
+
+
+def _spike_scores(draws, recordings):
+    known = [r.spikes is not None and len(r.spikes) > 0 for r in recordings]
+    if not any(known):
+        return {}
+    found = []
+    for contact in range(len(recordings[0].contacts)):
+        values = []
+        for drawn, recording, yes in zip(draws, recordings, known, strict=True):
+            seen = signals.spike_score(recording.ieeg[contact], SFREQ)
+            if not yes or _detect(seen, recording)[2] < _VISIBLE:
+                continue
+            sharp = signals.spike_score(drawn[:, contact], SFREQ).mean(0)
+            values.append(_detect(sharp, recording))
+        found.append(np.nanmean(values, axis=0) if values else [np.nan] * 3)
+    names = ("spike_sensitivity", "spike_false_alarms", "spike_auc")
+    return dict(zip(names, np.transpose(found), strict=True))
+
+
+def _detect(score, recording):
+    return signals.spike_detection(score, recording.spikes, SFREQ)
+
+
+def _joint_rows(drawn, true, band):
+    draws, truth = _joined(drawn), _joined(true)
+    std = truth.std(1)[:, None]
+    step = max(1, truth.shape[1] // _N_MOMENTS)
+    draws, truth = draws[..., ::step] / std, truth[:, ::step] / std
+    row = {"contact": "all", "structure": "all", "band": band}
+    if len(truth) > 1 and len(draws) > 1:
+        row["energy"] = calibration.energy_score(draws, truth).mean()
+        row["variogram"] = calibration.variogram_score(draws, truth).mean()
+    return pd.DataFrame([row])
+
+
+def _lateralization_rows(drawn, true, recording, band):
+    """Left against right power of each structure that has contacts on both sides."""
+    power = [np.mean([np.square(p).mean(-1) for p in x], axis=0) for x in (drawn, true)]
+    structures = np.array(recording.structures)
+    side = np.sign(recording.contacts[:, 0])
+    rows = []
+    for structure in dict.fromkeys(recording.structures):
+        picks = [(structures == structure) & (side == one) for one in _SIDES]
+        if not all(pick.any() for pick in picks):
+            continue
+        index = [
+            signals.lateralization(*(p[..., pick].mean(-1) for pick in picks))
+            for p in power
+        ]
+        error = abs(np.median(index[0]) - index[1])
+        row = {"contact": "sides", "structure": structure, "band": band}
+        rows.append(row | {"lateralization_error": error})
+    return pd.DataFrame(rows)
+
+
+def _connectivity_rows(draws, recordings):
+    true = _connectivity([recording.ieeg for recording in recordings])
+    found = [
+        _connectivity([drawn[k] for drawn in draws])
+        for k in range(min(_N_SINGLE, len(draws[0])))
+    ]
+    rows = []
+    for number, band in enumerate(_CONNECTIVITY_BANDS):
+        row = {"contact": "all", "structure": "all", "band": band}
+        for name, matrices in true.items():
+            single = np.array([one[name][number] for one in found])
+            error = signals.relative_frobenius(single, matrices[number])
+            alike = signals.matrix_similarity(single, matrices[number])
+            row[f"{name}_error"] = error.mean()
+            row[f"{name}_similarity"] = alike.mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _connectivity(parts):
+    series = _joined(parts)
+    bands = list(_CONNECTIVITY_BANDS)
+    found = signals.spectral_connectivity(series, SFREQ, bands)
+    filtered = [_joined([signals.in_band(p, SFREQ, b) for p in parts]) for b in bands]
+    correlation = np.array([signals.correlation_matrix(f) for f in filtered])
+    return {
+        "correlation": correlation,
+        "coherence": found["coh"],
+        "imaginary_coherence": found["imcoh"],
+        "phase_locking": found["plv"],
+    }

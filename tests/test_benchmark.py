@@ -1,0 +1,414 @@
+"""The benchmark: splits that do not leak, scores, runs that go on, a page, a table.
+
+Each test names the planted bugs that it was seen to catch.
+"""
+
+import json
+import re
+from dataclasses import replace
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from paired_cases import make_recording
+
+from mne_neuroflow.cli import main
+from mne_neuroflow.evaluation import benchmark, protocols
+from mne_neuroflow.evaluation.ours import make_ieeg_raw, make_scalp_raw
+from mne_neuroflow.evaluation.report import write_report
+from mne_neuroflow.evaluation.scores import score
+from mne_neuroflow.evaluation.signals import pearson_r
+
+SECONDS = 24
+SETTINGS = benchmark.Settings(n_draws=8, test_seconds=8.0, minutes=0.2, n_steps=2)
+QUICK = ["prior", "spatial-posterior", "lagged-ridge"]
+
+
+def load_toy(patient, session):
+    """A pair of Raw that belong to one patient's electrodes and mixing."""
+    number = 10 * int(patient) + int(session)
+    recording = make_recording(SECONDS, number, patient, session, turn=int(patient))
+    ieeg = make_ieeg_raw(recording.contacts, recording.ieeg, 128.0)
+    spikes = recording.spikes
+    ieeg.set_annotations(mne.Annotations(spikes, 0, ["spike/left"] * len(spikes)))
+    return make_scalp_raw(recording.scalp), ieeg
+
+
+TOY = protocols.Dataset("toy", {"1": ["1", "2"], "2": ["1", "2"]}, load_toy)
+
+
+class Broken:
+    """A method that fails, as others' do."""
+
+    def fit(self, pairs):
+        raise RuntimeError("out of ideas")
+
+
+class Nothing:
+    """A method of another group: one estimate, silence."""
+
+    def fit(self, pairs):
+        return self
+
+    def sample(self, scalp, contacts, n_draws, random_state=0):
+        return np.zeros((1, len(contacts), scalp.data.shape[1]))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    methods = [*QUICK, "nothing=test_benchmark:Nothing", "broken=test_benchmark:Broken"]
+    rows, failures = benchmark.run_benchmark(TOY, methods, out, SETTINGS)
+    return out, rows, failures
+
+
+def test_sessions_are_read_as_they_are():
+    """Signals, positions, names and spikes survive the way through MNE.
+
+    Catches a scalp in the place of the iEEG and spikes of another time.
+    """
+    (found,) = protocols.read_session(TOY, "1", "2")
+    truth = make_recording(SECONDS, 12, "1", "2", turn=1)
+    assert_allclose(found.scalp.electrodes, truth.scalp.electrodes, atol=1e-4)
+    assert_allclose(found.contacts, truth.contacts, atol=1e-6)
+    assert_allclose(found.spikes, truth.spikes)
+    # Between 0.5 and 0.75 Hz the band of the benchmark takes a little away.
+    assert pearson_r(found.ieeg, truth.ieeg).min() > 0.98
+    scalp = truth.scalp.data - truth.scalp.data.mean(0)
+    assert pearson_r(found.scalp.data, scalp).min() > 0.98
+
+
+def _absolute(pieces):
+    """Every tested second as (patient, session, second)."""
+    for piece in pieces:
+        for recording in piece.of(
+            protocols.read_session(TOY, piece.patient, piece.session)
+        ):
+            for second in range(
+                int(recording.start),
+                int(recording.start + 1e-9) + int(recording.seconds),
+            ):
+                yield piece.patient, piece.session, second
+
+
+@pytest.mark.parametrize("protocol", protocols.PROTOCOLS)
+def test_splits_do_not_leak(protocol):
+    """No second is both trained and tested on; sessions and patients stay apart.
+
+    Catches the last session among those trained on, the patient among the others and
+    trials that are drawn twice.
+    """
+    folds = protocols.make_split(TOY, protocol, minutes=0.2, test_seconds=8.0)
+    assert [fold.patient for fold in folds] == ["1", "2"]
+    for fold in folds:
+        trained, tested = (set(_absolute(part)) for part in (fold.train, fold.test))
+        assert trained and tested and not trained & tested
+        assert {patient for patient, _, _ in tested} == {fold.patient}
+        who = {patient for patient, _, _ in trained}
+        assert (fold.patient in who) == (protocol != "loso")
+        assert len(tested) == 8 if protocol != "paper" else 8 <= len(tested) <= 16
+        if protocol != "paper":
+            assert {session for _, session, _ in tested} == {"2"}
+        if protocol == "loso+k":
+            assert len(trained) == 12
+
+
+def test_splits_follow_from_the_seed():
+    """Catches a split that is drawn anew every time."""
+    names = [
+        protocols.split_hash(protocols.make_split(TOY, "paper", seed=seed))
+        for seed in (0, 0, 1)
+    ]
+    assert names[0] == names[1] != names[2]
+    with pytest.raises(ValueError, match="'protocol' parameter"):
+        protocols.make_split(TOY, "best")
+    once = protocols.Dataset("once", {"1": ["1"]}, load_toy)
+    with pytest.raises(ValueError, match="two sessions or more"):
+        protocols.make_split(once, "session")
+
+
+def test_a_folder_of_files(tmp_path):
+    """Catches sessions that are paired with another's iEEG."""
+    for session in ("01", "02"):
+        scalp, ieeg = load_toy("1", session)
+        scalp.save(tmp_path / f"p1_ses-{session}_eeg.fif", verbose=False)
+        ieeg.save(tmp_path / f"p1_ses-{session}_ieeg.fif", verbose=False)
+    found = protocols.Dataset.from_folder(tmp_path)
+    assert found.sessions == {"p1": ["01", "02"]}
+    for session in ("01", "02"):
+        (got,) = protocols.read_session(found, "p1", session)
+        (wanted,) = protocols.read_session(TOY, "1", session)
+        assert_allclose(got.ieeg, wanted.ieeg, atol=1e-7)
+    with pytest.raises(ValueError, match="no pairs of recordings"):
+        protocols.Dataset.from_folder(tmp_path / "none")
+
+
+def test_trials_are_recordings():
+    """Epochs are read one by one. Catches epochs that are all the first."""
+    scalp, ieeg = (
+        mne.make_fixed_length_epochs(raw, 8.0, preload=True, verbose=False)
+        for raw in load_toy("1", "1")
+    )
+    trials = protocols.Dataset("t", {"1": ["1"]}, lambda *_: (scalp, ieeg))
+    found = protocols.read_session(trials, "1", "1")
+    assert [recording.start for recording in found] == [0, 1, 2]
+    for recording, truth in zip(found, ieeg.get_data(), strict=True):
+        r = np.corrcoef(recording.ieeg.ravel(), truth.ravel())[0, 1]
+        assert r > 0.98
+    piece = protocols.Piece("1", "1", trials=(2,))
+    assert piece.of(found)[0] is found[2]
+
+
+def test_scores_of_the_truth_itself():
+    """Every measure has its best value. Catches measures in each other's columns."""
+    recording = make_recording(20)
+    rows = score([np.repeat(recording.ieeg[None], 3, axis=0)], [recording])
+    contacts = rows[rows["structure"] != "all"].dropna(subset=["r"])
+    assert len(contacts) == 4 * 6
+    for name in ("r", "cosine", "log_power_r"):
+        assert_allclose(contacts[name], 1, atol=1e-6)
+    for name in ("nrmse", "crps", "mae", "width_90", "band_power_error"):
+        assert_allclose(contacts[name], 0, atol=1e-6)
+    broad = contacts[contacts["band"] == "broad"]
+    for name in ("lsd", "lsd_shape", "exponent_error"):
+        assert_allclose(broad[name], 0, atol=1e-6)
+    for name in ("correlation", "coherence", "imaginary_coherence", "phase_locking"):
+        both = rows[[f"{name}_error", f"{name}_similarity"]].dropna()
+        assert len(both) == 3
+        assert_allclose(both, np.array([[0.0, 1.0]] * 3), atol=1e-4)
+    assert_allclose(rows["lateralization_error"].dropna(), 0, atol=1e-9)
+    assert rows["lateralization_error"].notna().sum() == 2 * 6
+
+
+def test_scores_of_calibrated_draws():
+    """Truth and draws from one distribution.
+
+    Catches a spread that is not corrected for the number of draws (0.95) and levels
+    that are mixed up.
+    """
+    recording = make_recording(60)
+    rng = np.random.default_rng(0)
+    truth, *draws = 1e-5 * rng.standard_normal((21, *recording.ieeg.shape))
+    rows = score([np.array(draws)], [replace(recording, ieeg=truth, spikes=None)])
+    broad = rows[(rows["band"] == "broad") & rows["r"].notna()]
+    for level in (50, 80, 90, 95):
+        assert_allclose(broad[f"coverage_{level}"].mean(), level / 100, atol=0.01)
+    assert_allclose(broad["spread"].mean(), 1, atol=0.01)
+    assert_allclose(broad["crps_relative"].mean(), 1 / np.sqrt(np.pi), atol=0.01)
+    assert_allclose(broad["std"].mean(), 1e-5, rtol=0.02)
+    assert "spike_auc" not in rows
+    joint = rows[(rows["contact"] == "all") & (rows["band"] == "broad")]
+    # E|X - X'| / 2 of four independent standard normals
+    assert_allclose(joint["energy"], 1.3293, atol=0.08)
+
+
+def test_scores_of_pieces_are_those_of_the_whole():
+    """Catches draws of one piece that are compared with the truth of another."""
+    recording = make_recording(24)
+    rng = np.random.default_rng(0)
+    noise = 5e-5 * rng.standard_normal((6, *recording.ieeg.shape))
+    draws = recording.ieeg + noise
+    whole = score([draws], [recording])
+    pieces = [recording.crop(0, 8), recording.crop(8, 24)]
+    parts = score([draws[..., :1024], draws[..., 1024:]], pieces)
+    for name in ("r", "crps", "coverage_90"):
+        for rows in (whole, parts):
+            rows[name] = rows[name].where(rows["band"] == "broad")
+        assert_allclose(whole[name], parts[name], rtol=1e-3)
+
+
+def test_spikes_are_scored_where_they_show():
+    """A method that knows the spikes finds them; the contact without any is left out.
+
+    Catches scores of contacts at which not even the truth shows them.
+    """
+    recording = make_recording(24)
+    clock = np.arange(recording.ieeg.shape[1]) / 128
+    bumps = np.exp(-0.5 * ((clock - recording.spikes[:, None]) / 0.015) ** 2).sum(0)
+    ieeg = recording.ieeg.copy()
+    ieeg[:3] += 1e-3 * bumps
+    recording = replace(recording, ieeg=ieeg)
+    rng = np.random.default_rng(0)
+    draws = ieeg + 2e-5 * rng.standard_normal((4, *ieeg.shape))
+    rows = score([draws], [recording])
+    found = rows.set_index(["contact", "band"]).xs("broad", level="band")
+    assert (found.loc[["HL1", "HL2", "HR1"], "spike_auc"] > 0.95).all()
+    assert np.isnan(found.loc["HR2", "spike_auc"])
+
+
+def test_a_run(run):
+    """Rows of all methods and patients with what they come from.
+
+    Catches rows without a seed, failures that stop the rest, and a skill relative to
+    another contact's prior.
+    """
+    out, rows, failures = run
+    assert failures == {
+        f"broken on {patient}": "RuntimeError: out of ideas" for patient in "12"
+    }
+    assert list(dict.fromkeys(rows["method"])) == [*QUICK, "nothing"]
+    assert set(rows["patient"]) == {"1", "2"}
+    for name in ("split", "seed", "mne_neuroflow", "torch", "git", "protocol"):
+        assert rows[name].nunique() == 1 and rows[name].notna().all(), name
+    assert rows["train_seconds"].unique() == SECONDS
+    assert rows["test_seconds"].unique() == 8
+    contacts = rows[rows["crps"].notna()].set_index(["patient", "contact", "band"])
+    prior = contacts[contacts["method"] == "prior"]["crps"]
+    for name in QUICK:
+        one = contacts[contacts["method"] == name]
+        assert_allclose(one["crps_skill"], 1 - one["crps"] / prior, rtol=1e-4)
+    table, low, high = benchmark.leaderboard(rows)
+    assert table.index[0] == "lagged-ridge"
+    assert table.loc["lagged-ridge", "r"] > 0.5 > 0.2 > table.loc["prior", "r"]
+    for name in ("CRPS", "r", "LSD dB"):
+        assert (low[name] <= table[name]).all() and (table[name] <= high[name]).all()
+    assert table.loc["nothing", "spread/error"] == 0
+    written = pd.read_csv(out / "results.csv", dtype={"patient": str})
+    assert len(written) == len(rows)
+    split = json.loads((out / "split.json").read_text())
+    assert [fold["patient"] for fold in split] == ["1", "2"]
+
+
+def test_runs_go_on(run):
+    """Finished parts are kept, missing ones made, other settings refused.
+
+    Catches a run that starts anew and one that mixes settings.
+    """
+    out, rows, _ = run
+    parts = sorted((out / "parts").glob("*.csv"))
+    before = {part: part.stat().st_mtime_ns for part in parts}
+    parts[0].unlink()
+    again, failures = benchmark.run_benchmark(TOY, QUICK, out, SETTINGS)
+    assert not failures
+    pd.testing.assert_frame_equal(
+        again.drop(columns=["fit_time", "sample_time"]),
+        rows.drop(columns=["fit_time", "sample_time"]),
+    )
+    kept = [part for part in parts if part.stat().st_mtime_ns == before[part]]
+    assert kept == parts[1:]
+    with pytest.raises(ValueError, match="n_draws was 8, not 9"):
+        benchmark.run_benchmark(TOY, QUICK, out, replace(SETTINGS, n_draws=9))
+
+
+@pytest.mark.slow
+def test_processes_do_not_change_the_rows(run, tmp_path):
+    """Catches draws that depend on the process."""
+    _, rows, _ = run
+    parallel, failures = benchmark.run_benchmark(
+        TOY, QUICK, tmp_path, SETTINGS, n_jobs=2
+    )
+    assert not failures
+    times = ["fit_time", "sample_time"]
+    alone = rows[rows["method"] != "nothing"].drop(columns=times)
+    pd.testing.assert_frame_equal(parallel.drop(columns=times), alone, rtol=1e-4)
+
+
+def test_methods_are_found(tmp_path):
+    """Catches a name that is taken for a module."""
+    for name in benchmark.METHODS:
+        label, method = benchmark.find_method(name)
+        assert label == name
+        made = method.make(0, n_steps=1)
+        assert callable(made.fit) and callable(made.sample)
+    label, method = benchmark.find_method(f"theirs={tmp_path}")
+    assert label == "theirs" and isinstance(method.make(0), benchmark.CsvDraws)
+    for name in ("best", "x=", "x=module", "=a:b"):
+        with pytest.raises(ValueError, match="'methods' parameter"):
+            benchmark.find_method(name)
+
+
+def test_draws_from_files(tmp_path):
+    """Another group's draws, at another rate and with other columns besides.
+
+    Catches contacts by their place in the file and times that are ignored.
+    """
+    recording = make_recording(4, patient="1", session="2")
+    times = np.arange(0, 4, 1 / 256)
+    wave = 1e-5 * np.sin(2 * np.pi * times)
+    table = [
+        pd.DataFrame(
+            {"time": times, "HR2": 3 * wave, "HR1": k * wave, "HL2": 0.0, "HL1": wave}
+        ).assign(draw=k)
+        for k in (0, 1)
+    ]
+    pd.concat(table).to_csv(tmp_path / "1_ses-2_0.csv")
+    draws = benchmark.CsvDraws(tmp_path).draws_of(recording)
+    expected = 1e-5 * np.sin(2 * np.pi * np.arange(512) / 128)
+    assert draws.shape == (2, 4, 512)
+    for k in (0, 1):
+        for contact, factor in enumerate((1, 0, k, 3)):
+            assert_allclose(draws[k, contact, :500], factor * expected[:500], atol=1e-7)
+    table[0].drop(columns="HL1").to_csv(tmp_path / "1_ses-2_0.csv")
+    with pytest.raises(ValueError, match="lacks the contacts HL1"):
+        benchmark.CsvDraws(tmp_path).draws_of(recording)
+
+
+def test_wrong_draws_are_refused():
+    """Catches NaN that are averaged away."""
+    recording = make_recording(4)
+
+    class Wrong:
+        def __init__(self, draws):
+            self.draws = draws
+
+        def sample(self, *_):
+            return self.draws
+
+    for draws, words in (
+        (np.zeros((8, 3, 512)), "must return an array"),
+        (np.full((8, 4, 512), np.nan), "NaN"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            benchmark._draw(Wrong(draws), recording, SETTINGS)
+
+
+def test_the_page(run):
+    """One file that needs nothing else and names every method and the prediction.
+
+    Catches a page that fetches something, and one that leaves out a method.
+    """
+    out, rows, _ = run
+    text = write_report(out).read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=['\"]?(https?:|//)", text)
+    assert text.count("data:image/png;base64,") == 2 + rows["method"].nunique()
+    table = benchmark.leaderboard(rows)[0]
+    for method in table.index:
+        assert f"<td>{method}</td>" in text
+    assert f"{table['CRPS'].iloc[0]:.3f}" in text
+    assert "Predictions are no recordings" in text
+    assert rows["split"].iloc[0] in text and "This split is leaky" not in text
+
+
+def test_the_page_warns(run, tmp_path):
+    """Of what simulation cannot prove, and of leaky splits."""
+    _, rows, _ = run
+    (tmp_path / "parts").mkdir()
+    changed = {"dataset": "simulated", "protocol": "paper", "leaky": True}
+    rows.assign(**changed).to_csv(tmp_path / "parts" / "x.csv", index=False)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert (
+        "It cannot show that a method works" in text and "This split is leaky" in text
+    )
+
+
+def test_the_command(tmp_path, capsys):
+    """On a folder of files: table and page, and errors in one line.
+
+    Catches a wrong method that is noticed only after an hour.
+    """
+    for session in ("01", "02"):
+        scalp, ieeg = load_toy("1", session)
+        scalp.save(tmp_path / f"p1_ses-{session}_eeg.fif", verbose=False)
+        ieeg.save(tmp_path / f"p1_ses-{session}_ieeg.fif", verbose=False)
+    command = ["benchmark", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    command += ["--quick", "--draws", "4", "--methods"]
+    assert main([*command, "prior", "spatial-posterior"]) == 0
+    printed = capsys.readouterr().out
+    assert "spatial-posterior" in printed and "CRPS" in printed
+    assert (tmp_path / "run" / "report.html").exists()
+    assert main([*command, "best"]) == 2
+    assert "'methods' parameter" in capsys.readouterr().err
+    assert main([*command, "broken=test_benchmark:Broken"]) == 1
+    assert "broken on p1" in capsys.readouterr().err
