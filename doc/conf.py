@@ -49,6 +49,7 @@ numpydoc_xref_aliases = {
     "Colormap": "matplotlib.colors.Colormap",
     "NeuroFlow": "mne_neuroflow.NeuroFlow",
     "path-like": "pathlib.Path",
+    "generator": "generator",  # of potentials in the brain, not Python's
 }
 numpydoc_xref_ignore = "all"
 

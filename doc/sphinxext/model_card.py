@@ -7,6 +7,7 @@ another model measured.
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -93,10 +94,15 @@ def _write_card(card):
         some = {name: left.pop(name) for name in list(left) if name.startswith(prefix)}
         if some:
             lines += ["", f".. rubric:: {title}", ""]
-            lines += _table(
-                [(name, f"{value:.4g}") for name, value in some.items()], (60, 40)
-            )
+            some = sorted(some.items(), key=lambda figure: _natural(figure[0]))
+            lines += _table([(name, f"{value:.4g}") for name, value in some], (60, 40))
     return "\n".join(lines)
+
+
+def _natural(name):
+    """Sort by words first, then by the numbers among them."""
+    numbers = [float(number) for number in re.findall(r"[\d.]*\d", name)]
+    return re.sub(r"[\d.]*\d", "", name), numbers
 
 
 def _table(rows, widths):

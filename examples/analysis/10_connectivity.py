@@ -22,7 +22,7 @@ from mne_connectivity.viz import plot_connectivity_circle
 import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
 
-raw = load_demo()
+raw = load_demo(verbose=False)
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 names = [name for name in positions if name.endswith("1")]
 montage = mne.channels.make_dig_montage(

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
 
-raw = load_demo()
+raw = load_demo(verbose=False)
 print(raw)
 
 # %%

@@ -10,7 +10,7 @@ How much can a montage say about a contact, and what do the intervals of a draw 
 # --------------------------------
 # The share of a contact's prior variance that the scalp explains follows from the head
 # model and the electrodes alone. It needs no recording, only an :class:`~mne.Info` with
-# positions, and can be asked before a study.
+# positions, and can be asked before a study. sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -18,7 +18,7 @@ import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
 from mne_neuroflow.viz import plot_contacts, plot_virtual
 
-raw = load_demo()
+raw = load_demo(verbose=False)
 table = mne_neuroflow.observability(raw.info)
 table.groupby("structure").agg(
     contacts=("observability", "size"),

@@ -10,6 +10,7 @@ stereo-EEG recording, or from coordinates.
 # From a BIDS ``electrodes.tsv``
 # ------------------------------
 # Here is a small one, in MNI coordinates and millimetres, as a BIDS dataset has it.
+# sphinx_gallery_thumbnail_number = -1
 import json
 import tempfile
 from pathlib import Path
@@ -56,7 +57,7 @@ plot_contacts(montage)
 # lets MNE-Python know where MNI coordinates are in the head (``read_contacts`` has done
 # it).
 recorded = mne.create_info(montage.ch_names, 512.0, "seeg").set_montage(montage)
-raw = load_demo()
+raw = load_demo(verbose=False)
 virtual = mne_neuroflow.predict_ieeg(raw, contacts=recorded, random_state=0)
 print(virtual.ch_names == recorded.ch_names)
 

@@ -11,7 +11,7 @@ contact is the average over *its* epochs, with an interval from the draws.
 # ----------------
 # The recording's annotations: T0 is rest, T1 and T2 are imagined movements of the left
 # and right fist. An average of this few trials serves to show the calls, not to find
-# anything.
+# anything. sphinx_gallery_thumbnail_number = -1
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
@@ -20,7 +20,7 @@ import pandas as pd
 import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
 
-raw = load_demo()
+raw = load_demo(verbose=False)
 events, event_id = mne.events_from_annotations(raw)
 metadata = pd.DataFrame({"trial": np.arange(len(events)), "onset": events[:, 0] / 160})
 metadata["task"] = np.where(events[:, 2] == event_id["T0"], "rest", "movement")

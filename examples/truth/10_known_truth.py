@@ -12,6 +12,7 @@ alone, and see what the intervals hold.
 # Head, couplings, rhythms and artifacts are drawn from the prior that the weights were
 # trained on, so that this shows the model at its best: where its idea of the brain
 # holds. The contacts are those of a real patient whom the training never saw.
+# sphinx_gallery_thumbnail_number = -1
 import matplotlib.pyplot as plt
 
 import mne_neuroflow
@@ -20,7 +21,7 @@ from mne_neuroflow.evaluation.signals import pearson_r
 from mne_neuroflow.viz import plot_calibration, plot_spectra, plot_virtual
 
 scalp, ieeg = mne_neuroflow.simulate_pair(
-    "ds004752-sub-09", montage="32", duration=24, scenario="rest", random_state=3
+    "ds004752-sub-09", montage="32", duration=16, scenario="rest", random_state=3
 )
 print(ieeg.info["description"])
 

@@ -17,7 +17,7 @@ import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
 from mne_neuroflow.viz import plot_comparison
 
-raw = load_demo()
+raw = load_demo(verbose=False)
 comparison = mne_neuroflow.compare_sources(
     raw, contacts="mtl", n_draws=30, tmin=20, tmax=26, random_state=0, verbose=False
 )
