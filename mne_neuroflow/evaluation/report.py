@@ -23,7 +23,7 @@ _COLOURS = {
     "control": "#666666",
     "other": "#e69f00",
 }
-_DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+_DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 _STRATA = (
     ("structure", "broad", "crps_relative", "CRPS by structure (lower is better)"),
     ("structure", "broad", "coverage_90", "Coverage of 90 % intervals by structure"),
@@ -80,7 +80,9 @@ def write_report(out):
         "<h2>Risk and coverage</h2>",
         "<p>Mean absolute error of the contacts that are kept when those with the "
         "widest 90 % intervals are left out, relative to all. A line that rises to the "
-        "right belongs to a method that knows what it does not know.</p>",
+        "right belongs to a method that knows what it does not know; part of it is "
+        "that loud contacts have large errors and wide intervals, as the prior "
+        "shows.</p>",
         _image(plot_risk(rows, styles)),
         "<h2>Strata</h2>",
         *[_stratum(rows, *stratum) for stratum in _STRATA],
@@ -109,7 +111,7 @@ def _what(rows, first):
     text = (
         f"<p>Data: {html.escape(str(first['dataset']))}. Protocol "
         f"<b>{first['protocol']}</b>: {PROTOCOLS[first['protocol']]}. "
-        f"{rows['patient'].nunique()} patients, {n_contacts} contacts, all of them "
+        f"Patients: {rows['patient'].nunique()}; contacts: {n_contacts}, all of them "
         f"counted; {first['n_draws']} draws. Intervals in brackets: 95 %, bootstrap "
         "over patients.</p>"
     )
@@ -123,8 +125,10 @@ def _what(rows, first):
             "<p class='note'>Simulation shows what a method does where the "
             "simulation's assumptions hold. It can show that a method is "
             "miscalibrated or ignores the scalp. It cannot show that a method works "
-            "in patients: the shipped weights were trained on the same family of "
-            "simulations, which no other method here was.</p>"
+            "in patients. The shipped weights were trained on many other simulations "
+            "of this family; the other methods know at most the pairs of this run, "
+            "and the spatial posterior and the source estimates the template "
+            "head.</p>"
         )
     return text
 
@@ -302,7 +306,9 @@ def plot_example(fname, title, colour):
         ax.plot(times, truth[k], color="black", lw=0.9)
         label = f"{stored['ch_names'][k]}\n{stored['structures'][k]}\n(µV)"
         ax.set_ylabel(label, fontsize=8)
-        most = 1.2 * np.abs(truth[k]).max()
+        # A method that runs away must not flatten what was recorded.
+        most = min(np.abs([low, high]).max(), 4 * np.abs(truth[k]).max())
+        most = 1.1 * max(most, np.abs(truth[k]).max())
         ax.set(ylim=(-most, most), xlim=(0, times[-1]))
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_title(title, fontsize=10)
