@@ -528,8 +528,8 @@ VARIANTS = (
         config=dict(steps=WITHOUT_CONTACTS),
         attentive=0,
     ),
-    Variant("context", "posterior mean, learned", context="posterior mean"),
     Variant("context", "physics alone", context="static"),
+    Variant("context", "posterior mean, learned", context="posterior mean"),
     Variant("weight of levels", "by samples", by_samples=True),
     Variant("shipped choices", "seed 2", seed=2),
 )

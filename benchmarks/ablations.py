@@ -50,16 +50,27 @@ def main():
     parser.add_argument("--steps", type=int, default=350)
     parser.add_argument("--batches", type=int, default=16, help="to judge by")
     parser.add_argument("--draws", type=int, default=24)
+    parser.add_argument("--only", nargs="*", help="questions, in this order")
     parser.add_argument("--table", action="store_true", help="print what there is")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     if not options.table:
         data, held_out = (Kept(options.out, part) for part in ("train", "held-out"))
-        run(VARIANTS, data, held_out, options)
+        run(chosen(options.only), data, held_out, options)
     print_machine()
     print(f"One thread, {options.steps} steps of {BUDGET}")
     print(table(read_rows(options.out)))
+
+
+def chosen(questions: list[str] | None) -> list[Variant]:
+    """Variants that answer some questions; None are all."""
+    known = list(dict.fromkeys(variant.question for variant in VARIANTS))
+    if questions is None:
+        questions = known
+    if unknown := set(questions) - set(known):
+        raise SystemExit(f"Unknown questions {sorted(unknown)}; there are {known}.")
+    return [v for question in questions for v in VARIANTS if v.question == question]
 
 
 class Kept:
@@ -117,8 +128,9 @@ class Kept:
 
 def run(variants, data: Kept, held_out: Kept, options):
     """Train and judge the variants that are missing, one line a variant."""
-    done = {(row["question"], row["name"]) for row in read_rows(options.out)}
     for variant in variants:
+        # Read anew each time: another process may be at other rows.
+        done = {(row["question"], row["name"]) for row in read_rows(options.out)}
         if (variant.question, variant.name) in done:
             continue
         flow = variant.flow(BUDGET["width"], BUDGET["n_heads"])

@@ -3,6 +3,7 @@
 Each test names the planted bugs that it was seen to catch.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,6 +42,7 @@ def batch():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flow_cases, "N_ROIS", config.n_rois)
         conditions = flow_cases.make_conditions_of(N_CONTACTS, N_SECONDS)
+    conditions = replace(conditions, gain=torch.full_like(conditions.gain, 2.0))
     rng = torch.Generator().manual_seed(3)
     noise = torch.randn(conditions.mean.shape, generator=rng, dtype=torch.float64)
     deep = (conditions.root @ noise + conditions.mean) * conditions.gain[:, None, None]
