@@ -25,6 +25,7 @@ extensions = [
     "model_card",
     "names_of_others",
     "news",
+    "offline",
 ]
 exclude_patterns = ["_build", "_generated", "changes", "decisions"]
 default_role = "py:obj"
@@ -77,8 +78,7 @@ sphinx_gallery_conf = {
     "matplotlib_animations": False,
     "remove_config_comments": True,
     "show_signature": False,
-    "min_reported_time": 0,
-    "abort_on_example_error": False,
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"

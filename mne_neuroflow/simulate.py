@@ -102,8 +102,8 @@ def simulate_pair(
     >>> scalp, ieeg = mne_neuroflow.simulate_pair(
     ...     "mtl-core", duration=10, scenario="rest", random_state=1, verbose=False
     ... )
-    >>> len(scalp.ch_names), ieeg.get_channel_types(unique=True), ieeg.times[-1]
-    (19, ['seeg'], 9.9921875)
+    >>> len(scalp.ch_names), ieeg.get_channel_types(unique=True), len(ieeg.times)
+    (19, ['seeg'], 1280)
     >>> scalp.info["description"][:36]
     'Simulated scalp EEG, not a recording'
     """

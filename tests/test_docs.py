@@ -4,6 +4,7 @@ import doctest
 import importlib
 from pathlib import Path
 
+import mne
 import pytest
 
 import mne_neuroflow
@@ -13,12 +14,23 @@ PACKAGE = Path(mne_neuroflow.__file__).parent
 REFERENCE = Path(__file__).parents[1] / "doc" / "api" / "index.rst"
 
 
+SLOW = (
+    "mne_neuroflow.compare",
+    "mne_neuroflow.estimator",
+    "mne_neuroflow.viz.comparison",
+)
+
+
 def modules_with_examples():
     """Name the modules that have an example somewhere."""
+    names = []
     for fname in sorted(PACKAGE.rglob("*.py")):
         if ">>> " in fname.read_text(encoding="utf-8"):
             parts = fname.relative_to(PACKAGE.parent).with_suffix("").parts
-            yield ".".join(parts).removesuffix(".__init__")
+            name = ".".join(parts).removesuffix(".__init__")
+            marks = [pytest.mark.slow] if name in SLOW else []
+            names.append(pytest.param(name, marks=marks))
+    return names
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
@@ -32,8 +44,9 @@ def test_examples_in_docstrings(name, small_model, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for test in doctest.DocTestFinder(exclude_empty=True).find(module):
-        runner.run(test)
+    with mne.use_log_level("error"):
+        for test in doctest.DocTestFinder(exclude_empty=True).find(module):
+            runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
 
 
