@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "predict": ["predict_ieeg", "sample_ieeg", "score_ieeg", "observability"],
         "compare": ["compare_sources", "contacts_to_stc"],
         "export": ["export_edf", "write_bids"],
+        "estimator": ["NeuroFlow"],
         "head.contacts": ["make_contacts", "read_contacts"],
         "head.seeg_forward": ["make_seeg_forward"],
         "simulate": ["simulate_pair"],

@@ -24,6 +24,7 @@ from .head.contacts import (
 )
 from .head.geometry import load_head
 from .head.posterior import contact_halves, spatial_posterior
+from .head.ridge import N_LAGS
 from .ieeg import check_ieeg
 from .resampling import BLOCK
 from .scalp import check_scalp, find_electrodes, reference_operator, say_unlike
@@ -43,6 +44,10 @@ _TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "i
 # A CPU works in slabs smaller than this anyway, and more draws make slabs too short.
 _CPU_TOKENS, _GPU_TOKENS = 10_000, 40_000
 _MODEL = "mtl-v1"
+_MISSING = (
+    "The model was fitted with EEG channels that are missing or bad here: {}. "
+    "Interpolate them with inst.interpolate_bads(), or fit again without them."
+)
 
 
 class _Predictor:
@@ -59,20 +64,32 @@ class _Predictor:
         self.device = _find_device(device)
         self.seed = _find_seed(random_state)
         self.batch_size = _check_batch_size(batch_size)
-        self.model_name = model
-        self.flow, self.model_hash = _load_flow(model, self.device)
+        self.model = _find_model(model)
+        self.flow = self.model.flow_on(self.device)
+        implant = self.model.implant_at(self.positions)
+        inst = _as_fitted(inst, implant)
         self.scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
         self.noise = Noise(self.seed, contact_keys(self.positions), self.device)
-        posterior = spatial_posterior(
+        self.physics = spatial_posterior(
             self.scalp.electrodes, self.positions, reference=self.scalp.operator
         )
+        self._geometry = self._describe_geometry()
+        self.use(implant)
+        self._tell(self.observability)
+        self._check_likeness(on_unlike)
+
+    def use(self, implant):
+        """See the scalp as pairs have taught for these contacts, if any have."""
+        self.implant, posterior = implant, self.physics
+        if implant is not None and implant.lagged is not None:
+            if self.scalp.ch_names != implant.electrodes:
+                missing = set(implant.electrodes).difference(self.scalp.ch_names)
+                raise ValueError(_MISSING.format(listed(sorted(missing))))
+            posterior = implant.lagged.update(posterior)
         self.observability = posterior.observability
-        self._tell(posterior.observability)
         self._posterior = {
             name: self._tensor(value)[None] for name, value in asdict(posterior).items()
         }
-        self._geometry = self._describe_geometry()
-        self._check_likeness(on_unlike)
 
     def _tensor(self, array):
         import torch
@@ -138,13 +155,24 @@ class _Predictor:
         from .flow.context import make_conditions
 
         contacts, distance, half = self._geometry
+        known = {}
+        if self.implant is not None:
+            known["calibration"] = self._tensor(self.implant.calibration)[None]
+        if self.implant is None or self.implant.lagged is None:
+            scalp = self.scalp.to_model(first_block, n_blocks, epoch)
+        else:
+            wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
+            around = wide[:, BLOCK - N_LAGS : N_LAGS - BLOCK]
+            known["mean"] = self._tensor(self.implant.lagged.mean(around))[None]
+            scalp = wide[:, BLOCK:-BLOCK]
         return make_conditions(
-            self._tensor(self.scalp.to_model(first_block, n_blocks, epoch))[None],
+            self._tensor(scalp)[None],
             self._tensor(self.scalp.robust_rms())[None],
             self._posterior,
             contacts,
             distance,
             half,
+            **known,
         )
 
     def draws(self, start, stop, draws, epoch=None):
@@ -219,7 +247,7 @@ class _Predictor:
         """Write the provenance."""
         if isinstance(output, tuple):
             output = f"quantile {output[1]:g}"
-        return describe(self.model_name, self.model_hash, self.seed, output)
+        return describe(self.model.name, self.model.sha256, self.seed, output)
 
 
 @verbose
@@ -249,8 +277,9 @@ def predict_ieeg(
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         What to predict, as for :func:`make_contacts`. An ``Info`` with ``'seeg'``
         channels gives virtual channels of the same names in the same order.
-    model : str
-        Name of the weights, as for :func:`fetch_model`.
+    model : str | path-like | NeuroFlow
+        Name of the weights, as for :func:`fetch_model`, a file that
+        :meth:`NeuroFlow.save` has written, or a model that was fitted to pairs.
     output : str | tuple
         ``'sample'``, one draw from the posterior, which looks like iEEG;
         ``'mean'``, ``'std'`` or ``'median'`` over draws, or ``('quantile', q)`` with
@@ -302,7 +331,7 @@ def predict_ieeg(
     >>> from mne_neuroflow.datasets import load_demo
     >>> raw = load_demo().crop(0, 4)
     >>> virtual = mne_neuroflow.predict_ieeg(raw, contacts="mtl-core", random_state=0)
-    >>> virtual.n_times == raw.n_times
+    >>> len(virtual.times) == len(raw.times)
     True
     """
     output = _check_output(output)
@@ -354,7 +383,7 @@ def sample_ieeg(
         while a cropped one would have edges and a gain of its own.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         As for :func:`predict_ieeg`.
-    model : str
+    model : str | path-like | NeuroFlow
         As for :func:`predict_ieeg`.
     random_state : int | Generator | None
         As for :func:`predict_ieeg`.
@@ -438,7 +467,7 @@ def score_ieeg(
         The intracranial EEG of the same moments: same type, number of epochs and
         duration, ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels with positions, any
         sampling rate of at least 100 Hz. Bad channels are left out.
-    model : str
+    model : str | path-like | NeuroFlow
         As for :func:`predict_ieeg`.
     device : str
         As for :func:`predict_ieeg`.
@@ -591,13 +620,21 @@ def _find_device(device):
     return found
 
 
-def _load_flow(model, device):
-    from .weights.checkpoint import file_hash, load_checkpoint
-    from .weights.fetch import fetch_model
+def _find_model(model):
+    from .weights.model import Model
 
-    fname = fetch_model(model)
-    flow, _ = load_checkpoint(fname, device)
-    return flow, file_hash(fname)
+    return model if isinstance(model, Model) else Model.load(model)
+
+
+def _as_fitted(inst, implant):
+    """Leave out EEG channels that the model was not fitted with."""
+    if implant is None or implant.lagged is None or not hasattr(inst, "info"):
+        return inst
+    bads = inst.info["bads"]
+    missing = [e for e in implant.electrodes if e not in inst.ch_names or e in bads]
+    if missing:
+        raise ValueError(_MISSING.format(listed(missing)))
+    return inst.copy().pick(implant.electrodes, verbose=False)
 
 
 def _find_seed(random_state):

@@ -23,7 +23,7 @@ ROOMS = [
     ["training"],
     ["scalp", "virtual"],
     ["predict"],
-    ["simulate"],
+    ["simulate", "estimator"],
     ["evaluation"],
     ["compare", "export"],
     ["datasets", "viz", "stream", "_sys_info"],

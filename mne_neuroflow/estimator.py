@@ -1,0 +1,599 @@
+"""The model as an object: load, draw, score, fit to one's own pairs, save."""
+
+import copy
+from dataclasses import replace
+from datetime import date
+from functools import partial
+
+import mne
+import numpy as np
+import pandas
+
+from ._compat import (
+    ProgressBar,
+    _check_option,
+    logger,
+    verbose,
+    warn,
+)
+from .head.ridge import N_LAGS, Implant, fit_lagged_map
+from .ieeg import check_ieeg
+from .predict import _find_seed, _Predictor, sample_ieeg, score_ieeg
+from .resampling import BLOCK
+from .weights.model import Model
+
+# Parts into which pairs are cut where there is only one session.
+_N_PARTS = 6
+# Seconds left out between parts of a continuous recording.
+_GAP = 2
+# Least seconds of pairs, in all and in one part.
+_LEAST, _LEAST_PART = 30, 3
+# Most seconds and draws that a calibration looks at, and every which sample.
+_MOST_CALIBRATED, _N_DRAWS, _STRIDE = 180, 32, 8
+# Seconds to either side in which the scalp is compared with the contacts, the shift
+# from which it is told, and how much better than unshifted it must be.
+_MOST_SHIFT, _LEAST_SHIFT, _CLEARLY = 2.0, 0.06, 1.5
+# Share of all contacts' variance in their mean from which a reference is suspected.
+_COMMON = 0.5
+_STEPS = 60
+# What the name of weights ends with that were fitted to pairs.
+_OWN = "+pairs"
+_SPATIAL = ("fitted", "ridge", "physics")
+
+
+class NeuroFlow(Model):
+    """A model of intracranial EEG given scalp EEG, which can be fitted to pairs.
+
+    What it returns is a prediction, never a recording.
+
+    Parameters
+    ----------
+    model : str | path-like
+        Name of the weights, as for :func:`mne_neuroflow.fetch_model`, or the
+        ``.safetensors`` file that :meth:`save` has written.
+
+    Attributes
+    ----------
+    name : str
+        Of the weights.
+    card : dict
+        The model card: what it was trained on, and what it was fitted to.
+    implants : list of Implant
+        What pairs have taught about patients; empty before :meth:`fit`.
+
+    See Also
+    --------
+    mne_neuroflow.predict_ieeg
+    mne_neuroflow.score_ieeg
+
+    Notes
+    -----
+    .. versionadded:: 0.1.0
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> scalp, ieeg = mne_neuroflow.simulate_pair(
+    ...     "mtl-core", duration=40, random_state=1, verbose=False
+    ... )
+    >>> model = mne_neuroflow.NeuroFlow.load("mtl-v1")
+    >>> history = model.fit(scalp, ieeg, n_steps=2, random_state=0, verbose=False)
+    >>> draws = model.sample(scalp, 2, tmax=4, random_state=0, verbose=False)
+    >>> draws.sizes["channel"] == len(ieeg.ch_names)
+    True
+    """
+
+    def sample(self, scalp, n_draws=100, *, contacts=None, **options):
+        """Draw virtual intracranial EEG.
+
+        Parameters
+        ----------
+        scalp : Raw | Epochs
+            The scalp EEG.
+        n_draws : int
+            How many draws.
+        contacts : str | path-like | DigMontage | Info | array_like | None
+            As for :func:`mne_neuroflow.predict_ieeg`; ``None`` for those that the
+            model was fitted to.
+        **options : dict
+            As for :func:`mne_neuroflow.sample_ieeg`.
+
+        Returns
+        -------
+        draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
+            Volts, as from :func:`mne_neuroflow.sample_ieeg`.
+        """
+        if contacts is None:
+            contacts = self._own_contacts()
+        return sample_ieeg(scalp, n_draws, contacts=contacts, model=self, **options)
+
+    def log_prob(self, scalp, ieeg, **options):
+        """Compute the log-density of recorded intracranial EEG.
+
+        Parameters
+        ----------
+        scalp, ieeg : Raw | Epochs
+            Recordings of the same moments.
+        **options : dict
+            As for :func:`mne_neuroflow.score_ieeg`.
+
+        Returns
+        -------
+        score : xarray.DataArray, shape ([n_epochs, ]n_channels, n_windows)
+            Nats per sample, as from :func:`mne_neuroflow.score_ieeg`.
+        """
+        return score_ieeg(scalp, ieeg, model=self, **options)
+
+    @verbose
+    def fit(
+        self,
+        scalp,
+        ieeg,
+        *,
+        spatial="fitted",
+        n_steps=_STEPS,
+        random_state=None,
+        trans="fsaverage",
+        on_unlike="warn",
+        verbose=None,
+    ):
+        """Fit to pairs of recordings, starting from the weights as they are.
+
+        Parameters
+        ----------
+        scalp, ieeg : Raw | Epochs | list of Raw | list of Epochs
+            Scalp and intracranial EEG of the same moments, one or a list of sessions.
+            Sessions with the same contacts are taken for one patient.
+        spatial : str
+            The spatial stage: ``'fitted'``, the physics of the head corrected by a
+            ridge regression from the scalp within 117 ms, per contact as far as this
+            predicts what it has not seen; ``'ridge'``, that regression without
+            physics; ``'physics'``, which fits the flow alone and can then predict
+            other contacts as well.
+        n_steps : int
+            Most training steps of the flow; it stops before if held-out pairs get no
+            likelier. With 0 it is left as it is.
+        random_state : int | Generator | None
+            Seed of the training.
+        trans : str | path-like | Transform
+            As for :func:`mne_neuroflow.predict_ieeg`.
+        on_unlike : str
+            As for :func:`mne_neuroflow.predict_ieeg`.
+        verbose : bool | str | int | None
+            Control verbosity of the logging output.
+
+        Returns
+        -------
+        history : pandas.DataFrame
+            One row per judgement: ``step``, ``train`` and ``held_out``, the negative
+            log-density of whitened coefficients in nats, averaged over frequency bands.
+
+        Notes
+        -----
+        Data are cut before anything is estimated: by session where a patient has
+        several, else into six parts of whole trials or of contiguous seconds, 2 s
+        apart. Each part is predicted by a map from the other parts; the last part of
+        each patient is kept from the training of the flow and used to stop it and to
+        calibrate the draws.
+
+        A model that was fitted with ``'fitted'`` or ``'ridge'`` predicts the contacts
+        that it was fitted to, or some of them, from the same EEG channels.
+        """
+        from .training.pairs import fine_tune
+
+        _check_option("spatial", spatial, _SPATIAL)
+        seed = _find_seed(random_state)
+        start = copy.copy(self)
+        start.implants = []
+        sessions = _pair_up(scalp, ieeg, start, trans, on_unlike)
+        patients = [_Patient(group, spatial) for group in _by_implant(sessions)]
+        train = [each for patient in patients for each in patient.stretches(False)]
+        judge = [each for patient in patients for each in patient.stretches(True)]
+        bar = ProgressBar(n_steps, mesg="Fitting")
+        self.flow, history = fine_tune(
+            self.flow,
+            train,
+            judge,
+            n_steps=n_steps,
+            seed=seed,
+            located=spatial == "physics",
+            tell=lambda step: bar.update(step + 1),
+        )
+        self.implants = []
+        for patient in patients if spatial != "physics" else ():
+            calibration, _ = _calibrate(self.flow, patient.stretches(True))
+            self.implants.append(replace(patient.implant, calibration=calibration))
+        self._record("fit", sessions, spatial=spatial, seed=seed)
+        return pandas.DataFrame(history)
+
+    @verbose
+    def recalibrate(
+        self, scalp, ieeg, *, trans="fsaverage", on_unlike="warn", verbose=None
+    ):
+        """Correct intervals by a few minutes of pairs, without training.
+
+        Each contact gets a scale, and all of them a tail, with which draws are
+        stretched about their mean; both minimize the continuous ranked probability
+        score. Scales are shrunk towards a common one as far as their differences are
+        what so few pairs leave open.
+
+        Parameters
+        ----------
+        scalp, ieeg : Raw | Epochs | list of Raw | list of Epochs
+            As for :meth:`fit`.
+        trans : str | path-like | Transform
+            As for :func:`mne_neuroflow.predict_ieeg`.
+        on_unlike : str
+            As for :func:`mne_neuroflow.predict_ieeg`.
+        verbose : bool | str | int | None
+            Control verbosity of the logging output.
+
+        Returns
+        -------
+        changes : pandas.DataFrame
+            One row per contact: ``scale``, by which its intervals were multiplied, and
+            the share of samples of these pairs inside its central intervals, nominally
+            0.5 and 0.9, ``before`` and ``after``.
+        """
+        sessions = _pair_up(scalp, ieeg, self, trans, on_unlike)
+        tables = []
+        for group in _by_implant(sessions):
+            stretches = [each for session in group for each in session.stretches()]
+            calibration, table = _calibrate(self.flow, stretches)
+            predictor = group[0].predictor
+            kept, names = predictor.implant, predictor.ch_names
+            if kept is None:
+                kept = Implant(names, predictor.positions, [], None, calibration)
+            self.implants = [
+                each for each in self.implants if each.find(kept.positions) is None
+            ]
+            self.implants.append(replace(kept, calibration=calibration))
+            table.index = pandas.Index(names, name="channel")
+            logger.info(
+                "Intervals of %d contacts multiplied by %.2f to %.2f (median %.2f). Of "
+                "these pairs the 90 %% intervals held %.0f %% before, %.0f %% after.",
+                len(names),
+                *np.percentile(table["scale"], [0, 100, 50]),
+                100 * table["before 0.9"].mean(),
+                100 * table["after 0.9"].mean(),
+            )
+            tables.append(table)
+        self._record("recalibration", sessions)
+        return pandas.concat(tables)
+
+    def _own_contacts(self):
+        if len(self.implants) != 1:
+            raise ValueError(
+                "Invalid value for the 'contacts' parameter. It must be given, because "
+                f"the model was fitted to {len(self.implants)} implants."
+            )
+        (implant,) = self.implants
+        montage = mne.channels.make_dig_montage(
+            dict(zip(implant.ch_names, implant.positions, strict=True)),
+            coord_frame="mni_tal",
+        )
+        return montage.add_mni_fiducials(verbose=False)
+
+    def _record(self, what, sessions, **options):
+        """Write to the card what was done."""
+        entry = {
+            "what": what,
+            "date": date.today().isoformat(),
+            "sessions": len(sessions),
+            "seconds": sum(session.n_seconds for session in sessions),
+            "contacts": sum(
+                len(g[0].predictor.ch_names) for g in _by_implant(sessions)
+            ),
+            **options,
+        }
+        self.card = {**self.card, "pairs": [*self.card.get("pairs", []), entry]}
+        self.name = f"{self.name.removesuffix(_OWN)}{_OWN}"
+        self._sha256 = None
+
+
+class _Session:
+    """Two checked recordings of the same moments."""
+
+    def __init__(self, scalp, ieeg, model, trans, on_unlike):
+        truth = check_ieeg(ieeg)
+        self.predictor = _Predictor(
+            scalp, truth.info, model, 0, "cpu", 1, trans, on_unlike
+        )
+        self._again = partial(
+            _Session, ieeg=ieeg, model=model, trans=trans, on_unlike="ignore"
+        )
+        self._given, self.truth = scalp, truth
+        truth.check_against(self.predictor.scalp)
+        # Whole seconds of the recording or of each epoch.
+        self._length = int(truth.n_times / truth.sfreq + 1e-6)
+        self._epochs = [None] if truth.kind == "raw" else list(range(truth.n_epochs))
+        self.n_seconds = self._length * len(self._epochs)
+
+    def restricted(self, electrodes):
+        """Return the same pair seen from some of the EEG channels only."""
+        if self.predictor.scalp.ch_names == electrodes:
+            return self
+        return self._again(self._given.copy().pick(electrodes, verbose=False))
+
+    @property
+    def gain(self):
+        """The recording's gain."""
+        return self.predictor.conditions(0, 1).gain.item()
+
+    def pieces(self):
+        """Epoch, first second and number of seconds of everything."""
+        return [(epoch, 0, self._length) for epoch in self._epochs]
+
+    def cut(self):
+        """Pieces in parts: groups of whole trials, or contiguous seconds."""
+        if self._epochs != [None]:
+            n_parts = min(_N_PARTS, len(self._epochs))
+            groups = np.array_split(np.arange(len(self._epochs)), n_parts)
+            return [[(int(k), 0, self._length) for k in group] for group in groups]
+        step = self._length // _N_PARTS
+        return [[(None, k * step, step - _GAP)] for k in range(_N_PARTS)]
+
+    def read(self, epoch, first, n_seconds, halo=0):
+        """Scalp, with a halo of samples, and contacts in volts at 128 Hz."""
+        scalp = self.predictor.scalp.to_model(first - 1, n_seconds + 2, epoch)
+        deep = self.truth.to_model(first, n_seconds, epoch)
+        return scalp[:, BLOCK - halo : -BLOCK + halo], deep
+
+    def stretches(self, pieces=None, implant=None):
+        """Return pieces for training, as an implant sees the scalp."""
+        from .training.pairs import Stretch
+
+        predictor = copy.copy(self.predictor)
+        if implant is not None:
+            predictor.use(implant)
+
+        def potentials(first_block, n_blocks, epoch):
+            data = self.truth.to_model(first_block, n_blocks, epoch)
+            return predictor._tensor(data)[None]
+
+        return [
+            Stretch(
+                partial(predictor.conditions, epoch=epoch),
+                partial(potentials, epoch=epoch),
+                first,
+                n_seconds,
+            )
+            for epoch, first, n_seconds in (pieces or self.pieces())
+        ]
+
+
+class _Patient:
+    """Sessions with the same contacts, cut into parts, and their spatial stage."""
+
+    def __init__(self, sessions, spatial):
+        names = [session.predictor.scalp.ch_names for session in sessions]
+        common = [name for name in names[0] if all(name in other for other in names)]
+        sessions = [session.restricted(common) for session in sessions]
+        if len(sessions) > 1:
+            self._parts = [[(s, piece) for piece in s.pieces()] for s in sessions]
+        else:
+            (one,) = sessions
+            self._parts = [[(one, piece) for piece in part] for part in one.cut()]
+        self.implant, self._views = None, [None] * len(self._parts)
+        if spatial != "physics":
+            self._fit_map(sessions[0].predictor, common, spatial)
+
+    def _fit_map(self, predictor, electrodes, spatial):
+        gains = {id(s): s.gain for part in self._parts for s, _ in part}
+        blocks = [
+            [
+                [data / gains[id(s)] for data in s.read(*piece, halo=N_LAGS)]
+                for s, piece in part
+            ]
+            for part in self._parts
+        ]
+        physics = predictor.physics
+        operator = physics.operator if spatial == "fitted" else 0 * physics.operator
+        lagged, others = fit_lagged_map(blocks, operator, physics.covariance)
+        logger.info(
+            "The scalp explains %.0f %% of the contacts' variance in data that the "
+            "spatial stage has not seen (%.0f to %.0f %%).",
+            *(100 * np.percentile(lagged.explained, [50, 0, 100])),
+        )
+        names, positions = predictor.ch_names, predictor.positions
+        nothing = np.zeros((len(names), 2))
+        self.implant = Implant(names, positions, electrodes, lagged, nothing)
+        self._views = [
+            replace(self.implant, lagged=replace(lagged, weights=weights))
+            for weights in others
+        ]
+
+    def stretches(self, held_out):
+        """Return all parts but the last, or the last."""
+        parts = list(zip(self._parts, self._views, strict=True))
+        parts = parts[-1:] if held_out else parts[:-1]
+        return [
+            stretch
+            for part, view in parts
+            for session, piece in part
+            for stretch in session.stretches([piece], view)
+        ]
+
+
+def _pair_up(scalp, ieeg, model, trans, on_unlike):
+    """Check every pair of recordings."""
+    scalps, ieegs = (
+        list(each) if isinstance(each, (list, tuple)) else [each]
+        for each in (scalp, ieeg)
+    )
+    if len(scalps) != len(ieegs) or not scalps:
+        raise ValueError(
+            "scalp and ieeg must hold the same sessions, but got "
+            f"{len(scalps)} and {len(ieegs)}."
+        )
+    sessions = [
+        _Session(*pair, model, trans, on_unlike)
+        for pair in zip(scalps, ieegs, strict=True)
+    ]
+    total = sum(session.n_seconds for session in sessions)
+    if total < _LEAST:
+        raise ValueError(f"At least {_LEAST} s of pairs are needed, but got {total} s.")
+    for session in sessions:
+        _check_shift(session)
+        _check_reference(session)
+    return sessions
+
+
+def _by_implant(sessions):
+    """Group sessions whose contacts have the same names and places."""
+    groups = {}
+    for session in sessions:
+        names, positions = session.predictor.ch_names, session.predictor.positions
+        key = (tuple(names), np.round(positions, 4).tobytes())
+        groups.setdefault(key, []).append(session)
+    return list(groups.values())
+
+
+def _check_shift(session):
+    """Warn when scalp and contacts go together best at another moment."""
+    epoch, first, n_seconds = session.pieces()[0]
+    scalp, deep = session.read(epoch, first, min(n_seconds, _MOST_CALIBRATED))
+    shifts, strength = _shifted_coherence(scalp, deep)
+    far = np.abs(shifts) > _LEAST_SHIFT
+    best = strength[far].max()
+    if best > _CLEARLY * strength[~far].max():
+        shift = shifts[far][strength[far].argmax()]
+        warn(
+            f"Scalp and intracranial EEG fit best when the latter is moved by "
+            f"{-shift:+.2f} s: the two recordings seem to be shifted. Align them, with "
+            "inst.crop() or inst.shift_time(), before fitting."
+        )
+
+
+def _shifted_coherence(scalp, deep):
+    """Mean squared cross-correlation of all pairs, at shifts of the contacts.
+
+    Signals are differentiated, which makes peaks narrow.
+    """
+    n_times = 2 * scalp.shape[1]
+    spectra = []
+    for data in (scalp, deep):
+        slope = np.diff(data, axis=1)
+        slope /= np.linalg.norm(slope, axis=1, keepdims=True)
+        spectra.append(np.fft.rfft(slope, n_times))
+    most = int(_MOST_SHIFT * BLOCK)
+    strength = np.zeros(2 * most + 1)
+    for row in spectra[1]:
+        each = np.fft.irfft(row * spectra[0].conj(), n_times)
+        each = np.concatenate([each[:, -most:], each[:, : most + 1]], axis=1)
+        strength += (each**2).sum(axis=0)
+    return np.arange(-most, most + 1) / BLOCK, strength
+
+
+def _check_reference(session):
+    """Tell when all contacts share most of their signal."""
+    _, deep = session.read(*session.pieces()[0])
+    share = len(deep) * deep.mean(axis=0).var() / deep.var(axis=1).sum()
+    if len(deep) > 3 and share > _COMMON:
+        warn(
+            f"{100 * share:.0f} % of the intracranial variance is common to all "
+            "contacts: their reference seems to be active. The model's potentials "
+            "have a silent one: set another with ieeg.set_eeg_reference(ch_type="
+            "'seeg') before fitting."
+        )
+
+
+def _calibrate(flow, stretches):
+    """Fit scale and tail of each contact.
+
+    Returns
+    -------
+    calibration : ndarray, shape (n_contacts, 2)
+        Log-scale and tail, beside the flow's own.
+    table : pandas.DataFrame
+        What changed, one row per contact.
+    """
+    import torch
+
+    from .evaluation.metrics import inside
+    from .flow.calibration import Marginal, fit_marginal
+
+    chosen = _some(stretches)
+    parts = [_departures(flow, each, number) for number, each in enumerate(chosen)]
+    draws, truth = (torch.cat([p[k] for p in parts], dim=-1) for k in (0, 1))
+    own, present = parts[0][2:]
+    nothing, one = torch.zeros_like(own[:, :1]), torch.ones_like(own[:, :1])
+
+    def calibrated(values):
+        return Marginal(nothing, one, *values[..., None].unbind(1)).apply(draws)
+
+    common = fit_marginal(draws, truth, Marginal(nothing, one, *own.T[..., None]), one)
+    # A contact's own scale is known to one in the root of twice the seconds: what
+    # exceeds this in the contacts' differences is real.
+    ratio = truth.abs().mean(-1) / calibrated(own + common).abs().mean((0, -1))
+    excess = torch.log(ratio)
+    chance = 1 / (2 * sum(each.n_patches for each in chosen))
+    real = (excess.square().mean() - chance).clamp_min(0)
+    change = common.expand(len(own), 2).clone()
+    change[:, 0] += excess * real / (real + chance)
+    sets = {"before": calibrated(present), "after": calibrated(own + change)}
+    table = pandas.DataFrame(
+        {
+            "scale": torch.exp((own + change - present)[:, 0]).numpy(),
+            **{
+                f"{when} {level}": inside(values, truth, level).mean(-1).numpy()
+                for level in (0.5, 0.9)
+                for when, values in sets.items()
+            },
+        }
+    )
+    return change.double().numpy(), table
+
+
+def _some(stretches):
+    """Take as many seconds from everywhere as a calibration needs."""
+    total = sum(stretch.n_patches for stretch in stretches)
+    share = min(1.0, _MOST_CALIBRATED / total)
+    if len(stretches) > _MOST_CALIBRATED // _LEAST_PART:
+        step = -(-len(stretches) * _LEAST_PART // _MOST_CALIBRATED)
+        stretches = stretches[::step]
+    lengths = [max(_LEAST_PART, int(share * each.n_patches)) for each in stretches]
+    return [
+        replace(each, n_patches=min(length, each.n_patches))
+        for each, length in zip(stretches, lengths, strict=True)
+    ]
+
+
+def _departures(flow, stretch, number):
+    """Draws and truth of a stretch in s.d. of the posterior about its mean.
+
+    Returns
+    -------
+    draws, truth : Tensor of shape ([n_draws, ]n_contacts, n_times)
+        Draws before any calibration.
+    own, present : Tensor of shape (n_contacts, 2)
+        Log-scale and tail that the flow gives by itself, and with what was known of
+        the contacts before.
+    """
+    import torch
+
+    from .flow.calibration import Marginal
+    from .flow.sampler import Noise, sample_patches
+
+    where = stretch.first_patch, stretch.n_patches
+    conditions = stretch.conditions_of(*where)
+    present = flow.calibration(conditions)
+    own = flow.calibration(replace(conditions, calibration=None))
+    thin = Marginal(
+        present.centre[..., ::_STRIDE], present.unit, present.log_scale, present.tail
+    )
+
+    def depart(potentials):
+        return ((potentials - thin.centre) / thin.unit)[0]
+
+    n_contacts = conditions.mean.shape[1]
+    noise = Noise(0, np.arange(n_contacts))
+    drawn = sample_patches(
+        flow, stretch.conditions_of, noise, *where, range(_N_DRAWS), 4, number
+    )
+    draws = [depart(thin.undo(draw[None, :, ::_STRIDE])[0]) for draw in drawn]
+    truth = depart(stretch.potentials_of(*where)[..., ::_STRIDE])
+    values = (
+        torch.cat([each.log_scale[0], each.tail[0]], dim=-1) for each in (own, present)
+    )
+    return torch.stack(draws), truth, *values

@@ -1,0 +1,136 @@
+"""A model and what it was fitted to, from a name or a file."""
+
+import copy
+from pathlib import Path
+
+from .._compat import _validate_type
+from ..head.contacts import listed
+from .fetch import fetch_model
+
+
+class Model:
+    """Weights, what pairs have taught about patients, and the model card.
+
+    Parameters
+    ----------
+    model : str | path-like
+        Name of the weights, as for :func:`mne_neuroflow.fetch_model`, or a
+        ``.safetensors`` file that :meth:`save` has written.
+
+    Attributes
+    ----------
+    name : str
+        Of the weights.
+    flow : ConditionalFlow
+        The weights, on the CPU.
+    card : dict
+        The model card: what it was trained on, and what it was fitted to.
+    implants : list of Implant
+        What pairs have taught about patients; empty where there were none.
+    """
+
+    def __init__(self, model="mtl-v1"):
+        from .checkpoint import file_hash, load_checkpoint, load_implants
+
+        _validate_type(model, ("path-like",), "model")
+        fname = Path(model)
+        self.name = fname.stem if fname.suffix == ".safetensors" else str(model)
+        if fname.suffix != ".safetensors":
+            fname = fetch_model(model)
+        self.flow, self.card = load_checkpoint(fname)
+        self.implants, self._sha256 = load_implants(fname), file_hash(fname)
+
+    def __repr__(self):
+        fitted = [len(implant.ch_names) for implant in self.implants]
+        told = f", fitted to implants of {fitted} contacts" if fitted else ""
+        return f"<{type(self).__name__} | {self.name}{told}>"
+
+    @classmethod
+    def load(cls, model="mtl-v1"):
+        """Load a model.
+
+        Parameters
+        ----------
+        model : str | path-like
+            Name of the weights, as for :func:`mne_neuroflow.fetch_model`, or the
+            ``.safetensors`` file that :meth:`save` has written.
+
+        Returns
+        -------
+        model : NeuroFlow
+            The model.
+        """
+        return cls(model)
+
+    def save(self, fname):
+        """Save the weights, what was fitted, and the model card.
+
+        Parameters
+        ----------
+        fname : path-like
+            A name ending with ``.safetensors``; the card gets the same name with
+            ``.json``.
+
+        Returns
+        -------
+        fname : pathlib.Path
+            The weights file.
+        """
+        from .checkpoint import save_checkpoint
+
+        fname = save_checkpoint(fname, self.flow, self.card, implants=self.implants)
+        self.name = fname.stem
+        return fname
+
+    @property
+    def sha256(self):
+        """Hash of the weights file, the one that :meth:`save` will write included."""
+        from .checkpoint import fingerprint
+
+        if self._sha256 is None:
+            self._sha256 = fingerprint(self.flow, self.implants)
+        return self._sha256
+
+    def flow_on(self, device):
+        """Return the flow on a device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where it shall be.
+
+        Returns
+        -------
+        flow : ConditionalFlow
+            The flow itself on the CPU, a copy elsewhere.
+        """
+        if device.type == "cpu":
+            return self.flow
+        return copy.deepcopy(self.flow).to(device)
+
+    def implant_at(self, positions):
+        """Find what is known of contacts from pairs.
+
+        Parameters
+        ----------
+        positions : array of shape (n_contacts, 3)
+            Metres, fsaverage surface RAS.
+
+        Returns
+        -------
+        implant : Implant | None
+            Of these contacts in this order; None where the model was not fitted.
+        """
+        for implant in self.implants:
+            index = implant.find(positions)
+            if index is not None:
+                return implant.pick(index)
+        if any(implant.lagged is not None for implant in self.implants):
+            known = [listed(implant.ch_names) for implant in self.implants]
+            raise ValueError(
+                "The model was fitted to other contacts than these. It can predict "
+                f"those of one patient, all or some: {'; or '.join(known)}. For others "
+                "use the weights that it was fitted from, or fit with "
+                "spatial='physics'."
+            )
+        return None
