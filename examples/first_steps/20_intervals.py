@@ -77,7 +77,7 @@ plt.show()
 ranked = table.sort_values("observability", ascending=False).index
 names = list(ranked[[0, 10, 30, 50, 65, 79]])
 draws = mne_neuroflow.sample_ieeg(
-    raw, 40, tmin=20, tmax=24, random_state=0, verbose=False
+    raw, 40, tmin=20, tmax=23, random_state=0, verbose=False
 )
 plot_virtual(draws.sel(channel=names))
 
