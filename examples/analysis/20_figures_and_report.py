@@ -9,7 +9,6 @@ all of it in one HTML file.
 # %%
 # All figures of :mod:`mne_neuroflow.viz` start from draws. They return Matplotlib
 # figures, and say in their titles that they show predictions.
-# sphinx_gallery_thumbnail_number = -1
 import tempfile
 from pathlib import Path
 
@@ -21,6 +20,8 @@ raw = load_demo(verbose=False)
 draws = mne_neuroflow.sample_ieeg(
     raw, 30, tmin=20, tmax=32, contacts="mtl-core", random_state=0, verbose=False
 )
+
+# sphinx_gallery_thumbnail_number = -1
 
 # %%
 # Spectra

@@ -10,7 +10,7 @@ How much can a montage say about a contact, and what do the intervals of a draw 
 # --------------------------------
 # The share of a contact's prior variance that the scalp explains follows from the head
 # model and the electrodes alone. It needs no recording, only an :class:`~mne.Info` with
-# positions, and can be asked before a study. sphinx_gallery_thumbnail_number = 2
+# positions, and can be asked before a study.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -25,6 +25,8 @@ table.groupby("structure").agg(
     observability=("observability", "median"),
     abstaining=("abstain", "sum"),
 )
+
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # The outer contacts of each depth electrode are told a lot, the tips in the medial

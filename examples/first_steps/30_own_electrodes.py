@@ -10,7 +10,6 @@ stereo-EEG recording, or from coordinates.
 # From a BIDS ``electrodes.tsv``
 # ------------------------------
 # Here is a small one, in MNI coordinates and millimetres, as a BIDS dataset has it.
-# sphinx_gallery_thumbnail_number = -1
 import json
 import tempfile
 from pathlib import Path
@@ -36,6 +35,8 @@ sidecar.write_text(json.dumps(space))
 
 montage = mne_neuroflow.read_contacts(electrodes)
 print(montage)
+
+# sphinx_gallery_thumbnail_number = -1
 
 # %%
 # The unit is read from the ``coordsystem.json``; without one, coordinates that no head

@@ -11,7 +11,7 @@ contact is the average over *its* epochs, with an interval from the draws.
 # ----------------
 # The recording's annotations: T0 is rest, T1 and T2 are imagined movements of the left
 # and right fist. An average of this few trials serves to show the calls, not to find
-# anything. sphinx_gallery_thumbnail_number = -1
+# anything.
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
@@ -28,6 +28,8 @@ epochs = mne.Epochs(
     raw, events, event_id, -0.5, 2.0, baseline=None, metadata=metadata, preload=True
 )
 print(epochs)
+
+# sphinx_gallery_thumbnail_number = -1
 
 # %%
 # Virtual epochs

@@ -13,7 +13,6 @@ at the patient's own contacts, and compare with what was recorded there.
 # in exactly the layout of the dataset beside its real side-car files: **no figure here
 # shows a patient.** With a network leave this cell out and set ``path = None`` in the
 # next one: what is missing is then downloaded (80 to 550 MB a session) and checked.
-# sphinx_gallery_thumbnail_number = -1
 import sys
 import tempfile
 from importlib import import_module
@@ -39,6 +38,8 @@ signals = {
 }
 path = Path(tempfile.mkdtemp())
 layout.write_session(path, 1, 1, n_trials, lambda n_channels, _: signals[n_channels])
+
+# sphinx_gallery_thumbnail_number = -1
 
 # %%
 # One session

@@ -12,7 +12,6 @@ alone, and see what the intervals hold.
 # Head, couplings, rhythms and artifacts are drawn from the prior that the weights were
 # trained on, so that this shows the model at its best: where its idea of the brain
 # holds. The contacts are those of a real patient whom the training never saw.
-# sphinx_gallery_thumbnail_number = -1
 import matplotlib.pyplot as plt
 
 import mne_neuroflow
@@ -24,6 +23,8 @@ scalp, ieeg = mne_neuroflow.simulate_pair(
     "ds004752-sub-09", montage="32", duration=16, scenario="rest", random_state=3
 )
 print(ieeg.info["description"])
+
+# sphinx_gallery_thumbnail_number = -1
 
 # %%
 # Prediction at the same contacts
