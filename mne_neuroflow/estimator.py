@@ -173,8 +173,7 @@ class NeuroFlow(Model):
         Data are cut before anything is estimated: by session where a patient has
         several, else into six parts of whole trials or of contiguous seconds, 2 s
         apart. Each part is predicted by a map from the other parts; the last part of
-        each patient is kept from the training of the flow and used to stop it and to
-        calibrate the draws.
+        each patient is kept from the training of the flow and stops it.
 
         A model that was fitted with ``'fitted'`` or ``'ridge'`` predicts the contacts
         that it was fitted to, or some of them, from the same EEG channels.
@@ -201,7 +200,8 @@ class NeuroFlow(Model):
         )
         self.implants = []
         for patient in patients if spatial != "physics" else ():
-            calibration, _ = _calibrate(self.flow, patient.stretches(True))
+            everything = patient.stretches(False) + patient.stretches(True)
+            calibration, _ = _calibrate(self.flow, everything)
             self.implants.append(replace(patient.implant, calibration=calibration))
         self._record("fit", sessions, spatial=spatial, seed=seed)
         return pandas.DataFrame(history)
@@ -522,12 +522,13 @@ def _calibrate(flow, stretches):
     def calibrated(values):
         return Marginal(nothing, one, *values[..., None].unbind(1)).apply(draws)
 
+    # A scale is known to one in the root of twice the seconds: what exceeds this, for
+    # all contacts or in their differences, is real.
+    chance = 1 / (2 * sum(each.n_patches for each in chosen))
     common = fit_marginal(draws, truth, Marginal(nothing, one, *own.T[..., None]), one)
-    # A contact's own scale is known to one in the root of twice the seconds: what
-    # exceeds this in the contacts' differences is real.
+    common = common * common.square() / (common.square() + chance)
     ratio = truth.abs().mean(-1) / calibrated(own + common).abs().mean((0, -1))
     excess = torch.log(ratio)
-    chance = 1 / (2 * sum(each.n_patches for each in chosen))
     real = (excess.square().mean() - chance).clamp_min(0)
     change = common.expand(len(own), 2).clone()
     change[:, 0] += excess * real / (real + chance)

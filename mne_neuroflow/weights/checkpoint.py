@@ -199,6 +199,22 @@ def load_implants(fname):
     return implants
 
 
+def untrained_card():
+    """Make the card of a model that nothing was trained on yet.
+
+    Returns
+    -------
+    card : dict
+        With all the fields that a card must have.
+    """
+    return {
+        **dict.fromkeys(_CARD_FIELDS, "none"),
+        "name": "untrained",
+        "version": "0",
+        "calibration": None,
+    }
+
+
 def fingerprint(model, implants=()):
     """Compute the sha256 that the weights file of a model has once it is saved.
 

@@ -62,6 +62,33 @@ class Model:
         """
         return cls(model)
 
+    @classmethod
+    def untrained(cls, random_state=0):
+        """Make a model that has learned nothing: the spatial posterior alone.
+
+        Parameters
+        ----------
+        random_state : int
+            Seed of the layers that do not start at zero.
+
+        Returns
+        -------
+        model : NeuroFlow
+            A model to train from scratch on one's own pairs.
+        """
+        import torch
+
+        from ..flow.model import ConditionalFlow
+        from .checkpoint import untrained_card
+
+        model = cls.__new__(cls)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_state)
+            model.flow = ConditionalFlow().eval()
+        model.name, model.card = "untrained", untrained_card()
+        model.implants, model._sha256 = [], None
+        return model
+
     def save(self, fname):
         """Save the weights, what was fitted, and the model card.
 

@@ -1,0 +1,156 @@
+"""What five minutes of a patient's own pairs are worth.
+
+Run ``python benchmarks/fitting.py``: simulated patients whose head, contacts and
+couplings stay the same from one session to the next while the signals are new. Methods
+learn from the first session and are judged on a minute of the second. Some minutes a
+patient on two cores; ``--patients 1`` for a quick look.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from machine import print_machine
+
+import mne_neuroflow
+from mne_neuroflow.evaluation.baselines import LaggedRidge
+from mne_neuroflow.evaluation.metrics import crps_ensemble, inside
+from mne_neuroflow.evaluation.pairs import Scalp
+from mne_neuroflow.head.contacts import contact_positions, make_contacts
+from mne_neuroflow.scalp import check_scalp
+
+SCENARIOS = ("rest", "theta", "slowing", "spikes", "uncoupled", "ictal")
+MONTAGES = ("19", "10", "25", "32", "8", "21")
+WINDOW = (20.0, 80.0)  # seconds of the second session that methods are judged on
+STRIDE = 4  # every which sample is scored
+COLUMNS = ("r", "CRPS", "50 %", "90 %", "log p", "minutes")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patients", type=int, default=6)
+    parser.add_argument("--first", type=int, default=0, help="number of the first one")
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--draws", type=int, default=50)
+    parser.add_argument("--contacts", default="mtl-core")
+    parser.add_argument("--steps", type=int, default=60)
+    options = parser.parse_args()
+    print_machine()
+    tables = []
+    for number in range(options.first, options.first + options.patients):
+        first, second = simulate(number, options)
+        rows = judge(first, second, options)
+        tables.append(rows)
+        print(f"\npatient {number}: {describe(number)}", flush=True)
+        report(rows)
+    print(f"\nmean over {len(tables)} patients")
+    report({name: np.mean([t[name] for t in tables], axis=0) for name in tables[0]})
+
+
+def describe(number):
+    scenario, montage = (names[number % 6] for names in (SCENARIOS, MONTAGES))
+    return f"{scenario}, {montage} electrodes"
+
+
+def simulate(number, options):
+    """Two sessions of a patient as pairs of Raw."""
+    scenario, montage = (names[number % 6] for names in (SCENARIOS, MONTAGES))
+    lengths = (options.seconds, WINDOW[1] + 20)
+    return [
+        mne_neuroflow.simulate_pair(
+            options.contacts,
+            montage,
+            length,
+            scenario=scenario,
+            session=session,
+            random_state=1000 + number,
+            verbose="error",
+        )
+        for session, length in enumerate(lengths, 1)
+    ]
+
+
+def judge(first, second, options):
+    """Figures of every method, by name."""
+    load = mne_neuroflow.NeuroFlow.load
+    rows = {"pretrained": score(load(), second, options)}
+    kinds = {
+        "pretrained + recalibration": lambda m: m.recalibrate(*first, verbose="error"),
+        "pretrained + fit": lambda m: fit(m, first, options),
+        "pretrained + fit, ridge alone": lambda m: fit(m, first, options, "ridge"),
+    }
+    for name, learn in kinds.items():
+        model, begin = load(), time.monotonic()
+        learn(model)
+        rows[name] = score(model, second, options, begin)
+    model, begin = mne_neuroflow.NeuroFlow.untrained(random_state=0), time.monotonic()
+    fit(model, first, options, "physics")
+    rows["from scratch"] = score(model, second, options, begin)
+    rows["lagged ridge, Gaussian"] = score_ridge(first, second, options)
+    return rows
+
+
+def fit(model, pair, options, spatial="fitted"):
+    model.fit(
+        *pair, spatial=spatial, n_steps=options.steps, random_state=0, verbose="error"
+    )
+
+
+def score(model, pair, options, begin=None):
+    """Correlation, CRPS, coverage and log-density of a model."""
+    minutes = 0 if begin is None else (time.monotonic() - begin) / 60
+    scalp, ieeg = pair
+    known = dict(contacts=ieeg.info, model=model, random_state=1, verbose="error")
+    draws = mne_neuroflow.sample_ieeg(
+        scalp, options.draws, tmin=WINDOW[0], tmax=WINDOW[1], **known
+    )
+    mean = mne_neuroflow.predict_ieeg(
+        scalp, output="mean", n_draws=20, **known
+    ).get_data(tmin=WINDOW[0], tmax=WINDOW[1])
+    density = mne_neuroflow.score_ieeg(scalp, ieeg, model=model, verbose="error")
+    density = density.sel(time=slice(*WINDOW)).mean().item()
+    truth = ieeg.get_data(tmin=WINDOW[0], tmax=WINDOW[1])
+    draws = torch.as_tensor(draws.values[..., : truth.shape[1]])
+    return [*figures(mean, draws, truth), density, minutes]
+
+
+def score_ridge(first, second, options):
+    """Those of ridge regression on the scalp within 120 ms with Gaussian residuals."""
+    positions = contact_positions(make_contacts(first[1].info))[1]
+    begin = time.monotonic()
+    ridge = LaggedRidge().fit([(as_scalp(first[0]), positions, first[1].get_data())])
+    minutes = (time.monotonic() - begin) / 60
+    scalp = as_scalp(second[0].copy().crop(*WINDOW))
+    truth = second[1].get_data(tmin=WINDOW[0], tmax=WINDOW[1])
+    n_times = truth.shape[1]
+    mean = 0.0
+    for seed in range(10):
+        draws = ridge.sample(scalp, positions, options.draws, seed)[..., :n_times]
+        mean = mean + draws.mean(0)
+    return [*figures(mean, torch.as_tensor(draws), truth), np.nan, minutes]
+
+
+def as_scalp(raw):
+    checked = check_scalp(raw, verbose="error")
+    return Scalp(raw.get_data(), checked.electrodes, tuple(raw.ch_names))
+
+
+def figures(mean, draws, truth):
+    r = [np.corrcoef(*pair)[0, 1] for pair in zip(mean, truth, strict=False)]
+    draws, truth = (
+        torch.as_tensor(a, dtype=torch.float32)[..., ::STRIDE] for a in (draws, truth)
+    )
+    crps = crps_ensemble(draws, truth).mean(-1) / truth.std(-1)
+    covered = [inside(draws, truth, level).mean().item() for level in (0.5, 0.9)]
+    return [np.mean(r), crps.mean().item(), *covered]
+
+
+def report(rows):
+    print(f"{'':32s}" + "".join(f"{name:>9s}" for name in COLUMNS))
+    for name, values in rows.items():
+        print(f"{name:32s}" + "".join(f"{value:9.3f}" for value in values), flush=True)
+
+
+if __name__ == "__main__":
+    main()
