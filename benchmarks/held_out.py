@@ -22,17 +22,35 @@ CONTACTS = (16, 32, 64)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, contacts_a_batch=384)
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    options = parser.parse_args()
+    flow, _ = load_checkpoint(fetch_model(options.model), options.device)
+    data = make_data(options)
+    torch.manual_seed(0)
+    figures = judge(flow, data, options.batches, options.draws)
+    print_machine()
+    report(figures)
+    if options.json:
+        figures = {name: round(value, 4) for name, value in figures.items()}
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+def make_parser(doc, contacts_a_batch):
+    """Options of benchmarks on held-out simulation."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--model", default="mtl-v1")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--heads", nargs="*")
     parser.add_argument("--batches", type=int, default=6)
     parser.add_argument("--draws", type=int, default=40)
-    parser.add_argument("--contacts-a-batch", type=int, default=384)
+    parser.add_argument("--contacts-a-batch", type=int, default=contacts_a_batch)
     parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
-    options = parser.parse_args()
-    flow, _ = load_checkpoint(fetch_model(options.model), options.device)
+    return parser
+
+
+def make_data(options):
+    """Build held-out patients and their batches of 24 s."""
     sizes = [(n, 3 * options.contacts_a_batch // n) for n in CONTACTS]
     patients = build_patients(
         sizes,
@@ -44,16 +62,9 @@ def main():
         n_jobs=2,
         device=options.device,
     )
-    data = SimulatedData(
+    return SimulatedData(
         patients, 24, options.contacts_a_batch, options.seed, options.device
     )
-    torch.manual_seed(0)
-    figures = judge(flow, data, options.batches, options.draws)
-    print_machine()
-    report(figures)
-    if options.json:
-        figures = {name: round(value, 4) for name, value in figures.items()}
-        options.json.write_text(json.dumps(figures, indent=1))
 
 
 def report(figures):

@@ -50,6 +50,7 @@ MONTAGES = {
         "Oz O2 Iz"
     ),
 }
+_MANY = 50  # tries per random depth electrode before an implant is given up
 #: Patients whose implants the training never sees.
 HELD_OUT = ("sub-01", "sub-06", "sub-09")
 
@@ -287,11 +288,15 @@ def random_implant(
         first = sites.contacts[pool[rng.integers(len(pool))]]
         distance = np.linalg.norm(sites.contacts[pool] - first, axis=1)
         pool = pool[np.argsort(distance)]
-    while True:
+    for _ in range(_MANY * len(sites.shafts)):
         pool = pool[_apart(sites.contacts[pool], 2e-3)]
         if len(pool) >= n_contacts:
             return pool[:n_contacts]
         pool = np.append(pool, sites.shafts[rng.integers(len(sites.shafts))])
+    raise ValueError(
+        f"{len(sites.shafts)} random depth electrodes do not hold {n_contacts} contacts "
+        "that are 2 mm apart: build more of them with 'n_shafts'."
+    )
 
 
 def _apart(points, distance):
