@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from held_out import make_data, make_parser
 from machine import print_machine
 from scipy import stats

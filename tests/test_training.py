@@ -18,11 +18,12 @@ import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file
 
-from mne_neuroflow.flow.model import FlowConfig
+from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
 from mne_neuroflow.simulation import setups as setups_module
 from mne_neuroflow.training import __main__ as command
 from mne_neuroflow.training import data as data_module
 from mne_neuroflow.training import fit
+from mne_neuroflow.training.calibrate import calibrate
 from mne_neuroflow.training.data import build_patients
 from mne_neuroflow.training.fit import (
     RECIPES,
@@ -417,3 +418,17 @@ def test_command(tmp_path, data, monkeypatch, capsys):
     command.main(arguments)
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [entry["step"] for entry in printed] == [1, 2]
+
+
+def test_calibration_mends_what_is_too_wide(data):
+    """Draws far too wide become narrower, and the layer is set anew each time."""
+    flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
+    with torch.no_grad():
+        for level in flow.levels:
+            size = level.standardize.trust.out_features
+            level.standardize.head[1].bias[size : 2 * size] += 1.0
+    figures = calibrate(flow, data[0], n_batches=3, n_draws=8)
+    assert figures["crps after"] < 0.97 * figures["crps before"]
+    assert flow.calibration.weight.abs().max() > 0.1
+    again = calibrate(flow, data[0], n_batches=3, n_draws=8)
+    assert again == figures  # an earlier calibration does not count

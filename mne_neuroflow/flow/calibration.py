@@ -6,13 +6,13 @@ form, sees no other sample and no other contact, and so leaves the density exact
 draws free of seams and the contacts exchangeable. Zeros change nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from .context import Conditions
-from .coupling import MAX_LOG_SCALE, MAX_TAIL, bounded, to_data, to_noise
+from .coupling import MAX_LOG_SCALE, MAX_TAIL, to_data, to_noise
 
 #: Columns of the static features that a calibration can depend on: the root of the
 #: observability, log posterior s.d., log number of electrodes, log gain, and how
@@ -49,12 +49,25 @@ class Marginal:
         bent = to_data(departure, zero, self.log_scale, self.tail)
         return self.centre + self.unit * bent
 
+    def changed(self, change: Tensor) -> "Marginal":
+        """Add to log-scale and tail, (batch, contact, 1, 2), within their bounds."""
+        return replace(
+            self,
+            log_scale=_within(self.log_scale + change[..., 0], MAX_LOG_SCALE),
+            tail=_within(self.tail + change[..., 1], MAX_TAIL),
+        )
+
     def undo(self, potentials: Tensor) -> tuple[Tensor, Tensor]:
         """Invert :meth:`apply`, with the logarithm of the inverse's derivative."""
         departure = (potentials - self.centre) / self.unit
         zero = torch.zeros_like(self.tail)
         straight, log_slope = to_noise(departure, zero, self.log_scale, self.tail)
         return self.centre + self.unit * straight, log_slope
+
+
+def _within(value: Tensor, limit: float) -> Tensor:
+    """Cut off at what the map bears; inside, changes add up exactly."""
+    return value.clamp(-limit, limit)
 
 
 class Calibration(nn.Module):
@@ -85,8 +98,8 @@ class Calibration(nn.Module):
         return Marginal(
             gain * conditions.mean,
             gain * unit,
-            bounded(log_scale, MAX_LOG_SCALE),
-            bounded(tail, MAX_TAIL),
+            _within(log_scale, MAX_LOG_SCALE),
+            _within(tail, MAX_TAIL),
         )
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
@@ -135,12 +148,7 @@ def fit_marginal(
     def loss():
         search.zero_grad()
         change = (design @ weight)[:, None]
-        moved = Marginal(
-            marginal.centre,
-            marginal.unit,
-            bounded(marginal.log_scale + change[..., 0], MAX_LOG_SCALE),
-            bounded(marginal.tail + change[..., 1], MAX_TAIL),
-        ).apply(draws)
+        moved = marginal.changed(change).apply(draws)
         score = (moved - truth).abs().mean(0) - (moved * share).sum(0)
         score = (score / size).mean()
         score.backward()

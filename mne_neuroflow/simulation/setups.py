@@ -294,8 +294,8 @@ def random_implant(
             return pool[:n_contacts]
         pool = np.append(pool, sites.shafts[rng.integers(len(sites.shafts))])
     raise ValueError(
-        f"{len(sites.shafts)} random depth electrodes do not hold {n_contacts} contacts "
-        "that are 2 mm apart: build more of them with 'n_shafts'."
+        f"{len(sites.shafts)} random depth electrodes do not hold {n_contacts} "
+        "contacts that are 2 mm apart: build more of them with 'n_shafts'."
     )
 
 

@@ -1,0 +1,126 @@
+"""The last layer of a trained flow: scales and tails that draws lack.
+
+One command, after training::
+
+    python -m mne_neuroflow.training.calibrate weights.safetensors mtl-v1 --out FILE
+
+The recordings are simulated from the recipe's training patients, in batches that no
+step of training has used.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..evaluation.metrics import crps_ensemble
+from ..flow.calibration import Calibration, Marginal, fit_marginal
+from ..flow.model import ConditionalFlow, FlowConfig
+from .data import SimulatedData
+from .fit import load_recipe, prepare_data
+from .judge import draw
+
+# Batches are numbered by the steps of training; these are beyond all of them.
+_FIRST_BATCH = 10**6
+_THINNED = 16  # samples, of which one counts: neighbours say the same
+_LEFT_OUT = 5  # parts of the recordings, each scored by what the others say
+
+
+@torch.no_grad()
+def calibrate(
+    flow: ConditionalFlow, data: SimulatedData, n_batches: int, n_draws: int = 16
+) -> dict:
+    """Set the calibration of a flow from simulated recordings.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        In evaluation mode, on the data's device. Its calibration is replaced.
+    data : SimulatedData
+        Where recordings come from: of training, not those that judge.
+    n_batches, n_draws : int
+        Batches, and draws of each recording.
+
+    Returns
+    -------
+    figures : dict
+        ``crps before`` and ``crps after``, relative to the standard deviation of each
+        contact's truth, of recordings that the calibration was not chosen by.
+    """
+    flow.calibration = Calibration().to(data.device)  # which changes nothing
+    rows = [
+        _rows(flow, data.batch(_FIRST_BATCH + k), k, n_draws) for k in range(n_batches)
+    ]
+    figures = {"crps before": 0.0, "crps after": 0.0}
+    n_left_out = min(_LEFT_OUT, n_batches)
+    for part in range(n_left_out):
+        others = [row for k, row in enumerate(rows) if k % n_left_out != part]
+        left_out = _joined(rows[part::n_left_out])
+        weight = fit_marginal(*_joined(others))
+        share = len(left_out[1]) / sum(len(truth) for _, truth, _, _ in rows)
+        figures["crps before"] += share * _score(*left_out, 0 * weight)
+        figures["crps after"] += share * _score(*left_out, weight)
+    flow.calibration.weight.copy_(fit_marginal(*_joined(rows)))
+    return figures
+
+
+def _rows(flow, batch, number, n_draws):
+    """Draws, truth, map and features of a batch, a row per contact of a recording."""
+    draws = draw(flow, batch.conditions, n_draws, _FIRST_BATCH + number)
+    marginal = flow.calibration(batch.conditions)
+    marginal = Marginal(
+        marginal.centre[..., ::_THINNED].flatten(0, 1),
+        *(
+            value.flatten(0, 1)
+            for value in (marginal.unit, marginal.log_scale, marginal.tail)
+        ),
+    )
+    return (
+        draws[..., ::_THINNED].flatten(1, 2),
+        batch.pairs.deep[..., ::_THINNED].flatten(0, 1),
+        marginal,
+        flow.calibration.design(batch.conditions).flatten(0, 1),
+    )
+
+
+def _joined(rows):
+    draws, truth, marginals, design = zip(*rows, strict=True)
+    names = ("centre", "unit", "log_scale", "tail")
+    return (
+        torch.cat(draws, 1),
+        torch.cat(truth),
+        Marginal(*(torch.cat([getattr(m, name) for m in marginals]) for name in names)),
+        torch.cat(design),
+    )
+
+
+def _score(draws, truth, marginal, design, weight):
+    """CRPS of calibrated draws over the standard deviation of each truth."""
+    change = (design @ weight)[:, None]
+    moved = marginal.changed(change).apply(draws)
+    score = crps_ensemble(moved, truth).mean(-1)
+    return float((score / truth.std(-1)).mean())
+
+
+def main(argv=None):
+    """Calibrate weights and write them again."""
+    parser = argparse.ArgumentParser(prog="python -m mne_neuroflow.training.calibrate")
+    parser.add_argument("weights", type=Path, help="a safetensors file of a flow")
+    parser.add_argument("recipe", help="name of the recipe that they were trained by")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batches", type=int, default=30)
+    parser.add_argument("--heads", nargs="*", help="head tables beside the template")
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args(argv)
+    recipe = load_recipe(options.recipe)
+    flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"])).to(options.device)
+    flow.load_state_dict(load_file(options.weights, device=options.device))
+    data, _ = prepare_data(recipe, options.device, options.heads, options.jobs)
+    print(calibrate(flow.eval(), data, options.batches))
+    save_file({k: v.cpu() for k, v in flow.state_dict().items()}, options.out)
+
+
+if __name__ == "__main__":
+    main()
