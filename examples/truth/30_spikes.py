@@ -55,6 +55,10 @@ for name, area in (
     print(f"{name}: median {np.median(area):.2f}, best {area.max():.2f}")
 
 # %%
+# The best scalp electrode finds these spikes better than any virtual contact does, and
+# virtual contacts of either side do about alike: the prediction does not tell here on
+# which side the focus is. To detect spikes, look at the scalp.
+#
 # The average spike
 # -----------------
 # The true potential averaged over spikes, the scalp where it shows them best, and the
