@@ -518,21 +518,22 @@ def _calibrate(flow, stretches):
     draws, truth = (torch.cat([p[k] for p in parts], dim=-1) for k in (0, 1))
     own, present = parts[0][2:]
     nothing, one = torch.zeros_like(own[:, :1]), torch.ones_like(own[:, :1])
+    start = Marginal(nothing, one, *own.T[..., None])
 
-    def calibrated(values):
-        return Marginal(nothing, one, *values[..., None].unbind(1)).apply(draws)
+    def calibrated(change):
+        return start.changed(change[:, None]).apply(draws)
 
     # A scale is known to one in the root of twice the seconds: what exceeds this, for
     # all contacts or in their differences, is real.
     chance = 1 / (2 * sum(each.n_patches for each in chosen))
-    common = fit_marginal(draws, truth, Marginal(nothing, one, *own.T[..., None]), one)
+    common = fit_marginal(draws, truth, start, one)
     common = common * common.square() / (common.square() + chance)
-    ratio = truth.abs().mean(-1) / calibrated(own + common).abs().mean((0, -1))
+    ratio = truth.abs().mean(-1) / calibrated(common).abs().mean((0, -1))
     excess = torch.log(ratio)
     real = (excess.square().mean() - chance).clamp_min(0)
     change = common.expand(len(own), 2).clone()
     change[:, 0] += excess * real / (real + chance)
-    sets = {"before": calibrated(present), "after": calibrated(own + change)}
+    sets = {"before": calibrated(present - own), "after": calibrated(change)}
     table = pandas.DataFrame(
         {
             "scale": torch.exp((own + change - present)[:, 0]).numpy(),

@@ -1,0 +1,437 @@
+"""Fitting to pairs: maps, calibration, splits, round trips, and what is refused."""
+
+import copy
+from dataclasses import replace
+
+import mne
+import numpy as np
+import pytest
+import torch
+from flow_cases import make_conditions_of, make_flow
+from small_model import one_thread, save_small_model, use_model
+
+from mne_neuroflow import NeuroFlow, estimator, predict_ieeg, score_ieeg
+from mne_neuroflow.estimator import (
+    _by_implant,
+    _pair_up,
+    _Patient,
+    _shifted_coherence,
+)
+from mne_neuroflow.evaluation.metrics import inside
+from mne_neuroflow.flow.calibration import Marginal, fit_marginal
+from mne_neuroflow.head.contacts import make_contacts
+from mne_neuroflow.head.ridge import N_LAGS, fit_lagged_map
+from mne_neuroflow.training.pairs import fine_tune, remove_location
+
+POINTS = np.array(
+    [
+        [-0.027, -0.020, -0.018],
+        [0.027, -0.020, -0.018],
+        [-0.023, -0.004, -0.022],
+        [0.055, -0.020, -0.015],
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    with one_thread():
+        yield save_small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def small_model(monkeypatch, model_file):
+    use_model(monkeypatch, model_file)
+    monkeypatch.setattr(estimator, "_N_DRAWS", 12)
+
+
+@pytest.fixture
+def pair(make_raw):
+    return make_pair(make_raw)
+
+
+def make_pair(make_raw, n_seconds=36.0, points=POINTS, seed=0, delay=0):
+    """Scalp, and contacts that follow two electrodes each, under noise, volts."""
+    scalp = make_raw(n_seconds, 128.0, seed=seed)
+    scalp.pick(scalp.ch_names[:10])
+    rng = np.random.default_rng(5)
+    mixing = np.zeros((len(points), len(scalp.ch_names)))
+    for row in mixing:
+        row[rng.choice(len(row), 2, replace=False)] = (3, -2)
+    noise = make_raw(n_seconds, 128.0, seed=seed + 100).get_data()[: len(points)]
+    data = np.roll(mixing @ scalp.get_data(), 3 + delay, axis=1) + noise
+    montage = make_contacts(points, verbose="error")
+    info = mne.create_info(montage.ch_names, 128.0, "seeg", verbose=False)
+    ieeg = mne.io.RawArray(data, info, verbose=False)
+    return scalp, ieeg.set_montage(montage, verbose=False)
+
+
+def fit(model, pair, **options):
+    given = dict(n_steps=2, random_state=0, verbose="error")
+    return model.fit(*pair, **{**given, **options})
+
+
+# The map ------------------------------------------------------------------------------
+
+
+def make_blocks(n_blocks=4, n_times=1500, n_electrodes=5, n_contacts=3, signal=1.0):
+    """Blocks of white scalp, and contacts that follow it three samples later."""
+    rng = np.random.default_rng(0)
+    true = rng.standard_normal((n_contacts, n_electrodes))
+    blocks = []
+    for _ in range(n_blocks):
+        scalp = rng.standard_normal((n_electrodes, n_times + 2 * N_LAGS))
+        deep = signal * true @ scalp[:, N_LAGS - 3 : N_LAGS - 3 + n_times]
+        noise = rng.standard_normal((n_contacts, n_times))
+        blocks.append([(scalp, deep + noise)])
+    return blocks, true
+
+
+def test_lagged_map_finds_what_there_is():
+    """Weights within 0.1 of the truth at its lag, none elsewhere; unit residuals.
+
+    Seen to fail with the lags the other way round, and (explained share) when errors
+    are summed over the parts that the weights were estimated from.
+    """
+    blocks, true = make_blocks()
+    nothing = np.zeros_like(true)
+    lagged, others = fit_lagged_map(blocks, nothing, np.eye(3))
+    expected = np.zeros((*true.shape, 2 * N_LAGS + 1))
+    expected[..., N_LAGS - 3] = true
+    np.testing.assert_allclose(lagged.weights, expected, atol=0.1)
+    np.testing.assert_allclose(lagged.covariance, np.eye(3), atol=0.1)
+    share = (true**2).sum(1) / ((true**2).sum(1) + 1)
+    np.testing.assert_allclose(lagged.explained, share, atol=0.03)
+    assert len(others) == len(blocks)
+    scalp, deep = blocks[0][0]
+    left = deep - replace(lagged, weights=others[0]).mean(scalp)
+    np.testing.assert_allclose(left.var(axis=1), 1, atol=0.15)
+
+
+def test_lagged_map_falls_back():
+    """Without anything to learn it is the physics, or nothing if that is better."""
+    blocks, true = make_blocks(n_times=60, signal=0.0)
+    lagged, _ = fit_lagged_map(blocks, 5 * true, np.eye(3))
+    assert np.abs(lagged.weights).max() < 0.1
+    assert (lagged.explained < 0.05).all()
+    rng = np.random.default_rng(1)
+    physics = [
+        [(scalp, true @ scalp[:, N_LAGS:-N_LAGS] + rng.standard_normal(deep.shape))]
+        for ((scalp, deep),) in blocks
+    ]
+    lagged, _ = fit_lagged_map(physics, true, np.eye(3))
+    np.testing.assert_allclose(lagged.weights[..., N_LAGS], true, atol=0.05)
+
+
+# The calibration ----------------------------------------------------------------------
+
+
+def calibrated(conditions, log_scale=0.4, tail=-0.3):
+    values = conditions.calibration.new_tensor([log_scale, tail])
+    per_contact = torch.linspace(0.5, 1.5, conditions.mean.shape[1])[:, None]
+    return replace(conditions, calibration=(per_contact.double() * values)[None])
+
+
+def test_calibrated_density_is_exact():
+    """Sampling inverts scoring, and the log-determinant is that of autograd.
+
+    Seen to fail without the log-slope, and with its sign turned.
+    """
+    conditions = calibrated(make_conditions_of(2, 1))
+    flow = make_flow(scale=0.05)
+    distribution = flow.condition(conditions)
+    noise = torch.randn(
+        1, 2, 1, 128, generator=torch.Generator().manual_seed(0)
+    ).double()
+
+    def sample(flat):
+        return distribution.sample(flat.view_as(noise)).flatten()
+
+    with torch.enable_grad():
+        jacobian = torch.autograd.functional.jacobian(sample, noise.flatten())
+    normal = -0.5 * noise.square().sum() - 0.5 * noise.numel() * np.log(2 * np.pi)
+    expected = normal - torch.linalg.slogdet(jacobian)[1]
+    found = distribution.log_prob(distribution.sample(noise)).sum()
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_calibration_widens_about_the_mean():
+    """With a scale of two, departures from the posterior mean double exactly."""
+    conditions = make_conditions_of(3, 2)
+    flow = make_flow(scale=0.05)
+    noise = torch.randn(
+        4, 3, 2, 128, generator=torch.Generator().manual_seed(0)
+    ).double()
+    plain = flow.condition(conditions).sample(noise)
+    double = torch.zeros_like(conditions.calibration)
+    double[..., 0] = np.log(2)
+    wide = flow.condition(replace(conditions, calibration=double)).sample(noise)
+    centre = conditions.gain[:, None, None] * conditions.mean
+    torch.testing.assert_close(wide - centre, 2 * (plain - centre))
+
+
+def test_marginal_fit_finds_scale_and_tail():
+    """Draws too narrow and too light-tailed come to cover what they should.
+
+    To 2 points of 50 and of 90 per cent. Seen to fail when the share of sorted draws
+    is left out of the score.
+    """
+    rng = torch.Generator().manual_seed(0)
+    true = Marginal(*(torch.full((6, 1), v) for v in (0.0, 1.0, 0.5, -0.4)))
+    draws = torch.randn(60, 6, 4000, generator=rng)
+    truth = true.apply(torch.randn(6, 4000, generator=rng))
+    plain = Marginal(*(torch.full((6, 1), v) for v in (0.0, 1.0, 0.0, 0.0)))
+    weight = fit_marginal(draws, truth, plain, torch.ones(6, 1))
+    found = replace(
+        plain,
+        log_scale=plain.log_scale + weight[0, 0],
+        tail=plain.tail + weight[0, 1],
+    )
+    for level in (0.5, 0.9):
+        assert abs(inside(draws, truth, level).mean() - level) > 0.1
+        covered = inside(found.apply(draws), truth, level).mean()
+        assert covered.item() == pytest.approx(level, abs=0.02)
+
+
+def test_older_weights_have_no_calibration():
+    flow = make_flow()
+    state = {k: v for k, v in flow.state_dict().items() if "calibration" not in k}
+    flow.calibration.weight.fill_(1.0)
+    flow.load_state_dict(state)
+    assert not flow.calibration.weight.any()
+
+
+# Fine-tuning --------------------------------------------------------------------------
+
+
+def test_flow_without_location_keeps_the_mean():
+    """The mean of draws and mirror images is that of the spatial stage, to 0.1 s.d.
+
+    Seen to fail when the trust, or the shift of a coupling step, is left.
+    """
+    conditions = make_conditions_of(3, 4)
+    flow = make_flow(scale=0.1)
+    remove_location(flow)
+    noise = torch.randn(200, 3, 4, 128, generator=torch.Generator().manual_seed(0))
+    noise = torch.cat([noise, -noise]).double()
+    with torch.no_grad():
+        draws = flow.condition(conditions).sample(noise)
+    centre = conditions.gain[:, None, None] * conditions.mean
+    drift = ((draws.mean(0) - centre[0]) / draws.std(0)).square().mean().sqrt()
+    assert drift < 0.1
+
+
+def test_fine_tuning_stops_and_keeps_the_best(pair):
+    """The weights that come back are those of the lowest held-out loss."""
+    model = NeuroFlow.load()
+    (session,) = _pair_up(*pair, model, "fsaverage", "ignore")
+    patient = _Patient([session], "fitted")
+    train, judge = patient.stretches(False), patient.stretches(True)
+    before = copy.deepcopy(model.flow.state_dict())
+    options = dict(judge_every=1, patience=2, located=False)
+    flow, history = fine_tune(model.flow, train, judge, n_steps=8, **options)
+    least = min(range(len(history)), key=lambda k: history[k]["held_out"])
+    _, same = fine_tune(flow, train, judge, n_steps=0, **options)
+    assert same[0]["held_out"] == pytest.approx(history[least]["held_out"], abs=1e-5)
+    for name, value in model.flow.state_dict().items():
+        assert torch.equal(value, before[name])
+    worse, history = fine_tune(flow, train, judge, n_steps=8, peak=30.0, **options)
+    assert len(history) == 3  # the start and two that were worse
+    for name, value in worse.state_dict().items():
+        assert torch.equal(value, flow.state_dict()[name])
+
+
+# The estimator ------------------------------------------------------------------------
+
+
+def test_fit_predicts_what_follows(make_raw):
+    """It follows contacts that the physics cannot know; intervals cover 90 % to 5.
+
+    Seen to fail when each part is predicted by a map that has seen it.
+    """
+    model = NeuroFlow.load()
+    whole = make_pair(make_raw, 60.0)
+    history = fit(model, [raw.copy().crop(0, 40) for raw in whole])
+    assert list(history.columns) == ["step", "train", "held_out"]
+    scalp, ieeg = (raw.copy().crop(42) for raw in whole)
+    known = dict(contacts=ieeg.info, model=model, random_state=0, verbose="error")
+    mean = predict_ieeg(scalp, output="mean", n_draws=10, **known).get_data()
+    r = [np.corrcoef(*rows)[0, 1] for rows in zip(mean, ieeg.get_data(), strict=True)]
+    assert min(r) > 0.75
+    draws = model.sample(scalp, 40, random_state=0, verbose="error")
+    assert list(draws.channel.values) == ieeg.ch_names
+    truth = torch.as_tensor(ieeg.get_data()[..., 128:-128], dtype=torch.float32)
+    covered = inside(torch.as_tensor(draws.values[..., 128:-128]), truth, 0.9)
+    assert covered.mean().item() == pytest.approx(0.9, abs=0.05)
+    fitted, plain = (
+        score_ieeg(scalp, ieeg, model=which, verbose="error").mean().item()
+        for which in (model, "mtl-v1")
+    )
+    assert fitted > plain
+
+
+def test_fit_is_reproducible_and_survives_saving(pair, tmp_path):
+    model, again = NeuroFlow.load(), NeuroFlow.load()
+    fit(model, pair)
+    fit(again, pair)
+    assert model.sha256 == again.sha256
+    fname = model.save(tmp_path / "mine.safetensors")
+    loaded = NeuroFlow.load(fname)
+    assert loaded.sha256 == model.sha256
+    assert loaded.card["pairs"][0]["seconds"] == 36
+    known = dict(contacts=pair[1].info, random_state=0, verbose="error")
+    one, other = (
+        predict_ieeg(pair[0], model=which, **known) for which in (model, fname)
+    )
+    np.testing.assert_array_equal(one.get_data(), other.get_data())
+    assert f"model mine (sha256 {model.sha256[:12]})" in other.info["description"]
+
+
+def test_some_contacts_and_more_electrodes(pair):
+    """Contacts may be left out and reordered; other EEG channels change nothing."""
+    model = NeuroFlow.load()
+    scalp, ieeg = pair
+    fewer = scalp.copy().pick(scalp.ch_names[:9])
+    fit(model, (fewer, ieeg))
+    known = dict(model=model, output="mean", n_draws=2, random_state=0, verbose="error")
+    some = ieeg.copy().pick(ieeg.ch_names[::-2])
+    one = predict_ieeg(scalp, contacts=some.info, **known)
+    other = predict_ieeg(fewer, contacts=some.info, **known)
+    np.testing.assert_allclose(one.get_data(), other.get_data(), atol=1e-12)
+    assert one.ch_names == ieeg.ch_names[::-2]
+
+
+def test_several_sessions_and_patients(make_raw):
+    """Each patient gets a map of its own; parts are whole sessions.
+
+    Seen to fail when sessions are cut although there are several.
+    """
+    elsewhere = POINTS + [0, 0.004, 0.004]
+    pairs = [
+        make_pair(make_raw, 20.0, seed=1),
+        make_pair(make_raw, 20.0, seed=2),
+        make_pair(make_raw, 20.0, points=elsewhere, seed=3),
+    ]
+    scalps, ieegs = (list(each) for each in zip(*pairs, strict=True))
+    model = NeuroFlow.load()
+    sessions = _pair_up(scalps, ieegs, model, "fsaverage", "ignore")
+    groups = _by_implant(sessions)
+    assert [len(group) for group in groups] == [2, 1]
+    held_out = _Patient(groups[0], "physics").stretches(True)
+    assert [(s.first_patch, s.n_patches) for s in held_out] == [(0, 20)]
+    fit(model, (scalps, ieegs))
+    assert len(model.implants) == 2
+    for _, ieeg in pairs[1:]:
+        index = [
+            np.flatnonzero([i.find(_places(ieeg)) is not None for i in model.implants])
+        ]
+        assert len(index) == 1
+    with pytest.raises(ValueError, match="fitted to 2 implants"):
+        model.sample(scalps[0], 1)
+
+
+def _places(ieeg):
+    from mne_neuroflow.head.contacts import contact_positions
+
+    return contact_positions(make_contacts(ieeg.info, verbose="error"))[1]
+
+
+def test_epochs(pair):
+    """Whole trials make the parts."""
+    epochs = [
+        mne.make_fixed_length_epochs(raw, 4.0, preload=True, verbose=False)
+        for raw in pair
+    ]
+    (session,) = _pair_up(*epochs, NeuroFlow.load(), "fsaverage", "ignore")
+    parts = session.cut()
+    assert sorted(epoch for part in parts for epoch, *_ in part) == list(range(9))
+    assert all(piece[1:] == (0, 4) for part in parts for piece in part)
+    model = NeuroFlow.load()
+    fit(model, epochs, n_steps=1)
+    draws = model.sample(epochs[0][:2], 2, random_state=0, verbose="error")
+    assert draws.sizes["epoch"] == 2
+
+
+def test_physics_alone_predicts_other_contacts(pair):
+    model = NeuroFlow.load()
+    fit(model, pair, spatial="physics", n_steps=1)
+    assert model.implants == []
+    other = predict_ieeg(
+        pair[0], contacts=POINTS + 0.003, model=model, random_state=0, verbose="error"
+    )
+    assert np.isfinite(other.get_data()).all()
+
+
+def test_recalibration(pair):
+    """Intervals that were far off come to cover 90 % to 5 points; the log says so.
+
+    Seen to fail when the change is added twice, and when it is measured against draws
+    that were calibrated already.
+    """
+    scalp, ieeg = pair
+    ieeg = ieeg.copy().apply_function(lambda x: 4 * x, picks="all")
+    model = NeuroFlow.load()
+    with mne.utils.catch_logging(verbose="info") as log:
+        changes = model.recalibrate(scalp, ieeg, verbose="info")
+    assert "Intervals of 4 contacts" in log.getvalue()
+    assert list(changes.index) == ieeg.ch_names
+    assert (changes["scale"] > 1.5).all()
+    assert changes["before 0.9"].mean() < 0.7
+    assert changes["after 0.9"].mean() == pytest.approx(0.9, abs=0.05)
+    again = model.recalibrate(scalp, ieeg, verbose="error")
+    np.testing.assert_allclose(again["scale"], 1, atol=0.02)
+    assert len(model.implants) == 1
+
+
+# What is refused and told -------------------------------------------------------------
+
+
+def test_other_contacts_are_refused(pair):
+    model = NeuroFlow.load()
+    fit(model, pair, n_steps=0)
+    with pytest.raises(ValueError, match="fitted to other contacts.*VC001"):
+        predict_ieeg(pair[0], contacts=POINTS + 0.003, model=model)
+    pair[0].info["bads"] = ["Cz"]
+    with pytest.raises(ValueError, match="missing or bad here: Cz"):
+        model.sample(pair[0], 1)
+
+
+def test_shifted_pairs_are_told(make_raw):
+    """A shift of 0.5 s is found to a sample; 23 ms, which may be real, is not told."""
+    scalp, ieeg = make_pair(make_raw, delay=64)
+    model = NeuroFlow.load()
+    with pytest.warns(RuntimeWarning, match=r"moved by -0\.52 s"):
+        _pair_up(scalp, ieeg, model, "fsaverage", "ignore")
+    shifts, strength = _shifted_coherence(scalp.get_data(), ieeg.get_data())
+    assert shifts[strength.argmax()] == pytest.approx(67 / 128)
+
+
+def test_active_reference_is_told(pair):
+    scalp, ieeg = pair
+    common = 5 * ieeg.get_data()[:1]
+    ieeg._data += common
+    with pytest.warns(RuntimeWarning, match="common to all contacts"):
+        _pair_up(scalp, ieeg, NeuroFlow.load(), "fsaverage", "ignore")
+
+
+def test_wrong_pairs(pair, make_raw):
+    model = NeuroFlow.load()
+    with pytest.raises(ValueError, match="same sessions, but got 1 and 2"):
+        model.fit(pair[0], [pair[1], pair[1]])
+    short = [raw.copy().crop(0, 10) for raw in pair]
+    with pytest.raises(ValueError, match="At least 30 s of pairs.*got 10 s"):
+        model.fit(*short)
+    with pytest.raises(ValueError, match="last equally long"):
+        model.fit(pair[0], short[1])
+    with pytest.raises(ValueError, match="'spatial' parameter"):
+        model.fit(*pair, spatial="kriging")
+    microvolts = pair[1].copy().apply_function(lambda x: 1e6 * x, picks="all")
+    with pytest.raises(ValueError, match="MNE wants volts"):
+        model.fit(pair[0], microvolts)
+
+
+def test_untrained_model_is_the_spatial_posterior():
+    model = NeuroFlow.untrained(random_state=3)
+    again = NeuroFlow.untrained(random_state=3)
+    assert model.sha256 == again.sha256
+    assert model.card["name"] == "untrained"
