@@ -11,9 +11,9 @@ import torch
 from numpy.testing import assert_allclose
 from paired_cases import CONTACTS, make_recording
 from scipy import signal
-from small_model import one_thread
+from small_model import one_thread, save_small_model, use_model
 
-from mne_neuroflow.evaluation import baselines, calibration, networks, signals
+from mne_neuroflow.evaluation import baselines, calibration, networks, ours, signals
 from mne_neuroflow.head.posterior import spatial_posterior
 
 TRAIN, TEST = make_recording(40, 0), make_recording(12, 1)
@@ -173,6 +173,31 @@ def test_encoding():
         assert len(inputs) == shape[0] and 0.2 < inputs.std() < 3
 
 
+def test_bad_electrodes_do_not_ruin_everything():
+    """One that was dead in the training and is not, one that was good and is loud.
+
+    Catches components of no variance that are brought to one, bad electrodes that
+    are heard and components that are not clipped.
+    """
+
+    def scaled(recording, **factors):
+        data = recording.scalp.data.copy()
+        for name, factor in factors.items():
+            data[recording.scalp.ch_names.index(name)] *= factor
+        return replace(recording, scalp=replace(recording.scalp, data=data))
+
+    train = scaled(TRAIN, E3=1e-4)
+    encoding = baselines.Encoding([train.pair])
+    usual = encoding.inputs(train.scalp, train.contacts)
+    popped = scaled(TEST, E3=1e-4)
+    popped.scalp.data[5, 300] = 1.0
+    quiet = scaled(TEST, E3=0.01)
+    for test in (TEST, quiet, popped, scaled(TEST, E3=1e-4, E5=100)):
+        found = encoding.inputs(test.scalp, test.contacts)
+        assert np.abs(found).max() < 6.1
+        assert np.square(found).mean() < 3 * np.square(usual).mean()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_learn(name):
     """After few steps every peer knows something of the scalp, the same every time.
@@ -256,3 +281,22 @@ def test_unconditional_flow_ignores_the_scalp():
     method.fit([TRAIN.pair])
     other = replace(TEST, scalp=replace(TEST.scalp, data=TEST.scalp.data[:, ::-1]))
     assert_allclose(_draws(method, other, 2), _draws(method, TEST, 2))
+
+
+def test_our_own_methods(monkeypatch, tmp_path):
+    """As shipped, and with intervals corrected by pairs of the same contacts only.
+
+    Catches contacts in another order and a correction by other patients' contacts.
+    """
+    use_model(monkeypatch, save_small_model(tmp_path))
+    draws = _draws(ours.Pretrained(), n_draws=6)
+    assert draws.shape == (6, *TEST.ieeg.shape)
+    turned = TEST.contacts[::-1]
+    other = ours.Pretrained().sample(TEST.scalp, turned, 1)[0]
+    assert_allclose(other[::-1], draws[0], atol=1e-3 * draws.std())
+    pairs = [TRAIN.pair]
+    corrected = _draws(ours.Recalibrated().fit(pairs), n_draws=6)
+    assert _skill(corrected)[1] < _skill(draws)[1]
+    pairs = [TRAIN.pair, (OTHER.scalp, OTHER.contacts + 0.002, OTHER.ieeg)]
+    kept = _draws(ours.Recalibrated().fit(pairs), n_draws=6)
+    assert_allclose(kept, draws)

@@ -24,9 +24,9 @@ _SAME = 1e-4
 # what is added to their variance, relative to the mean: an electrode that was dead in
 # the training must not be heard a thousand times as loud once it is not.
 _N_COMPONENTS, _FLOOR = 32, 0.01
-# What is louder than this, relative to the electrode or the component in the training,
-# is clipped: one bad electrode must not ruin every contact.
-_LOUDEST = 6.0
+# Relative to what it was in the training: electrodes whose typical amplitude is more
+# than this are taken for bad and silenced; components are clipped.
+_BAD, _LOUDEST = 3.0, 6.0
 # Seconds of a window for the spectrum of residuals.
 _SPECTRUM_WINDOW = 2.0
 
@@ -290,11 +290,8 @@ class Encoding:
         self._electrodes = scalp.electrodes
         self.fixed = all(self._is_same(s, c) for s, c, _ in pairs)
         if self.fixed:
-            data = np.concatenate([s.data for s, _, _ in pairs], axis=1)
-            self._limit = (
-                _LOUDEST * np.median([s.robust_rms() for s, _, _ in pairs], 0)[:, None]
-            )
-            data = self._clipped(data)
+            self._rms = np.median([s.robust_rms() for s, _, _ in pairs], axis=0)
+            data = np.concatenate([self._heard(s) for s, _, _ in pairs], axis=1)
             values, vectors = np.linalg.eigh(data @ data.T / data.shape[1])
             kept = slice(-_N_COMPONENTS, None)
             scale = np.sqrt(values[kept] + _FLOOR * values.mean())
@@ -307,8 +304,10 @@ class Encoding:
             contacts, self._contacts
         )
 
-    def _clipped(self, data):
-        return np.clip(data, -self._limit, self._limit)
+    def _heard(self, scalp):
+        """Scalp without bad electrodes."""
+        good = scalp.robust_rms() < _BAD * self._rms
+        return np.where(good[:, None], scalp.data, 0)
 
     def check(self, scalp, contacts):
         """Refuse what is not that which the pairs were."""
@@ -322,7 +321,7 @@ class Encoding:
         """Encode a scalp, (n_items, n_inputs, n_times) of order one."""
         self.check(scalp, contacts)
         if self.fixed:
-            components = self._components @ self._clipped(scalp.data)
+            components = self._components @ self._heard(scalp)
             return np.clip(components, -_LOUDEST, _LOUDEST)[None].astype(np.float32)
         posterior, gain = posterior_of(scalp, contacts)
         mean = posterior.operator @ scalp.data / posterior.mean_std[:, None] / gain

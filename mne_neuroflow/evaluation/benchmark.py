@@ -213,8 +213,11 @@ class Settings:
         Draws of each method.
     test_seconds : float
         At most so much of every patient is scored.
+    train_seconds : float | None
+        At most so much of every earlier session is trained on; None takes all.
     minutes : float
-        Of own recordings that ``'loso+k'`` trains on.
+        Of own recordings that ``'loso+k'`` trains on, and of others that ``'loso'``
+        does.
     n_steps : int
         Training steps of every network.
     patients : tuple of str | None
@@ -228,6 +231,7 @@ class Settings:
     protocol: str = "session"
     n_draws: int = 24
     test_seconds: float = 30.0
+    train_seconds: float | None = None
     minutes: float = 2.0
     n_steps: int = 300
     patients: tuple | None = None
@@ -236,8 +240,9 @@ class Settings:
 
     @classmethod
     def quick(cls, **changes):
-        """Make settings for a first look: three patients, little of everything."""
-        few = {"n_draws": 12, "test_seconds": 12.0, "n_steps": 50, "n_patients": 3}
+        """Make settings for a first look: two patients, little of everything."""
+        few = {"n_draws": 12, "test_seconds": 10.0, "train_seconds": 60.0}
+        few |= {"minutes": 0.5, "n_steps": 40, "n_patients": 2}
         return cls(**(few | changes))
 
 
@@ -274,6 +279,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         dataset,
         settings.protocol,
         minutes=settings.minutes,
+        train_seconds=settings.train_seconds,
         test_seconds=settings.test_seconds,
         patients=_some(dataset, settings),
         seed=settings.seed,

@@ -98,7 +98,8 @@ class Pretrained:
 class Recalibrated(Pretrained):
     """The shipped weights with intervals corrected by the pairs.
 
-    Contacts that the pairs do not hold keep the intervals that they had.
+    Pairs of several patients say nothing about the contacts of another one, whose
+    intervals stay as they were.
 
     Parameters
     ----------
@@ -110,6 +111,8 @@ class Recalibrated(Pretrained):
         """Correct the intervals."""
         from ..estimator import NeuroFlow
 
+        if not _of_one_patient(pairs):
+            return self
         model = NeuroFlow.load(self.model)
         model.recalibrate(*_as_raws(pairs), on_unlike="ignore", verbose="error")
         self.model = model
@@ -139,16 +142,19 @@ class Fitted(Pretrained):
         from ..estimator import NeuroFlow
 
         model = NeuroFlow.load(self.model)
-        one = all(same_places(pairs[0][1], contacts) for _, contacts, _ in pairs)
         model.fit(
             *_as_raws(pairs),
-            spatial="fitted" if one else "physics",
+            spatial="fitted" if _of_one_patient(pairs) else "physics",
             random_state=self.random_state,
             on_unlike="ignore",
             verbose="error",
         )
         self.model = model
         return self
+
+
+def _of_one_patient(pairs):
+    return all(same_places(pairs[0][1], contacts) for _, contacts, _ in pairs)
 
 
 def _as_raws(pairs):

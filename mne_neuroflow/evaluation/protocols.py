@@ -246,7 +246,14 @@ class Fold:
 
 
 def make_split(
-    dataset, protocol, *, minutes=2.0, test_seconds=60.0, patients=None, seed=0
+    dataset,
+    protocol,
+    *,
+    minutes=2.0,
+    train_seconds=None,
+    test_seconds=60.0,
+    patients=None,
+    seed=0,
 ):
     """Decide who is trained and tested on what.
 
@@ -259,6 +266,8 @@ def make_split(
     minutes : float
         Of the patient's own recording that ``'loso+k'`` trains on, and of each other
         patient's for ``'loso'``.
+    train_seconds : float | None
+        At most so much of every earlier session for ``'session'``; None takes all.
     test_seconds : float
         At most so much of every patient is predicted and scored.
     patients : list of str | None
@@ -289,16 +298,16 @@ def make_split(
         if not earlier and protocol != "loso":
             continue
         if protocol == "session":
-            train = [Piece(patient, session) for session in earlier]
+            train = [_begin(dataset, patient, s, train_seconds) for s in earlier]
         elif protocol == "loso+k":
-            train = [_first(dataset, patient, earlier[0], 60 * minutes)]
+            train = [_begin(dataset, patient, earlier[0], 60 * minutes)]
         else:
             train = [
-                _first(dataset, other, dataset.sessions[other][0], 60 * minutes)
+                _begin(dataset, other, dataset.sessions[other][0], 60 * minutes)
                 for other in known
                 if other != patient
             ]
-        test = _first(dataset, patient, last, test_seconds)
+        test = _begin(dataset, patient, last, test_seconds)
         folds.append(Fold(patient, tuple(train), (test,)))
     if not folds:
         raise ValueError(
@@ -308,8 +317,10 @@ def make_split(
     return folds
 
 
-def _first(dataset, patient, session, seconds):
+def _begin(dataset, patient, session, seconds):
     """Begin of a session: its first seconds, or trials that last so long together."""
+    if seconds is None:
+        return Piece(patient, session)
     recordings = read_session(dataset, patient, session)
     if len(recordings) == 1:
         return Piece(patient, session, None, 0.0, float(seconds))
