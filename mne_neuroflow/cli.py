@@ -355,7 +355,7 @@ def _add_benchmark(commands):
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="three patients and little training: a first look, not a result",
+        help="two patients and little training: a first look, not a result",
     )
     return parser
 
