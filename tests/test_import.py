@@ -21,7 +21,9 @@ ROOMS = [
     ["weights"],
     ["simulation"],
     ["training"],
+    ["recording"],
     ["scalp", "virtual"],
+    ["ieeg"],
     ["predict"],
     ["simulate", "estimator"],
     ["evaluation"],
@@ -41,7 +43,7 @@ FREE_OF_MNE = [
     "weights.checkpoint",
     "evaluation.metrics",
 ]
-FREE_OF_TORCH = ["head", "scalp", "resampling", "virtual"]
+FREE_OF_TORCH = ["head", "scalp", "resampling", "recording", "virtual"]
 NEVER = {
     **dict.fromkeys(FREE_OF_MNE, {"mne", "nilearn"}),
     **dict.fromkeys(FREE_OF_TORCH, {"torch"}),
