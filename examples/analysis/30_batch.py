@@ -23,7 +23,7 @@ from mne_neuroflow.datasets import load_demo
 
 folder = Path(tempfile.mkdtemp())
 for k, tmin in enumerate((0, 18, 36)):
-    part = load_demo(verbose=False).crop(tmin, tmin + 16)
+    part = load_demo(verbose=False).crop(tmin, tmin + 10)
     part.save(folder / f"sub-{k + 1:02d}_raw.fif", verbose=False)
 
 # %%
@@ -68,7 +68,7 @@ fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 for row, fname in enumerate(files):
     raw = mne.io.read_raw(fname, verbose="error")
     draws = mne_neuroflow.sample_ieeg(
-        raw, 30, contacts="mtl-core", random_state=0, verbose="error"
+        raw, 20, contacts="mtl-core", random_state=0, verbose="error"
     )
     draws = draws[:, draws["structure"].values == "hippocampus"]
     power, _ = mne.time_frequency.psd_array_welch(
