@@ -18,7 +18,7 @@ from ._compat import (
 )
 from .head.ridge import N_LAGS, Implant, fit_lagged_map
 from .ieeg import check_ieeg
-from .predict import _find_seed, _Predictor, sample_ieeg, score_ieeg
+from .predict import _Predictor, find_seed, sample_ieeg, score_ieeg
 from .resampling import BLOCK
 from .weights.model import Model
 
@@ -181,7 +181,7 @@ class NeuroFlow(Model):
         from .training.pairs import fine_tune
 
         _check_option("spatial", spatial, _SPATIAL)
-        seed = _find_seed(random_state)
+        seed = find_seed(random_state)
         start = copy.copy(self)
         start.implants = []
         sessions = _pair_up(scalp, ieeg, start, trans, on_unlike)

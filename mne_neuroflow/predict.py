@@ -62,7 +62,7 @@ class _Predictor:
         self.montage = make_contacts(contacts, trans=trans)
         self.ch_names, self.positions = contact_positions(self.montage)
         self.device = _find_device(device)
-        self.seed = _find_seed(random_state)
+        self.seed = find_seed(random_state)
         self.batch_size = _check_batch_size(batch_size)
         self.model = _find_model(model)
         self.flow = self.model.flow_on(self.device)
@@ -637,7 +637,19 @@ def _as_fitted(inst, implant):
     return inst.copy().pick(implant.electrodes, verbose=False)
 
 
-def _find_seed(random_state):
+def find_seed(random_state):
+    """Turn a random state into the seed that makes the result again.
+
+    Parameters
+    ----------
+    random_state : int | Generator | None
+        As for :func:`predict_ieeg`.
+
+    Returns
+    -------
+    seed : int
+        At least 0. Where it was drawn it is logged.
+    """
     if random_state is None:
         random_state = np.random.default_rng()
     if isinstance(random_state, np.random.Generator):

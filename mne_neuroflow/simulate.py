@@ -8,7 +8,7 @@ import numpy as np
 from . import __version__
 from ._compat import Description, _check_option, _validate_type, set_band, verbose
 from .head.contacts import contact_positions, make_contacts
-from .predict import _find_seed
+from .predict import find_seed
 from .resampling import BLOCK, Resampler
 from .scalp import find_electrodes
 
@@ -118,7 +118,7 @@ def simulate_pair(
     info = _scalp_info(montage)
     picks, electrodes = find_electrodes(info)
     names, positions = contact_positions(contacts)
-    seed = _find_seed(random_state)
+    seed = find_seed(random_state)
     pairs = _simulate(
         electrodes, positions, duration, scenario, artifacts, seed, int(session)
     )

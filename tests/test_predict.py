@@ -587,7 +587,7 @@ def test_bad_options(short, options, error, message):
 
 @pytest.mark.skipif(not _read_registry(_REGISTRY), reason="no model is registered yet")
 def test_unknown_model(short):
-    with pytest.raises(ValueError, match="llowed value.*'mtl-v1'.*but got 'mtl-v9'"):
+    with pytest.raises(ValueError, match="'model' parameter.*'mtl-v1'.*got 'mtl-v9'"):
         _predict(short, model="mtl-v9")
 
 

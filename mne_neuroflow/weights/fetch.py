@@ -73,6 +73,17 @@ def fetch_model(name="mtl-v1", path=None, base_url=None, force=False, *, verbose
     return _weights_file(folder, files)
 
 
+def model_names():
+    """Name the weights that this version knows.
+
+    Returns
+    -------
+    names : list of str
+        In alphabetical order.
+    """
+    return sorted(_read_registry(_REGISTRY))
+
+
 def _read_registry(fname):
     """Read the registry as a dict of model name to its files."""
     models = {}

@@ -3,9 +3,9 @@
 import copy
 from pathlib import Path
 
-from .._compat import _validate_type
+from .._compat import _check_option, _validate_type
 from ..head.contacts import listed
-from .fetch import fetch_model
+from .fetch import fetch_model, model_names
 
 
 class Model:
@@ -36,6 +36,7 @@ class Model:
         fname = Path(model)
         self.name = fname.stem if fname.suffix == ".safetensors" else str(model)
         if fname.suffix != ".safetensors":
+            _check_option("model", str(model), [*model_names(), "*.safetensors"])
             fname = fetch_model(model)
         self.flow, self.card = load_checkpoint(fname)
         self.implants, self._sha256 = load_implants(fname), file_hash(fname)
