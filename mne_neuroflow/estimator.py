@@ -31,10 +31,12 @@ _LEAST, _LEAST_PART = 30, 3
 # Most seconds and draws that a calibration looks at, and every which sample.
 _MOST_CALIBRATED, _N_DRAWS, _STRIDE = 180, 32, 8
 # Seconds to either side in which the scalp is compared with the contacts, the shift
-# from which it is told, and how much better than unshifted it must be.
+# from which it is told, and how much better than unshifted it must be (simulated pairs:
+# at most 0.4 times as well where aligned, 20 times where not).
 _MOST_SHIFT, _LEAST_SHIFT, _CLEARLY = 2.0, 0.06, 1.5
-# Share of all contacts' variance in their mean from which a reference is suspected.
-_COMMON = 0.5
+# Share of all contacts' variance in their mean from which an active reference is
+# suspected (simulated implants: 0.12 to 0.38), and contacts from which it is computed.
+_COMMON, _LEAST_CONTACTS = 0.5, 8
 _STEPS = 60
 # What the name of weights ends with that were fitted to pairs.
 _OWN = "+pairs"
@@ -489,7 +491,7 @@ def _check_reference(session):
     """Tell when all contacts share most of their signal."""
     _, deep = session.read(*session.pieces()[0])
     share = len(deep) * deep.mean(axis=0).var() / deep.var(axis=1).sum()
-    if len(deep) > 3 and share > _COMMON:
+    if len(deep) >= _LEAST_CONTACTS and share > _COMMON:
         warn(
             f"{100 * share:.0f} % of the intracranial variance is common to all "
             "contacts: their reference seems to be active. The model's potentials "

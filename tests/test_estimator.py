@@ -428,10 +428,10 @@ def test_shifted_pairs_are_told(make_raw):
     assert shifts[strength.argmax()] == pytest.approx(67 / 128)
 
 
-def test_active_reference_is_told(pair):
-    scalp, ieeg = pair
-    common = 5 * ieeg.get_data()[:1]
-    ieeg._data += common
+def test_active_reference_is_told(make_raw):
+    points = np.concatenate([POINTS, POINTS + [0, 0.012, 0.003]])
+    scalp, ieeg = make_pair(make_raw, points=points)
+    ieeg._data += 5 * ieeg.get_data()[:1]
     with pytest.warns(RuntimeWarning, match="common to all contacts"):
         _pair_up(scalp, ieeg, NeuroFlow.load(), "fsaverage", "ignore")
 

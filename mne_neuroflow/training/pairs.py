@@ -19,8 +19,8 @@ from ..flow.model import ConditionalFlow
 from ..flow.sampler import exact_convolutions
 from .fit import learning_rate
 
-#: Contacts times seconds in a step.
-_TOKENS = 1500
+# Contacts times seconds in a step, which takes about a gigabyte.
+_TOKENS = 1000
 # Seconds read before and after a window, which are not scored.
 _HALO = 3
 _WARM_UP = 5
