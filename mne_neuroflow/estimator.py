@@ -381,12 +381,12 @@ class _Patient:
             self._fit_map(sessions[0].predictor, common, spatial)
 
     def _fit_map(self, predictor, electrodes, spatial):
-        gains = {id(s): s.gain for part in self._parts for s, _ in part}
+        sessions = {id(s): s for part in self._parts for s, _ in part}.values()
+        # One gain for all sessions: a patient's contacts are as loud in the next one,
+        # even where the scalp is not.
+        gain = float(np.exp(np.mean([np.log(session.gain) for session in sessions])))
         blocks = [
-            [
-                [data / gains[id(s)] for data in s.read(*piece, halo=N_LAGS)]
-                for s, piece in part
-            ]
+            [[data / gain for data in s.read(*piece, halo=N_LAGS)] for s, piece in part]
             for part in self._parts
         ]
         physics = predictor.physics
@@ -399,7 +399,7 @@ class _Patient:
         )
         names, positions = predictor.ch_names, predictor.positions
         nothing = np.zeros((len(names), 2))
-        self.implant = Implant(names, positions, electrodes, lagged, nothing)
+        self.implant = Implant(names, positions, electrodes, lagged, nothing, gain)
         self._views = [
             replace(self.implant, lagged=replace(lagged, weights=weights))
             for weights in others

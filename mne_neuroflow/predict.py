@@ -44,10 +44,8 @@ _TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "i
 # A CPU works in slabs smaller than this anyway, and more draws make slabs too short.
 _CPU_TOKENS, _GPU_TOKENS = 10_000, 40_000
 _MODEL = "mtl-v1"
-_MISSING = (
-    "The model was fitted with EEG channels that are missing or bad here: {}. "
-    "Interpolate them with inst.interpolate_bads(), or fit again without them."
-)
+# Times an electrode's amplitude in the pairs from which it is taken for bad.
+_LOUD = 3.0
 
 
 class _Predictor:
@@ -67,8 +65,7 @@ class _Predictor:
         self.model = _find_model(model)
         self.flow = self.model.flow_on(self.device)
         implant = self.model.implant_at(self.positions)
-        inst = _as_fitted(inst, implant)
-        self.scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
+        self.scalp = _check_as_fitted(inst, implant, trans, on_unlike)
         self.noise = Noise(self.seed, contact_keys(self.positions), self.device)
         self.physics = spatial_posterior(
             self.scalp.electrodes, self.positions, reference=self.scalp.operator
@@ -82,14 +79,26 @@ class _Predictor:
         """See the scalp as pairs have taught for these contacts, if any have."""
         self.implant, posterior = implant, self.physics
         if implant is not None and implant.lagged is not None:
-            if self.scalp.ch_names != implant.electrodes:
-                missing = set(implant.electrodes).difference(self.scalp.ch_names)
-                raise ValueError(_MISSING.format(listed(sorted(missing))))
+            self._fill_in = self._heard(implant)
             posterior = implant.lagged.update(posterior)
         self.observability = posterior.observability
         self._posterior = {
             name: self._tensor(value)[None] for name, value in asdict(posterior).items()
         }
+
+    def _heard(self, implant):
+        """Operator from the channels at hand to those of the fit, (fit, at hand)."""
+        place = [implant.electrodes.index(name) for name in self.scalp.ch_names]
+        absent = sorted(set(implant.electrodes).difference(self.scalp.ch_names))
+        if not absent:
+            return np.eye(len(place))[np.argsort(place)]
+        logger.info(
+            "Estimated from the other EEG channels, because they are missing, bad or "
+            "%g times as loud as in the pairs that the model was fitted to: %s.",
+            _LOUD,
+            listed(absent),
+        )
+        return implant.lagged.fill_in(np.array(place))
 
     def _tensor(self, array):
         import torch
@@ -162,8 +171,11 @@ class _Predictor:
             scalp = self.scalp.to_model(first_block, n_blocks, epoch)
         else:
             wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
-            around = wide[:, BLOCK - N_LAGS : N_LAGS - BLOCK]
-            known["mean"] = self._tensor(self.implant.lagged.mean(around))[None]
+            around = self._fill_in @ wide[:, BLOCK - N_LAGS : N_LAGS - BLOCK]
+            gain = self.implant.gain
+            mean = gain * self.implant.lagged.mean(around / gain)
+            known["mean"] = self._tensor(mean)[None]
+            known["gain"] = self._tensor([gain])
             scalp = wide[:, BLOCK:-BLOCK]
         return make_conditions(
             self._tensor(scalp)[None],
@@ -626,15 +638,31 @@ def _find_model(model):
     return model if isinstance(model, Model) else Model.load(model)
 
 
-def _as_fitted(inst, implant):
-    """Leave out EEG channels that the model was not fitted with."""
+def _check_as_fitted(inst, implant, trans, on_unlike):
+    """Check a scalp recording, without EEG channels that the fit does not know.
+
+    One that is far louder than it was in the pairs is left out as well; the loudest
+    first, because the average reference spreads what it holds over the others.
+    """
     if implant is None or implant.lagged is None or not hasattr(inst, "info"):
-        return inst
+        return check_scalp(inst, trans=trans, on_unlike=on_unlike)
     bads = inst.info["bads"]
-    missing = [e for e in implant.electrodes if e not in inst.ch_names or e in bads]
-    if missing:
-        raise ValueError(_MISSING.format(listed(missing)))
-    return inst.copy().pick(implant.electrodes, verbose=False)
+    kept = [e for e in implant.electrodes if e in inst.ch_names and e not in bads]
+    if 2 * len(kept) < len(implant.electrodes):
+        absent = sorted(set(implant.electrodes).difference(kept))
+        raise ValueError(
+            "More than half of the EEG channels that the model was fitted with are "
+            f"missing, bad or {_LOUD:g} times as loud as they were: {listed(absent)}. "
+            "Fit again without them."
+        )
+    inst = inst.copy().pick(kept, verbose=False)
+    scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
+    place = [implant.electrodes.index(name) for name in scalp.ch_names]
+    loudness = scalp.robust_rms() / (implant.gain * implant.lagged.scalp_rms[place])
+    if loudness.max() < _LOUD:
+        return scalp
+    inst.info["bads"] = [scalp.ch_names[loudness.argmax()]]
+    return _check_as_fitted(inst, implant, trans, on_unlike)
 
 
 def find_seed(random_state):

@@ -258,15 +258,15 @@ def test_fine_tuning_stops_and_keeps_the_best(pair):
 
 
 def test_fit_predicts_what_follows(make_raw):
-    """It follows contacts that the physics cannot know; intervals cover 90 % to 5.
+    """It follows contacts that the physics cannot know; intervals cover 90 % to 8.
 
     Seen to fail when each part is predicted by a map that has seen it.
     """
     model = NeuroFlow.load()
-    whole = make_pair(make_raw, 60.0)
-    history = fit(model, [raw.copy().crop(0, 40) for raw in whole])
+    whole = make_pair(make_raw, 90.0)
+    history = fit(model, [raw.copy().crop(0, 45) for raw in whole])
     assert list(history.columns) == ["step", "train", "held_out"]
-    scalp, ieeg = (raw.copy().crop(42) for raw in whole)
+    scalp, ieeg = (raw.copy().crop(47) for raw in whole)
     known = dict(contacts=ieeg.info, model=model, random_state=0, verbose="error")
     mean = predict_ieeg(scalp, output="mean", n_draws=10, **known).get_data()
     r = [np.corrcoef(*rows)[0, 1] for rows in zip(mean, ieeg.get_data(), strict=True)]
@@ -275,7 +275,7 @@ def test_fit_predicts_what_follows(make_raw):
     assert list(draws.channel.values) == ieeg.ch_names
     truth = torch.as_tensor(ieeg.get_data()[..., 128:-128], dtype=torch.float32)
     covered = inside(torch.as_tensor(draws.values[..., 128:-128]), truth, 0.9)
-    assert covered.mean().item() == pytest.approx(0.9, abs=0.05)
+    assert covered.mean().item() == pytest.approx(0.9, abs=0.08)
     fitted, plain = (
         score_ieeg(scalp, ieeg, model=which, verbose="error").mean().item()
         for which in (model, "mtl-v1")
@@ -318,6 +318,30 @@ def test_some_contacts_and_more_electrodes(pair):
     assert one.ch_names == ieeg.ch_names[::-2]
     for rows in zip(one.get_data(), some.get_data(), strict=True):
         assert np.corrcoef(*rows)[0, 1] > 0.75
+
+
+def test_bad_electrodes_are_filled_in(pair):
+    """One that is missing, bad or noisy costs little; which of the three is the same.
+
+    Seen to fail when only names are looked at, not how loud a channel is.
+    """
+    model = NeuroFlow.load()
+    scalp, ieeg = pair
+    fit(model, pair)
+    known = dict(contacts=ieeg.info, model=model, output="mean", n_draws=2)
+
+    def predicted(inst):
+        return predict_ieeg(inst, **known, random_state=0, verbose="error").get_data()
+
+    marked, noisy = scalp.copy(), scalp.copy()
+    marked.info["bads"] = [scalp.ch_names[4]]
+    rng = np.random.default_rng(0)
+    noisy._data[4] += 1e-3 * rng.standard_normal(noisy.n_times)
+    missing = predicted(scalp.copy().drop_channels([scalp.ch_names[4]]))
+    np.testing.assert_allclose(predicted(marked), missing, atol=1e-12)
+    for other in (missing, predicted(noisy)):
+        for rows in zip(other, predicted(scalp), strict=True):
+            assert np.corrcoef(*rows)[0, 1] > 0.5
 
 
 def test_several_sessions_and_patients(make_raw):
@@ -388,7 +412,7 @@ def test_recalibration(pair):
     that were calibrated already.
     """
     scalp, ieeg = pair
-    ieeg = ieeg.copy().apply_function(lambda x: 4 * x, picks="all")
+    ieeg = ieeg.copy().apply_function(lambda x: 6 * x, picks="all")
     model = NeuroFlow.load()
     with mne.utils.catch_logging(verbose="info") as log:
         changes = model.recalibrate(scalp, ieeg, verbose="info")
@@ -410,8 +434,8 @@ def test_other_contacts_are_refused(pair):
     fit(model, pair, n_steps=0)
     with pytest.raises(ValueError, match="fitted to other contacts.*VC001"):
         predict_ieeg(pair[0], contacts=POINTS + 0.003, model=model)
-    pair[0].info["bads"] = ["Cz"]
-    with pytest.raises(ValueError, match="missing or bad here: Cz"):
+    pair[0].info["bads"] = pair[0].ch_names[:6]
+    with pytest.raises(ValueError, match="More than half .* fitted with are missing"):
         model.sample(pair[0], 1)
 
 

@@ -190,6 +190,7 @@ def make_conditions(
     used: Tensor | None = None,
     mean: Tensor | None = None,
     calibration: Tensor | None = None,
+    gain: Tensor | None = None,
 ) -> Conditions:
     """Turn scalps and their spatial posteriors into what the flow is told.
 
@@ -214,18 +215,21 @@ def make_conditions(
         Posterior mean in volts; None is the posterior's operator on the scalp.
     calibration : Tensor of shape (batch, contact, 2) | None
         See :class:`Conditions`.
+    gain : Tensor of shape (batch,) | None
+        The recording's gain; None is the median over electrodes of measured to
+        expected amplitude, so that half of the electrodes may be bad.
 
     Returns
     -------
     conditions : Conditions
-        The flow's input. The gain is the median over electrodes of measured to
-        expected amplitude, so that half of the electrodes may be bad.
+        The flow's input.
     """
     used = torch.ones_like(rms) if used is None else used
     ratio = rms / posterior["scalp_std"].clamp_min(1e-12)
     ratio = torch.where(used > 0, ratio, torch.full_like(ratio, torch.nan))
-    gain = ratio.nanmedian(-1).values.clamp_min(1e-3)
-    deviation = torch.log((ratio / gain[:, None]).clamp_min(1e-3))
+    typical = ratio.nanmedian(-1).values.clamp_min(1e-3)
+    deviation = torch.log((ratio / typical[:, None]).clamp_min(1e-3))
+    gain = typical if gain is None else gain
     spread = deviation.square().nanmean(-1).sqrt()
     unit = scalp / gain[:, None, None]
     covariance = posterior["covariance"]

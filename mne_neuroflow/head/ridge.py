@@ -27,6 +27,10 @@ _N_COMPONENTS = 48
 # How far the covariance of residuals leans on that of the physics.
 _LEANINGS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 _SAME_PLACE = 1e-4  # metres
+# Times an electrode's typical amplitude at which its signal is cut off.
+_LOUDEST = 6.0
+# Share of the scalp's power that counts as noise where electrodes are filled in.
+_FILL_NOISE = 1e-3
 _PIECE = 10 * 128  # samples whose lagged features are held at once
 
 
@@ -45,6 +49,10 @@ class LaggedMap:
         Share of the variance that it explains there, 0 to 1.
     mean_std, prior_std : array of shape (n_contacts,)
         Standard deviation of the map's output and of the contacts, volts.
+    scalp_rms : array of shape (n_electrodes,)
+        Typical amplitude of each electrode, volts.
+    scalp_covariance : array of shape (n_electrodes, n_electrodes)
+        Of the scalp, V².
     """
 
     weights: np.ndarray
@@ -52,15 +60,40 @@ class LaggedMap:
     explained: np.ndarray
     mean_std: np.ndarray
     prior_std: np.ndarray
+    scalp_rms: np.ndarray
+    scalp_covariance: np.ndarray
 
     def pick(self, contacts):
         """Keep some of the contacts, an index array."""
-        block = np.ix_(contacts, contacts)
-        return LaggedMap(
-            self.weights[contacts],
-            self.covariance[block],
-            *(a[contacts] for a in (self.explained, self.mean_std, self.prior_std)),
+        return replace(
+            self,
+            weights=self.weights[contacts],
+            covariance=self.covariance[np.ix_(contacts, contacts)],
+            explained=self.explained[contacts],
+            mean_std=self.mean_std[contacts],
+            prior_std=self.prior_std[contacts],
         )
+
+    def fill_in(self, heard):
+        """Estimate electrodes that are missing or bad from the others.
+
+        Parameters
+        ----------
+        heard : array of int, shape (n_heard,)
+            Electrodes that are neither.
+
+        Returns
+        -------
+        operator : array of shape (n_electrodes, n_heard)
+            The expected potentials of all electrodes against the average of all, given
+            those heard against any reference: the Gaussian conditional mean.
+        """
+        centring = np.eye(len(heard)) - 1 / len(heard)
+        view = centring @ np.eye(len(self.scalp_rms))[heard]
+        total = view @ self.scalp_covariance @ view.T
+        noise = _FILL_NOISE * np.trace(total) / len(heard)
+        gain = np.linalg.solve(total + noise * np.eye(len(heard)), centring)
+        return self.scalp_covariance @ view.T @ gain
 
     def update(self, posterior):
         """Put what is known from pairs into a spatial posterior of the same contacts.
@@ -101,7 +134,7 @@ class LaggedMap:
             Volts at unit gain.
         """
         n_times = scalp.shape[1] - 2 * N_LAGS
-        lags = range(2 * N_LAGS + 1)
+        lags, scalp = range(2 * N_LAGS + 1), _clipped(scalp, self.scalp_rms)
         return sum(
             self.weights[..., lag] @ scalp[:, lag : lag + n_times] for lag in lags
         )
@@ -138,7 +171,10 @@ def fit_lagged_map(blocks, operator, covariance):
     a prior width of the weights that fades exponentially with the lag. Penalty, fading
     and start are chosen per contact by the error in the parts left out.
     """
-    components = _components(blocks)
+    rms = _typical_rms(blocks)
+    blocks = [[(_clipped(scalp, rms), deep) for scalp, deep in b] for b in blocks]
+    scalp_covariance = _scalp_covariance(blocks)
+    components = eigh(scalp_covariance)[1][:, ::-1][:, :_N_COMPONENTS].T
     parts = [_moments(block, components) for block in blocks]
     total = sum(parts[1:], parts[0])
     starts = (np.zeros_like(total.cross), _at_lag_zero(operator @ components.T))
@@ -166,6 +202,8 @@ def fit_lagged_map(blocks, operator, covariance):
         # A map that says nothing still has a scale.
         mean_std=np.sqrt(np.maximum(fitted, 1e-6 * power) / total.count),
         prior_std=np.sqrt(power / total.count),
+        scalp_rms=rms,
+        scalp_covariance=scalp_covariance,
     )
     return lagged, [_unfolded(weights, components) for weights in best[:-1]]
 
@@ -215,11 +253,28 @@ class _Solver:
             yield start + self._fade * (self._vectors @ (rotated / scale[:, None]))
 
 
-def _components(blocks):
-    """Directions of most variance in the scalp, (n_components, n_electrodes)."""
+def _clipped(scalp, rms):
+    """Take the top off what is far louder than an electrode is, such as pops."""
+    limit = _LOUDEST * rms[:, None]
+    return np.clip(scalp, -limit, limit)
+
+
+def _typical_rms(blocks):
+    """Median over seconds of the r.m.s. of each electrode, volts."""
+    step = int(_SFREQ)
+    seconds = [
+        np.sqrt((scalp[:, k : k + step] ** 2).mean(axis=1))
+        for block in blocks
+        for scalp, _ in block
+        for k in range(0, max(1, scalp.shape[1] - step + 1), step)
+    ]
+    return np.median(seconds, axis=0)
+
+
+def _scalp_covariance(blocks):
     pieces = [scalp for block in blocks for scalp, _ in block]
-    vectors = eigh(sum(piece @ piece.T for piece in pieces))[1]
-    return vectors[:, ::-1][:, :_N_COMPONENTS].T
+    n_times = sum(piece.shape[1] for piece in pieces)
+    return sum(piece @ piece.T for piece in pieces) / n_times
 
 
 def _moments(block, components):
@@ -288,6 +343,8 @@ class Implant:
         The map from the scalp; None where the physics is kept.
     calibration : array of shape (n_contacts, 2)
         Log-scale and tail of each contact.
+    gain : float | None
+        The gain that goes with the map.
     """
 
     ch_names: list
@@ -295,6 +352,7 @@ class Implant:
     electrodes: list
     lagged: LaggedMap | None
     calibration: np.ndarray
+    gain: float | None = None
 
     def find(self, positions):
         """Find contacts among these by place.

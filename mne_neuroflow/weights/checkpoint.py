@@ -9,6 +9,7 @@ same model must always give the same file, hence the same hash.
 import hashlib
 import json
 import os
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -44,7 +45,7 @@ _CARD_FIELDS = (
 )
 _METADATA_KEY = "mne_neuroflow"
 _IMPLANT = "implant.{}."
-_LAGGED = ("weights", "covariance", "explained", "mean_std", "prior_std")
+_LAGGED = tuple(field.name for field in fields(LaggedMap))
 
 
 def file_hash(fname):
@@ -194,6 +195,7 @@ def load_implants(fname):
                 names["electrodes"],
                 lagged,
                 calibration,
+                names["gain"],
             )
         )
     return implants
@@ -247,10 +249,9 @@ def _contents(model, half, implants):
         "contract": CONTRACT,
     }
     if implants:
-        names = ("ch_names", "electrodes")
+        names = ("ch_names", "electrodes", "gain")
         header["implants"] = [
-            {name: list(getattr(implant, name)) for name in names}
-            for implant in implants
+            {name: getattr(implant, name) for name in names} for implant in implants
         ]
     for number, implant in enumerate(implants):
         arrays = {name: getattr(implant, name) for name in ("positions", "calibration")}
