@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .._compat import _check_option, _validate_type
 from ..head.contacts import listed
-from .fetch import fetch_model, model_names
+from . import fetch
 
 
 class Model:
@@ -36,8 +36,8 @@ class Model:
         fname = Path(model)
         self.name = fname.stem if fname.suffix == ".safetensors" else str(model)
         if fname.suffix != ".safetensors":
-            _check_option("model", str(model), [*model_names(), "*.safetensors"])
-            fname = fetch_model(model)
+            _check_option("model", str(model), [*fetch.model_names(), "*.safetensors"])
+            fname = fetch.fetch_model(model)
         self.flow, self.card = load_checkpoint(fname)
         self.implants, self._sha256 = load_implants(fname), file_hash(fname)
 
