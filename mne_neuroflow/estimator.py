@@ -75,14 +75,15 @@ class NeuroFlow(Model):
     Examples
     --------
     >>> import mne_neuroflow
+    >>> contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
     >>> scalp, ieeg = mne_neuroflow.simulate_pair(
-    ...     "mtl-core", duration=40, random_state=1, verbose=False
+    ...     contacts, "10", duration=31, random_state=1, verbose=False
     ... )
     >>> model = mne_neuroflow.NeuroFlow.load("mtl-v1")
-    >>> history = model.fit(scalp, ieeg, n_steps=2, random_state=0, verbose=False)
+    >>> history = model.fit(scalp, ieeg, n_steps=1, random_state=0, verbose=False)
     >>> draws = model.sample(scalp, 2, tmax=4, random_state=0, verbose=False)
-    >>> draws.sizes["channel"] == len(ieeg.ch_names)
-    True
+    >>> draws.sizes["channel"]
+    2
     """
 
     def sample(self, scalp, n_draws=100, *, contacts=None, **options):
