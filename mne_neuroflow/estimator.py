@@ -43,7 +43,8 @@ _OWN = "+pairs"
 _SPATIAL = ("fitted", "ridge", "physics")
 
 
-class NeuroFlow(Model):
+# Its parameters are those that Model takes, which the linter does not see.
+class NeuroFlow(Model):  # numpydoc ignore=PR02
     """A model of intracranial EEG given scalp EEG, which can be fitted to pairs.
 
     What it returns is a prediction, never a recording.
