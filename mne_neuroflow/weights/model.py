@@ -112,7 +112,13 @@ class Model:
 
     @property
     def sha256(self):
-        """Hash of the weights file, the one that :meth:`save` will write included."""
+        """Hash of the weights file, which may be one that :meth:`save` is yet to write.
+
+        Returns
+        -------
+        sha256 : str
+            64 hexadecimal digits.
+        """
         from .checkpoint import fingerprint
 
         if self._sha256 is None:
