@@ -87,9 +87,6 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     2
     """
 
-    def __init__(self, model="mtl-v1"):
-        super().__init__(model)
-
     def sample(self, scalp, n_draws=100, *, contacts=None, **options):
         """Draw virtual intracranial EEG.
 
