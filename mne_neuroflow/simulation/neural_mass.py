@@ -6,6 +6,9 @@ own dynamics, spiking by its own excitability. What was trained on the prior can
 judged where the prior is wrong.
 """
 
+from dataclasses import dataclass
+from math import exp, log
+
 import torch
 from torch import Tensor
 
@@ -17,10 +20,13 @@ from .sources import (
     SCENARIOS,
     SFREQ,
     STRUCTURES,
+    Batched,
     Cast,
     Coupling,
     band_response,
+    chance,
     draw_scenarios,
+    log_normal,
     normal,
     uniform,
 )
@@ -33,12 +39,16 @@ _HALF_RATE, _THRESHOLD, _SLOPE = 2.5, 6.0, 0.56
 # Their input: pulses a second, uniform between 120 and 320, drawn every millisecond.
 _INPUT_STD = 200 / 12**0.5
 # Steps of integration in a sample at 128 Hz, and seconds until columns have settled.
-_STEPS, _SETTLING = 8, 1
+_STEPS, _SETTLING = 8, 2
 # Pulses a second that a column gets for a partner's firing rate of one a second.
 _DRIVE = 60.0
-# How fast columns are, in units of Jansen & Rit's 10 Hz, in deep structures, in the
-# lateral temporal lobe and elsewhere.
-_PACES = ((0.35, 0.8), (0.5, 1.1), (0.8, 1.3))
+# How fast columns are, in units of Jansen & Rit's 10 Hz: those that keep the rhythm of
+# a deep structure, of the lateral temporal lobe or of another region, and the others.
+_PACES, _ANY_PACE = ((0.35, 0.8), (0.5, 1.1), (0.8, 1.3)), (0.1, 5.0)
+# Input comes and goes within a second, by so many pulses a second.
+_TIDE_SECONDS, _TIDE = 1.0, 60.0
+# Excitatory gain at a focus, as a share above that of other columns.
+_SPIKING, _ICTAL = 0.12, (0.15, 0.5)
 
 
 def firing_rate(potential: Tensor) -> Tensor:
@@ -96,6 +106,70 @@ def column_derivatives(state: Tensor, pulses: Tensor, excitation, pace) -> Tenso
     return torch.stack([*slopes, *bends])
 
 
+@dataclass(frozen=True)
+class Columns(Batched):
+    """The column behind each generator.
+
+    Attributes
+    ----------
+    pace : Tensor of shape (batch, generator)
+        How fast it is, 1 for that of Jansen & Rit.
+    level : Tensor of shape (batch, generator)
+        Its mean input in pulses a second.
+    loudness : Tensor of shape (batch, generator)
+        Standard deviation of its activity, with a mean square of about one.
+    shared : Tensor of shape (batch, 1)
+        Share of the input's variance that is the whole region's.
+    """
+
+    pace: Tensor
+    level: Tensor
+    loudness: Tensor
+    shared: Tensor
+
+
+def draw_columns(cast: Cast, rng: torch.Generator) -> Columns:
+    """Draw the columns of patients.
+
+    Some columns of a region keep its rhythm. The others have paces evenly over a
+    logarithmic scale and are the louder the slower they are: together they have a
+    spectrum that falls with a power of the frequency.
+
+    Parameters
+    ----------
+    cast : Cast
+        Who plays.
+    rng : torch.Generator
+        Random numbers.
+
+    Returns
+    -------
+    columns : Columns
+        One row for each patient.
+    """
+    shape, per_patient = cast.structure.shape, (len(cast), 1)
+    regions = (len(cast), 2 * len(STRUCTURES))
+    kind = (cast.structure - MESIAL + 1).clamp(0, 2)
+    low, high = torch.tensor(_PACES, device=rng.device)[kind].unbind(-1)
+    rhythm = low + (high - low) * uniform(0, 1, regions, rng).gather(1, cast.region)
+    rhythm = rhythm * log_normal(0.08, shape, rng)
+    slowest, fastest = (log(pace) for pace in _ANY_PACE)
+    log_pace = uniform(slowest, fastest, shape, rng)
+    share = uniform(0, 0.5, regions, rng).gather(1, cast.region)
+    keeps = chance(share, shape, rng) > 0
+    # Paces evenly over logarithms give an exponent of one, loudness the rest.
+    slope = uniform(0, 0.5, per_patient, rng)
+    loudness = torch.exp(-slope * (log_pace - (slowest + fastest) / 2))
+    loudness = loudness / loudness.square().mean(1, keepdim=True).sqrt()
+    level = uniform(60, 260, regions, rng).gather(1, cast.region)
+    return Columns(
+        pace=torch.where(keeps, rhythm, log_pace.exp()),
+        level=level + 40 * normal(shape, rng),
+        loudness=torch.where(keeps, 1.0, loudness),
+        shared=uniform(0, 0.3, per_patient, rng),
+    )
+
+
 def column_activity(
     cast: Cast,
     coupling: Coupling,
@@ -103,13 +177,15 @@ def column_activity(
     scenario: Tensor,
     n_times: int,
     rng: torch.Generator,
+    columns: Columns | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw the activity of one column for each generator.
 
     Columns of a region share a part of their input, mesial ones are driven by their
     partners after the coupling's lag. In the scenarios ``'spikes'`` and ``'ictal'``
     columns of the focus are more excitable, which makes them spike (Wendling et al.
-    2000, Biol Cybern 83:367).
+    2000, Biol Cybern 83:367) and louder than others. ``'theta'`` and ``'slowing'``
+    are as ``'rest'``.
 
     Parameters
     ----------
@@ -125,51 +201,73 @@ def column_activity(
         Samples at 128 Hz.
     rng : torch.Generator
         Random numbers.
+    columns : Columns | None
+        None draws them.
 
     Returns
     -------
     activity : Tensor of shape (batch, generator, n_times)
-        Zero mean, unit variance, 0.5-50 Hz.
+        Zero mean, the columns' loudness for a standard deviation outside a focus that
+        spikes, 0.5-50 Hz.
     envelope : Tensor of shape (batch, n_times)
         Of the seizure.
     """
-    n_batch, shape = len(cast), cast.structure.shape
-    regions = (n_batch, 2 * len(STRUCTURES))
-    kind = (cast.structure - MESIAL + 1).clamp(0, 2)
-    low, high = torch.tensor(_PACES, device=rng.device)[kind].unbind(-1)
-    pace = low + (high - low) * uniform(0, 1, regions, rng).gather(1, cast.region)
-    level = uniform(80, 300, regions, rng).gather(1, cast.region)
-    shared = uniform(0, 0.8, (n_batch, 1), rng)
-    free = (scenario == SCENARIOS.index("uncoupled"))[:, None]
-    drive = _DRIVE * torch.where(free, 0.0, coupling.strength)
-    lag = coupling.lag * _STEPS
+    if columns is None:
+        columns = draw_columns(cast, rng)
     envelope = seizure(scenario, n_times, rng)[1]
     spiking = (scenario == SCENARIOS.index("spikes")).float()[:, None]
-    excess = 0.12 * spiking + uniform(0.15, 0.5, (n_batch, 1), rng) * envelope
-    at_focus = (focus.home != 0).float()
+    excess = _SPIKING * spiking + uniform(*_ICTAL, (len(cast), 1), rng) * envelope
+    at_focus = (focus.home != 0) & (excess.amax(1, keepdim=True) > 0)
+    excess = at_focus[..., None] * excess[:, None]
+    free = (scenario == SCENARIOS.index("uncoupled"))[:, None]
+    drive = _DRIVE * torch.where(free, 0.0, coupling.strength)
+    series = _integrate(cast, coupling, columns, drive, excess, rng)
+    spectrum = torch.fft.rfft(series) * band_response(n_times, rng.device)
+    series = torch.fft.irfft(spectrum, n=n_times)
+    std = series.std(-1, keepdim=True)
+    # A focus may be louder than it would be, by as much as its columns are.
+    usual = torch.where(at_focus[..., None], torch.nan, std).nanmedian(1, keepdim=True)
+    std = torch.where(at_focus[..., None], usual.values, std)
+    return columns.loudness[..., None] * series / std.clamp_min(1e-6), envelope
 
-    step = 1 / (SFREQ * _STEPS)
+
+def _integrate(cast, coupling, columns, drive, excess, rng):
+    """Integrate all columns after Euler: potentials, (batch, generator, n_times)."""
+    shape, regions = cast.structure.shape, (len(cast), 2 * len(STRUCTURES))
+    step, lag = 1 / (SFREQ * _STEPS), coupling.lag * _STEPS
+    own, common = (1 - columns.shared).sqrt(), columns.shared.sqrt()
+    # Slow input is an autoregressive process of the first order.
+    stay = exp(-1 / (SFREQ * _TIDE_SECONDS))
+
+    def inputs():
+        """White in time, in part alike in a region."""
+        alike = normal(regions, rng).gather(1, cast.region)
+        return common * alike + own * normal(shape, rng)
+
     state = torch.zeros(6, *shape, device=rng.device)
-    past = torch.full((int(lag.max()) + 1, *shape), _HALF_RATE, device=rng.device)
+    state[1] = uniform(0, 20, shape, rng)  # columns do not begin in phase
+    tide = inputs()
+    rates = torch.full((int(lag.max()) + 1, *shape), _HALF_RATE, device=rng.device)
+    n_times = excess.shape[-1]
     series = torch.empty(n_times, *shape, device=rng.device)
     for k in range(-_SETTLING * SFREQ, n_times):
-        excitation = 1 + at_focus * excess[:, max(k, 0), None]
+        excitation = 1 + excess[..., max(k, 0)]
+        tide = stay * tide + (1 - stay**2) ** 0.5 * inputs()
+        level = columns.level + _TIDE * tide
         mean = torch.zeros(shape, device=rng.device)
-        for _ in range(_STEPS):
-            noise = shared.sqrt() * normal(regions, rng).gather(1, cast.region)
-            noise = noise + (1 - shared).sqrt() * normal(shape, rng)
-            driver = past.gather(0, lag[None])[0].gather(1, coupling.partner)
-            pulses = level + _INPUT_STD * noise + drive * (driver - _HALF_RATE)
-            state = state + step * column_derivatives(state, pulses, excitation, pace)
+        for n in range(k * _STEPS, (k + 1) * _STEPS):
+            # The latest rates go round in a ring.
+            late = rates.gather(0, ((n - 1 - lag) % len(rates))[None])[0]
+            driven = drive * (late.gather(1, coupling.partner) - _HALF_RATE)
+            pulses = level + _INPUT_STD * inputs() + driven
+            change = column_derivatives(state, pulses, excitation, columns.pace)
+            state = state + step * change
             potential = state[1] - state[2]
-            past = torch.cat([firing_rate(potential)[None], past[:-1]])
+            rates[n % len(rates)] = firing_rate(potential)
             mean += potential / _STEPS
         if k >= 0:
             series[k] = mean
-    series = series.movedim(0, -1)
-    spectrum = torch.fft.rfft(series) * band_response(n_times, rng.device)
-    series = torch.fft.irfft(spectrum, n=n_times)
-    return series / series.std(-1, keepdim=True).clamp_min(1e-6), envelope
+    return series.movedim(0, -1)
 
 
 def simulate_neural_masses(
