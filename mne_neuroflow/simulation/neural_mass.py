@@ -221,9 +221,7 @@ def column_activity(
     excess = at_focus[..., None] * excess[:, None]
     free = (scenario == SCENARIOS.index("uncoupled"))[:, None]
     drive = _DRIVE * torch.where(free, 0.0, coupling.strength)
-    series = _integrate(cast, coupling, columns, drive, excess, rng)
-    spectrum = torch.fft.rfft(series) * band_response(n_times, rng.device)
-    series = torch.fft.irfft(spectrum, n=n_times)
+    series = _in_band(_integrate(cast, coupling, columns, drive, excess, rng))
     std = series.std(-1, keepdim=True)
     # A focus may be louder than it would be, by as much as its columns are.
     usual = torch.where(at_focus[..., None], torch.nan, std).nanmedian(1, keepdim=True)
@@ -232,7 +230,10 @@ def column_activity(
 
 
 def _integrate(cast, coupling, columns, drive, excess, rng):
-    """Integrate all columns after Euler: potentials, (batch, generator, n_times)."""
+    """Integrate all columns after Euler.
+
+    Returns the potentials from the settling on, (batch, generator, time).
+    """
     shape, regions = cast.structure.shape, (len(cast), 2 * len(STRUCTURES))
     step, lag = 1 / (SFREQ * _STEPS), coupling.lag * _STEPS
     own, common = (1 - columns.shared).sqrt(), columns.shared.sqrt()
@@ -248,9 +249,8 @@ def _integrate(cast, coupling, columns, drive, excess, rng):
     state[1] = uniform(0, 20, shape, rng)  # columns do not begin in phase
     tide = inputs()
     rates = torch.full((int(lag.max()) + 1, *shape), _HALF_RATE, device=rng.device)
-    n_times = excess.shape[-1]
-    series = torch.empty(n_times, *shape, device=rng.device)
-    for k in range(-_SETTLING * SFREQ, n_times):
+    series = []
+    for k in range(-_SETTLING * SFREQ, excess.shape[-1]):
         excitation = 1 + excess[..., max(k, 0)]
         tide = stay * tide + (1 - stay**2) ** 0.5 * inputs()
         level = columns.level + _TIDE * tide
@@ -265,9 +265,20 @@ def _integrate(cast, coupling, columns, drive, excess, rng):
             potential = state[1] - state[2]
             rates[n % len(rates)] = firing_rate(potential)
             mean += potential / _STEPS
-        if k >= 0:
-            series[k] = mean
-    return series.movedim(0, -1)
+        series.append(mean)
+    return torch.stack(series, -1)
+
+
+def _in_band(series):
+    """Cut off what is not between 0.5 and 50 Hz, and the settling."""
+    # The filter is periodic: the settling leads from the end to the beginning.
+    n_settling = _SETTLING * SFREQ
+    fade = torch.linspace(0, 1, n_settling, device=series.device)
+    settling = series[..., -1:].lerp(series[..., :n_settling], fade)
+    series = torch.cat([settling, series[..., n_settling:]], -1)
+    n_times = series.shape[-1]
+    spectrum = torch.fft.rfft(series) * band_response(n_times, series.device)
+    return torch.fft.irfft(spectrum, n=n_times)[..., n_settling:]
 
 
 def simulate_neural_masses(
