@@ -5,6 +5,10 @@ structure, scenario, size of the montage, artifacts of the scalp and band; ranks
 whole recordings (simulation-based calibration); what leaving out uncertain contacts
 gains; scores against the spatial posterior and the prior; and whether single draws
 look like the truth. Half an hour on one core. ``--rows`` keeps one line per contact.
+
+``--prior neural-masses`` measures where the prior is wrong: recordings of coupled
+neural masses, sources of one length scale and, with ``--heads`` and tables of
+``tools/build_head.py --skull-conductivity``, heads that training has not seen.
 """
 
 from pathlib import Path
@@ -14,6 +18,7 @@ import pandas as pd
 from held_out import make_data, make_parser
 from machine import print_machine
 from scipy import stats
+from wrong_prior import PRIORS, heads_of
 
 from mne_neuroflow.evaluation.calibration import (
     energy_score,
@@ -45,7 +50,7 @@ from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model
 
 SIZES = (8, 10, 19, 32, 64, 128)  # electrodes: upper ends of the strata
-STRATA = ("structure", "scenario", "electrodes", "scalp")
+STRATA = ("structure", "scenario", "electrodes", "scalp", "head")
 OVERALL, IN_STRATUM = 0.03, 0.06  # how far coverage may be off
 THINNED = 16  # samples between those that count for PIT and joint scores
 
@@ -54,16 +59,17 @@ def main():
     parser = make_parser(__doc__, contacts_a_batch=192)
     # Ranks from 0 to 39 fill the ten bins of the PIT histogram evenly.
     parser.set_defaults(draws=39)
+    parser.add_argument("--prior", choices=PRIORS, default="trained")
     parser.add_argument("--rows", type=Path, help="CSV file for a line per contact")
     options = parser.parse_args()
     flow, _ = load_checkpoint(fetch_model(options.model), options.device)
     flow.requires_grad_(False)
-    data = make_data(options)
+    data = make_data(options, PRIORS[options.prior])
     rows, values = [], []
     for number in range(options.batches):
         batch = data.batch(number)
         draws = draw(flow, batch.conditions, options.draws, number)
-        rows.append(score_contacts(flow, batch, draws))
+        rows.append(score_contacts(flow, batch, draws, options.heads))
         values.append(score_recordings(batch, draws))
     rows = pd.concat(rows, ignore_index=True)
     print_machine()
@@ -75,7 +81,7 @@ def main():
         rows.to_csv(options.rows, index=False)
 
 
-def score_contacts(flow, batch, draws):
+def score_contacts(flow, batch, draws, heads):
     """Make a row for every contact of every recording."""
     truth, setups = batch.pairs.deep, batch.setups
     columns = {f"coverage {level:.2f}": inside(draws, truth, level) for level in LEVELS}
@@ -111,6 +117,7 @@ def score_contacts(flow, batch, draws):
         "scenario": np.array(SCENARIOS)[batch.pairs.scenario.numpy()],
         "electrodes": montage_sizes(setups.used.sum(-1).numpy()),
         "scalp": artifacts_of(batch.pairs),
+        "head": heads_of(setups, heads),
     }
     for name, value in of_recording.items():
         table[name] = np.repeat(value, shape[1])

@@ -49,12 +49,12 @@ def make_parser(doc, contacts_a_batch):
     return parser
 
 
-def make_data(options):
+def make_data(options, kind=SimulatedData):
     """Build held-out patients and their batches of 24 s."""
     sizes = [(n, 3 * options.contacts_a_batch // n) for n in CONTACTS]
     patients = build_patients(
         sizes,
-        n_worlds=3,
+        n_worlds=max(3, 1 + len(options.heads or [])),
         n_shafts=30,
         seed=options.seed,
         heads=options.heads,
@@ -62,9 +62,7 @@ def make_data(options):
         n_jobs=2,
         device=options.device,
     )
-    return SimulatedData(
-        patients, 24, options.contacts_a_batch, options.seed, options.device
-    )
+    return kind(patients, 24, options.contacts_a_batch, options.seed, options.device)
 
 
 def report(figures):

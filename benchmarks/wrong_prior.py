@@ -1,0 +1,167 @@
+"""Recordings from outside the prior that weights are trained on, and how they look.
+
+``python benchmarks/calibration.py --prior neural-masses`` measures on them. Run
+``python benchmarks/wrong_prior.py OUT.png`` to look at some and to compare their
+amplitudes with those of the prior in the same patients. ``--heads`` names head tables
+of ``tools/build_head.py``; weights have seen skulls of 0.003 to 0.02 S/m.
+"""
+
+import argparse
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from mne_neuroflow.evaluation.signals import power_spectrum
+from mne_neuroflow.head.geometry import load_head
+from mne_neuroflow.head.posterior import CORTEX_SCALES, VOLUME_SCALES
+from mne_neuroflow.simulation.neural_mass import simulate_neural_masses
+from mne_neuroflow.simulation.recordings import draw_traits
+from mne_neuroflow.simulation.setups import electrode_positions
+from mne_neuroflow.simulation.sources import SCENARIOS, SFREQ, draw_scenarios
+from mne_neuroflow.training.data import SimulatedData, build_patients
+
+# Scenarios that neural masses know; the others are made of the prior's rhythms.
+SHOWN = ("rest", "spikes", "ictal", "uncoupled")
+# Twice as many as the prior has, because one length scale in two or three plays.
+N_GENERATORS = 512
+# Volts between neighbouring lines.
+SCALP_STEP, IEEG_STEP = 100e-6, 400e-6
+
+
+class WrongData(SimulatedData):
+    """Batches whose dynamics, sources and, with tables, heads are not the prior's.
+
+    Columns of Jansen & Rit stand behind the generators, see
+    :mod:`mne_neuroflow.simulation.neural_mass`, and one length scale makes all of a
+    patient's activity in cortex and one in deep structures, see :func:`one_scale`.
+    """
+
+    def simulate(self, setups, rng):
+        """Simulate one recording of each of these patients."""
+        traits = draw_traits(setups, self.worlds, self.company, rng, N_GENERATORS)
+        return simulate_neural_masses(
+            setups,
+            self.worlds,
+            self.company,
+            self.n_seconds,
+            rng,
+            scenario=known_scenarios(len(setups), rng),
+            traits=one_scale(traits, self.company, rng),
+        )
+
+
+#: What ``--prior`` can be.
+PRIORS = {"trained": SimulatedData, "neural-masses": WrongData}
+
+
+def known_scenarios(n, rng):
+    """Draw scenarios; those that neural masses do not know become rest."""
+    drawn = draw_scenarios(n, rng)
+    known = [name if name in SHOWN else "rest" for name in SCENARIOS]
+    index = torch.tensor([SCENARIOS.index(name) for name in known])
+    return index.to(drawn.device)[drawn]
+
+
+def one_scale(traits, company, rng):
+    """Silence all length scales but one of cortex and one of deep structures.
+
+    The prior mixes all of them in every patient. Variances stay what they are on
+    average: the scale that is left gets the share of the others.
+    """
+    shares = [share for _, share in (*CORTEX_SCALES, *VOLUME_SCALES)]
+    shares, per_patient = torch.tensor(shares), (len(traits), 1)
+    n_cortical = len(CORTEX_SCALES)
+    picks = [
+        torch.randint(low, high, per_patient, generator=rng, device=rng.device)
+        for low, high in ((0, n_cortical), (n_cortical, len(shares)))
+    ]
+    group = company.group[traits.index]
+    plays = (group == picks[0]) | (group == picks[1])
+    louder = shares.to(group.device)[group].rsqrt()
+    return replace(traits, amplitude=traits.amplitude * plays * louder)
+
+
+def heads_of(setups, heads):
+    """Name the true head of each patient by its skull.
+
+    Parameters
+    ----------
+    setups : Setups
+        Patients of ``build_patients``, whose heads take turns with the tables.
+    heads : list of str | None
+        The tables beside the template.
+
+    Returns
+    -------
+    names : list of str
+        One for each patient.
+    """
+    skulls = [load_head(name).conductivity[1] for name in [None, *(heads or [])]]
+    names = [f"skull {skull:g} S/m" for skull in skulls]
+    worlds = setups.scalp_rows[:, 0] // len(electrode_positions())
+    return [names[world % len(names)] for world in worlds.tolist()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("fname", help="image to write")
+    parser.add_argument("--heads", nargs="*")
+    parser.add_argument("--patients", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=77)
+    options = parser.parse_args()
+    patients = build_patients(
+        [(16, options.patients)], 3, 12, options.seed, options.heads, held_out=True
+    )
+    found = {}
+    for name, kind in PRIORS.items():
+        data = kind(patients, 24, 1, options.seed, "cpu")
+        pairs = data.simulate(patients.banks[0], data.random_numbers(0))
+        found[name] = pairs, patients.banks[0].used > 0
+    report(found)
+    plot(*found["neural-masses"]).savefig(options.fname, dpi=110)
+
+
+def report(found):
+    """Print the amplitudes, microvolts."""
+    print("r.m.s. (µV), 10th, 50th and 90th percentile".ljust(50) + "scalp, contacts")
+    for name, (pairs, used) in found.items():
+        parts = [1e6 * pairs.scalp.std(-1)[used], 1e6 * pairs.deep.std(-1).flatten()]
+        shown = [np.percentile(part.numpy(), (10, 50, 90)).round() for part in parts]
+        print(name.ljust(50), *shown)
+
+
+def plot(pairs, used, n_lines=6, n_seconds=8):
+    """Plot traces and spectra of one recording of each scenario there is."""
+    scenario = [SCENARIOS[k] for k in pairs.scenario.tolist()]
+    shown = [name for name in SHOWN if name in scenario]
+    fig, axes = plt.subplots(
+        2, len(shown), figsize=(4 * len(shown), 9), layout="constrained", squeeze=False
+    )
+    for column, name in zip(axes.T, shown, strict=True):
+        k = scenario.index(name)
+        parts = pairs.scalp[k][used[k]].numpy(), pairs.deep[k].numpy()
+        top = 0
+        for series, step, colour in zip(
+            parts, (SCALP_STEP, IEEG_STEP), ("k", "C3"), strict=True
+        ):
+            series = series[np.linspace(0, len(series) - 1, n_lines).astype(int)]
+            for line in series[:, : n_seconds * SFREQ]:
+                times = np.arange(len(line)) / SFREQ
+                column[0].plot(times, top + line / step, colour, lw=0.5)
+                top -= 1
+            top -= 1
+            freqs, density = power_spectrum(series, SFREQ)
+            column[1].loglog(freqs, 1e12 * density.T, colour, lw=0.6)
+        column[0].set(title=f"{name}, simulated", xlabel="Time (s)", yticks=[])
+        column[1].set(xlabel="Frequency (Hz)", ylabel="Power (µV²/Hz)")
+    fig.suptitle(
+        f"Scalp (black, lines {1e6 * SCALP_STEP:.0f} µV apart) and contacts (red, "
+        f"{1e6 * IEEG_STEP:.0f} µV)"
+    )
+    return fig
+
+
+if __name__ == "__main__":
+    main()
