@@ -8,7 +8,7 @@ less context.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import e, log
+from math import e, log, pi
 
 import numpy as np
 import torch
@@ -445,9 +445,17 @@ class OtherLevel(LevelFlow):
 
 
 class OtherConditioned(ConditionedFlow):
-    """The distribution of a variant, whatever its levels; never recalibrated."""
+    """The distribution of a variant, whatever its levels; its noise is Gaussian."""
 
-    def sample(self, noise, margin=0):
+    def log_prob_levels(self, potentials):
+        """Log-density per coefficient, (batch, contact, level)."""
+        parts = [
+            (change - 0.5 * noise.square() - 0.5 * log(2 * pi)).mean((2, 3))
+            for noise, change in self.to_noise(potentials)
+        ]
+        return torch.stack(parts, -1)
+
+    def sample(self, noise, amplitude=None, margin=0):
         """Turn standard normal noise into contact potentials, all seconds of them."""
         levels, arguments = self._levels()
         state, coarser, coefficients = self._context, None, []

@@ -204,8 +204,9 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         )
         self.implants = []
         for patient in patients if spatial != "physics" else ():
+            patient.hear(self.flow)
             everything = patient.stretches(False) + patient.stretches(True)
-            calibration, _ = _calibrate(self.flow, everything)
+            calibration = _calibrate(_Departures(self.flow, everything))
             self.implants.append(replace(patient.implant, calibration=calibration))
         self._record("fit", sessions, spatial=spatial, seed=seed)
         return pandas.DataFrame(history)
@@ -216,8 +217,9 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     ):
         """Correct intervals by a few minutes of pairs, without training.
 
-        Each contact gets a scale, and all of them a tail, with which draws are
-        stretched about their mean; both minimize the continuous ranked probability
+        How loud each contact is, which the scalp does not say, becomes known. Then each
+        contact gets a scale, and all of them a tail, with which draws are stretched
+        about their mean; both minimize the continuous ranked probability
         score. Scales are shrunk towards a common one as far as their differences are
         what so few pairs leave open.
 
@@ -242,17 +244,26 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         sessions = _pair_up(scalp, ieeg, self, trans, on_unlike)
         tables = []
         for group in _by_implant(sessions):
-            stretches = [each for session in group for each in session.stretches()]
-            calibration, table = _calibrate(self.flow, stretches)
             predictor = group[0].predictor
             kept, names = predictor.implant, predictor.ch_names
+            nothing = _nothing_known(names, predictor.positions)
             if kept is None:
-                kept = Implant(names, predictor.positions, [], None, calibration)
+                kept = nothing
+
+            def stretches(implant, group=group):
+                return [each for s in group for each in s.stretches(implant=implant)]
+
+            before = _Departures(self.flow, stretches(kept))
+            # Amplitudes first, as if nothing had been calibrated before.
+            kept = replace(kept, calibration=nothing.calibration)
+            kept = replace(kept, amplitude=_heard(self.flow, stretches(kept)))
+            after = _Departures(self.flow, stretches(kept))
+            calibration = _calibrate(after)
             self.implants = [
                 each for each in self.implants if each.find(kept.positions) is None
             ]
             self.implants.append(replace(kept, calibration=calibration))
-            table.index = pandas.Index(names, name="channel")
+            table = _what_changed(before, after, calibration, names)
             logger.info(
                 "Intervals of %d contacts multiplied by %.2f to %.2f (median %.2f). Of "
                 "these pairs the 90 %% intervals held %.0f %% before, %.0f %% after.",
@@ -400,12 +411,22 @@ class _Patient:
             *(100 * np.percentile(lagged.explained, [50, 0, 100])),
         )
         names, positions = predictor.ch_names, predictor.positions
-        nothing = np.zeros((len(names), 2))
-        self.implant = Implant(names, positions, electrodes, lagged, nothing, gain)
+        self.implant = replace(
+            _nothing_known(names, positions),
+            electrodes=electrodes,
+            lagged=lagged,
+            gain=gain,
+        )
         self._views = [
             replace(self.implant, lagged=replace(lagged, weights=weights))
             for weights in others
         ]
+
+    def hear(self, flow):
+        """Learn how loud the contacts are, from what each part's map has not seen."""
+        amplitude = _heard(flow, self.stretches(False) + self.stretches(True))
+        self.implant = replace(self.implant, amplitude=amplitude)
+        self._views = [replace(view, amplitude=amplitude) for view in self._views]
 
     def stretches(self, held_out):
         """Return all parts but the last, or the last."""
@@ -502,53 +523,60 @@ def _check_reference(session):
         )
 
 
-def _calibrate(flow, stretches):
-    """Fit scale and tail of each contact.
+def _nothing_known(names, positions):
+    """Make an implant of which pairs have not taught anything yet."""
+    from .flow.wavelet import LEVEL_SIZES
 
-    Returns
-    -------
-    calibration : ndarray, shape (n_contacts, 2)
-        Log-scale and tail, beside the flow's own.
-    table : pandas.DataFrame
-        What changed, one row per contact.
-    """
+    amplitude = np.zeros((len(names), len(LEVEL_SIZES), 2))
+    return Implant(names, positions, [], None, np.zeros((len(names), 2)), amplitude)
+
+
+def _heard(flow, stretches):
+    """How loud each contact is, (n_contacts, level, 2)."""
+    from .training.pairs import hear_amplitudes
+
+    return hear_amplitudes(flow, stretches).numpy()
+
+
+def _calibrate(departures):
+    """Fit scale and tail of each contact, beside the flow's own: (n_contacts, 2)."""
+    import torch
+
+    from .flow.calibration import fit_marginal
+
+    start, truth = departures.start, departures.truth
+    one = torch.ones_like(truth[:, :1])
+    # A scale is known to one in the root of twice the seconds: what exceeds this, for
+    # all contacts or in their differences, is real.
+    chance = 1 / (2 * departures.n_seconds)
+    common = fit_marginal(departures.draws, truth, start, one)
+    common = common * common.square() / (common.square() + chance)
+    change = common.expand(len(truth), 2).clone()
+    spread = departures.calibrated(change).abs().mean((0, -1))
+    excess = torch.log(truth.abs().mean(-1) / spread)
+    real = (excess.square().mean() - chance).clamp_min(0)
+    change[:, 0] += excess * real / (real + chance)
+    return change.double().numpy()
+
+
+def _what_changed(before, after, calibration, names):
+    """Tell what a calibration did to the intervals, one row per contact."""
     import torch
 
     from .evaluation.metrics import inside
-    from .flow.calibration import Marginal, fit_marginal
 
-    chosen = _some(stretches)
-    parts = [_departures(flow, each, number) for number, each in enumerate(chosen)]
-    draws, truth = (torch.cat([p[k] for p in parts], dim=-1) for k in (0, 1))
-    own, present = parts[0][2:]
-    nothing, one = torch.zeros_like(own[:, :1]), torch.ones_like(own[:, :1])
-    start = Marginal(nothing, one, *own.T[..., None])
-
-    def calibrated(change):
-        return start.changed(change[:, None]).apply(draws)
-
-    # A scale is known to one in the root of twice the seconds: what exceeds this, for
-    # all contacts or in their differences, is real.
-    chance = 1 / (2 * sum(each.n_patches for each in chosen))
-    common = fit_marginal(draws, truth, start, one)
-    common = common * common.square() / (common.square() + chance)
-    ratio = truth.abs().mean(-1) / calibrated(common).abs().mean((0, -1))
-    excess = torch.log(ratio)
-    real = (excess.square().mean() - chance).clamp_min(0)
-    change = common.expand(len(own), 2).clone()
-    change[:, 0] += excess * real / (real + chance)
-    sets = {"before": calibrated(present - own), "after": calibrated(change)}
-    table = pandas.DataFrame(
-        {
-            "scale": torch.exp((own + change - present)[:, 0]).numpy(),
-            **{
-                f"{when} {level}": inside(values, truth, level).mean(-1).numpy()
-                for level in (0.5, 0.9)
-                for when, values in sets.items()
-            },
-        }
-    )
-    return change.double().numpy(), table
+    change = torch.as_tensor(calibration, dtype=after.draws.dtype)
+    sets = {
+        "before": (before.calibrated(before.known), before.truth),
+        "after": (after.calibrated(change), after.truth),
+    }
+    width = {when: draws.std(0).mean(-1) for when, (draws, _) in sets.items()}
+    table = {"scale": width["after"] / width["before"]}
+    for level in (0.5, 0.9):
+        for when, (draws, truth) in sets.items():
+            table[f"{when} {level}"] = inside(draws, truth, level).mean(-1)
+    table = {name: values.numpy() for name, values in table.items()}
+    return pandas.DataFrame(table, pandas.Index(names, name="channel"))
 
 
 def _some(stretches):
@@ -565,41 +593,67 @@ def _some(stretches):
     ]
 
 
-def _departures(flow, stretch, number):
-    """Draws and truth of a stretch in s.d. of the posterior about its mean.
+class _Departures:
+    """Draws and truth of some stretches, in s.d. of the posterior about its mean.
 
-    Returns
-    -------
+    Attributes
+    ----------
     draws, truth : Tensor of shape ([n_draws, ]n_contacts, n_times)
         Draws before any calibration.
-    own, present : Tensor of shape (n_contacts, 2)
-        Log-scale and tail that the flow gives by itself, and with what was known of
-        the contacts before.
+    start : Marginal
+        The calibration that the flow gives by itself.
+    known : Tensor of shape (n_contacts, 2)
+        Log-scale and tail that were known of the contacts beside it.
+    n_seconds : int
+        Seconds of pairs that were looked at.
     """
-    import torch
 
-    from .flow.calibration import Marginal
-    from .flow.sampler import Noise, sample_patches
+    def __init__(self, flow, stretches):
+        import torch
 
-    where = stretch.first_patch, stretch.n_patches
-    conditions = stretch.conditions_of(*where)
-    present = flow.calibration(conditions)
-    own = flow.calibration(replace(conditions, calibration=None))
-    thin = Marginal(
-        present.centre[..., ::_STRIDE], present.unit, present.log_scale, present.tail
-    )
+        from .flow.calibration import Marginal
 
-    def depart(potentials):
-        return ((potentials - thin.centre) / thin.unit)[0]
+        chosen = _some(stretches)
+        parts = [self._of(flow, each, number) for number, each in enumerate(chosen)]
+        draws, truth = zip(*parts, strict=True)
+        self.draws, self.truth = torch.cat(draws, dim=-1), torch.cat(truth, dim=-1)
+        self.n_seconds = sum(each.n_patches for each in chosen)
+        conditions = chosen[0].conditions_of(chosen[0].first_patch, 1)
+        own = flow.calibration(replace(conditions, calibration=None))
+        present = flow.calibration(conditions)
+        self.known = torch.cat(
+            [present.log_scale - own.log_scale, present.tail - own.tail], dim=-1
+        )[0]
+        nothing = torch.zeros_like(self.truth[:, :1])
+        self.start = Marginal(nothing, nothing + 1, own.log_scale[0], own.tail[0])
 
-    n_contacts = conditions.mean.shape[1]
-    noise = Noise(0, np.arange(n_contacts))
-    drawn = sample_patches(
-        flow, stretch.conditions_of, noise, *where, range(_N_DRAWS), 4, number
-    )
-    draws = [depart(thin.undo(draw[None, :, ::_STRIDE])[0]) for draw in drawn]
-    truth = depart(stretch.potentials_of(*where)[..., ::_STRIDE])
-    values = (
-        torch.cat([each.log_scale[0], each.tail[0]], dim=-1) for each in (own, present)
-    )
-    return torch.stack(draws), truth, *values
+    def calibrated(self, change):
+        """Draws with another log-scale and tail, (n_contacts, 2)."""
+        return self.start.changed(change[:, None]).apply(self.draws)
+
+    @staticmethod
+    def _of(flow, stretch, number):
+        import torch
+
+        from .flow.calibration import Marginal
+        from .flow.sampler import Noise, sample_patches
+
+        where = stretch.first_patch, stretch.n_patches
+        present = flow.calibration(stretch.conditions_of(*where))
+        thin = Marginal(
+            present.centre[..., ::_STRIDE],
+            present.unit,
+            present.log_scale,
+            present.tail,
+        )
+
+        def depart(potentials):
+            return ((potentials - thin.centre) / thin.unit)[0]
+
+        noise = Noise(0, np.arange(present.centre.shape[1]))
+        drawn = sample_patches(
+            flow, stretch.conditions_of, noise, *where, range(_N_DRAWS), 4, number
+        )
+        draws = [depart(thin.undo(draw[None, :, ::_STRIDE])[0]) for draw in drawn]
+        truth = depart(stretch.potentials_of(*where)[..., ::_STRIDE])
+        return torch.stack(draws), truth

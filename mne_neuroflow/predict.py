@@ -167,6 +167,7 @@ class _Predictor:
         known = {}
         if self.implant is not None:
             known["calibration"] = self._tensor(self.implant.calibration)[None]
+            known["amplitude"] = self._tensor(self.implant.amplitude)[None]
         if self.implant is None or self.implant.lagged is None:
             scalp = self.scalp.to_model(first_block, n_blocks, epoch)
         else:
@@ -503,12 +504,14 @@ def score_ieeg(
 
     Notes
     -----
-    The density is exact for the potentials in the model's band, 0.5-50 Hz at 128 Hz.
-    It is that of a continuous quantity, so that only differences between models or
-    recordings mean something. Contacts are whitened together: a row is the part of the
-    joint log-density that goes with a contact's own residual, not the density of that
-    contact alone. The model's potentials are against infinity; recorded ones have a
-    reference, and a reference electrode that is active lowers every row.
+    The density is exact for the potentials in the model's band, 0.5-50 Hz at 128 Hz. It
+    is that of a continuous quantity, so that only differences between models or
+    recordings mean something. A window's value is its density given the windows before
+    it in the recording or epoch, which tell how loud each contact is. Contacts are
+    whitened together: a row is the part of the joint log-density that goes with a
+    contact's own residual, not the density of that contact alone. The model's
+    potentials are against infinity; recorded ones have a reference, and a reference
+    electrode that is active lowers every row.
 
     Examples
     --------
@@ -526,20 +529,17 @@ def score_ieeg(
     n_blocks = int(scalp.n_times / scalp.sfreq + 1e-6)
     epochs = [None] if scalp.kind == "raw" else range(scalp.n_epochs)
     score = np.empty((len(epochs), len(predictor.ch_names), n_blocks))
-    step = 60
-    jobs = [(e, b) for e in range(len(epochs)) for b in range(0, n_blocks, step)]
 
     def potentials(first_block, n, epoch):
         return predictor._tensor(truth.to_model(first_block, n, epoch))[None]
 
-    for k, block in _progress(jobs):
-        n_here = min(step, n_blocks - block)
-        score[k, :, block : block + n_here] = score_patches(
+    for k, epoch in _progress(list(enumerate(epochs))):
+        score[k] = score_patches(
             predictor.flow,
-            partial(predictor.conditions, epoch=epochs[k]),
-            partial(potentials, epoch=epochs[k]),
-            block,
-            n_here,
+            partial(predictor.conditions, epoch=epoch),
+            partial(potentials, epoch=epoch),
+            0,
+            n_blocks,
         ).cpu()
     score /= BLOCK
     dims = ["epoch", "channel", "time"]

@@ -5,9 +5,12 @@ from dataclasses import fields
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 from mne_neuroflow.flow.context import make_conditions
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.flow.wavelet import LEVEL_SIZES
 from mne_neuroflow.head.posterior import farthest_points, posterior_from_fields
 
 PATCH = 128
@@ -94,3 +97,23 @@ def make_conditions_of(n_contacts, n_patches, seed=0, dtype=torch.float64):
     scalp = make_scalp(posterior, n_patches, seed)
     positions = make_positions(n_contacts, seed)
     return conditions_from(posterior, positions, scalp, dtype=dtype)
+
+
+def mixture_density(noise, amplitudes):
+    """Log-density of noise by the definition of its amplitudes, with scipy."""
+    nodes = np.arange(-80, 81) / 20
+    edges = np.concatenate([[-np.inf], (nodes[1:] + nodes[:-1]) / 2, [np.inf]])
+    mass = np.where(nodes < 0, np.diff(norm.cdf(edges)), -np.diff(norm.sf(edges)))
+    total = 0.0
+    for contact in range(noise.shape[1]):
+        parts = noise[0, contact].detach().split(LEVEL_SIZES, dim=-1)
+        for level, part in enumerate(parts):
+            centre, spread = (
+                float(x[0, contact, level])
+                for x in (amplitudes.centre, amplitudes.spread)
+            )
+            assert spread > 0.01
+            scale = np.exp(centre + spread * nodes)
+            terms = norm.logpdf(part.flatten()[:, np.newaxis], scale=scale).sum(0)
+            total += logsumexp(terms, b=mass)
+    return total

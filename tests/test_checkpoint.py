@@ -124,8 +124,8 @@ def test_loading_leaves_the_random_state(fname):
 
 
 def test_unknown_format_version(fname):
-    _rewrite(fname, format_version=3)
-    with pytest.raises(RuntimeError, match="format version 3.*reads .*versions .1, 2"):
+    _rewrite(fname, format_version=4)
+    with pytest.raises(RuntimeError, match="format version 4.*versions .1, 2, 3"):
         load_checkpoint(fname)
 
 

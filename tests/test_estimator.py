@@ -7,7 +7,7 @@ import mne
 import numpy as np
 import pytest
 import torch
-from flow_cases import make_conditions_of, make_flow
+from flow_cases import make_conditions_of, make_flow, mixture_density
 from small_model import one_thread, save_small_model, use_model
 
 from mne_neuroflow import NeuroFlow, estimator, predict_ieeg, score_ieeg
@@ -151,8 +151,8 @@ def test_calibrated_density_is_exact():
 
     with torch.enable_grad():
         jacobian = torch.autograd.functional.jacobian(sample, noise.flatten())
-    normal = -0.5 * noise.square().sum() - 0.5 * noise.numel() * np.log(2 * np.pi)
-    expected = normal - torch.linalg.slogdet(jacobian)[1]
+    base = mixture_density(noise, distribution.amplitudes)
+    expected = base - torch.linalg.slogdet(jacobian)[1]
     found = distribution.log_prob(distribution.sample(noise)).sum()
     assert found.item() == pytest.approx(expected.item(), abs=1e-6)
 
@@ -198,12 +198,13 @@ def test_marginal_fit_finds_scale_and_tail():
         assert covered.item() == pytest.approx(level, abs=0.02)
 
 
-def test_older_weights_have_no_calibration():
+@pytest.mark.parametrize("layer", ["calibration", "amplitude"])
+def test_older_weights_lack_a_layer(layer):
     flow = make_flow()
-    state = {k: v for k, v in flow.state_dict().items() if "calibration" not in k}
-    flow.calibration.weight.fill_(1.0)
+    state = {k: v for k, v in flow.state_dict().items() if layer not in k}
+    getattr(flow, layer).weight.data.fill_(1.0)
     flow.load_state_dict(state)
-    assert not flow.calibration.weight.any()
+    assert not getattr(flow, layer).weight.any()
 
 
 # Fine-tuning --------------------------------------------------------------------------

@@ -418,7 +418,8 @@ def test_density_against_the_jacobian_of_sampling(flow, n_contacts, n_patches):
     """The change of variables, through autograd of the sampler.
 
     Catches a log-volume without the gain, one that is not shared out over all
-    samples, and a step's log-determinant that is left out.
+    samples, a step's log-determinant that is left out, an amplitude for each second,
+    and masses of the grid that are densities.
     """
     conditions = make_conditions_of(n_contacts, n_patches)
     conditioned = flow.condition(conditions)
@@ -428,7 +429,7 @@ def test_density_against_the_jacobian_of_sampling(flow, n_contacts, n_patches):
     samples = conditioned.sample(copies)
     (jacobian,) = torch.autograd.grad(samples.flatten(1).diagonal().sum(), copies)
     potentials = samples[:1].detach()
-    base = float((-0.5 * noise**2 - 0.5 * np.log(2 * np.pi)).sum())
+    base = flow_cases.mixture_density(noise, conditioned.amplitudes)
     log_prob = conditioned.log_prob(potentials)
     assert log_prob.shape == (1, n_contacts, n_patches)
     assert_allclose(
@@ -443,7 +444,8 @@ def test_density_integrates_to_one():
     With g the spatial posterior and p a flow near it, the mean of p/g over draws
     from g is one: the density integrates to one. So is the mean of g/p over draws
     from p: the sampler draws from that density. Catches the log-determinant of the
-    steps or of the levels left out, and a sampler that skips the levels.
+    steps or of the levels left out, a sampler that skips the levels, and one whose
+    amplitudes are too wide.
     """
     conditions = make_conditions_of(1, 1)
     flow = make_flow(scale=0.006, seed=3)
@@ -455,7 +457,8 @@ def test_density_integrates_to_one():
 
     noise = _noise_like(conditions, seed=4, n_draws=2000)
     from_plain = log_ratio(plain.sample(noise))
-    from_near = -log_ratio(near.sample(noise))
+    amplitude = _normal(2000, 1, len(LEVEL_SIZES), seed=5)
+    from_near = -log_ratio(near.sample(noise, amplitude))
     # The flow is not the posterior, or the test would say nothing.
     assert from_plain.std() > 0.5
     for weights in (torch.exp(from_plain), torch.exp(from_near)):
@@ -677,8 +680,11 @@ def test_reach(what):
     else:
         changed = samples.clone()
         changed[..., second] *= -2
-        before = conditioned.log_prob(samples)[..., None].flatten(-2)
-        after = conditioned.log_prob(changed)[..., None].flatten(-2)
+        # The density of a second given all before it has no end; its parts have.
+        before, after = (
+            torch.cat([change[..., None], energy], -1)
+            for change, energy in map(conditioned.log_prob_parts, (samples, changed))
+        )
     if what != "recording":
         before, after = (x.unflatten(-1, (-1, PATCH)) for x in (before, after))
     touched = _touched(before, after, middle, 2).abs().max()

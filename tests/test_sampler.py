@@ -321,7 +321,7 @@ def test_margins_are_not_computed_in_vain(case):
         noise = recording.noise([0], *window)
         whole = conditioned.sample(noise).unflatten(-1, (-1, PATCH))
         for margin in (1, 3, flow.reach):
-            part = conditioned.sample(noise, margin).unflatten(-1, (-1, PATCH))
+            part = conditioned.sample(noise, margin=margin).unflatten(-1, (-1, PATCH))
             inner = slice(margin, -margin)
             assert _relative(part[:, :, inner], whole[:, :, inner]) <= tolerance
 
@@ -348,20 +348,17 @@ def test_start_does_not_matter(case):
 def test_scores_have_no_seams(case):
     """Log-densities by chunks are those of the whole.
 
-    Measured 0 in both precisions. Catches halos that are four seconds too narrow
-    and steps that alternate on the chunk's seconds.
+    Measured 0 in both precisions. Catches halos that are four seconds too narrow,
+    steps that alternate on the chunk's seconds, and chunks that forget how loud the
+    contacts were before.
     """
     flow, recording, tolerance = case
-
-    def score(first, n):
-        arguments = (recording.conditions_of, recording.potentials_of)
-        return score_patches(flow, *arguments, first, n)
-
-    whole = score(0, 24)
+    arguments = (recording.conditions_of, recording.potentials_of, 0, 24)
+    whole = score_patches(flow, *arguments)
     assert whole.shape == (N_CONTACTS, 24)
     for chunk in (8, 5):
-        parts = [score(first, min(chunk, 24 - first)) for first in range(0, 24, chunk)]
-        assert _relative(torch.cat(parts, dim=-1), whole) <= tolerance
+        parts = score_patches(flow, *arguments, at_once=chunk)
+        assert _relative(parts, whole) <= tolerance
 
 
 def test_score_is_the_density(case):
@@ -375,8 +372,9 @@ def test_score_is_the_density(case):
     window = (-halo, 6 + 2 * halo)
     with torch.no_grad():
         conditioned = flow.condition(recording.conditions_of(*window), window[0])
-        log_prob = conditioned.log_prob(recording.potentials_of(*window))
-    expected = log_prob[0, :, halo:-halo]
+        parts = conditioned.log_prob_parts(recording.potentials_of(*window))
+        change, energy = (part[:, :, halo:-halo] for part in parts)
+        expected = (change + conditioned.amplitudes.log_prob(energy).sum(-1))[0]
     arguments = (recording.conditions_of, recording.potentials_of)
     assert _relative(score_patches(flow, *arguments, 0, 6), expected) <= tolerance
 
@@ -407,10 +405,12 @@ def test_draws_come_one_at_a_time(case):
     flow, recording, _ = case
     asked = []
 
-    def noise(draws, *where):
-        asked.append(list(draws))
-        return recording.noise(draws, *where)
+    class Watched(Noise):
+        def __call__(self, draws, *where):
+            asked.append(list(draws))
+            return recording.noise(draws, *where)
 
+    noise = Watched(3, np.arange(N_CONTACTS), dtype=recording.dtype)
     samples = sample_patches(flow, recording.conditions_of, noise, 0, 2, range(5), 2)
     next(samples)
     assert asked == [[0, 1]]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .coupling import Mixer, magnitudes
 from .slabs import in_slabs
-from .wavelet import WaveletPatches
+from .wavelet import LEVEL_SIZES, WaveletPatches
 
 #: Features of a contact and of a pair of contacts, in order.
 N_STATIC = 28
@@ -45,6 +45,9 @@ class Conditions:
     calibration : Tensor of shape (batch, contact, 2) | None
         Log-scale and tail of contacts whose calibration is known from pairs, beside
         the flow's own; see :mod:`~mne_neuroflow.flow.calibration`.
+    amplitude : Tensor of shape (batch, contact, level, 2) | None
+        Log-amplitude that pairs have shown and its precision, zero where they have
+        not; see :mod:`~mne_neuroflow.flow.amplitude`.
     """
 
     mean: Tensor
@@ -57,6 +60,7 @@ class Conditions:
     inverse_root: Tensor
     gain: Tensor
     calibration: Tensor | None = None
+    amplitude: Tensor | None = None
 
     def to(self, *args, **kwargs) -> "Conditions":
         """Move or cast every tensor."""
@@ -190,6 +194,7 @@ def make_conditions(
     used: Tensor | None = None,
     mean: Tensor | None = None,
     calibration: Tensor | None = None,
+    amplitude: Tensor | None = None,
     gain: Tensor | None = None,
 ) -> Conditions:
     """Turn scalps and their spatial posteriors into what the flow is told.
@@ -215,6 +220,8 @@ def make_conditions(
         Posterior mean in volts; None is the posterior's operator on the scalp.
     calibration : Tensor of shape (batch, contact, 2) | None
         See :class:`Conditions`.
+    amplitude : Tensor of shape (batch, contact, level, 2) | None
+        See :class:`Conditions`.
     gain : Tensor of shape (batch,) | None
         The recording's gain; None is the median over electrodes of measured to
         expected amplitude, so that half of the electrodes may be bad.
@@ -237,6 +244,8 @@ def make_conditions(
         mean = posterior["operator"] @ scalp
     if calibration is None:
         calibration = mean.new_zeros(*contacts.shape[:2], 2)
+    if amplitude is None:
+        amplitude = mean.new_zeros(*contacts.shape[:2], len(LEVEL_SIZES), 2)
     return Conditions(
         mean=mean / gain[:, None, None],
         mean_std=posterior["mean_std"],
@@ -258,6 +267,7 @@ def make_conditions(
         inverse_root=posterior["inverse_root"],
         gain=gain,
         calibration=calibration,
+        amplitude=amplitude,
     )
 
 

@@ -5,11 +5,11 @@ the same :class:`ConditionedFlow`, in which the context is encoded once.
 """
 
 from dataclasses import asdict, dataclass, fields
-from math import log, pi
 
 import torch
 from torch import Tensor, nn
 
+from .amplitude import Amplitude
 from .calibration import Calibration
 from .context import N_RELATIONS, Conditions, ScalpContext
 from .coupling import Coupling, Mixer, Standardize, magnitudes
@@ -146,6 +146,8 @@ class ConditionedFlow:
         self._flow, self._conditions = flow, conditions
         self._start = first_patch
         self._marginal = flow.calibration(conditions)
+        #: Distribution of each contact's amplitude.
+        self.amplitudes = flow.amplitude(conditions)
         self._context = flow.context(conditions)
         mean = _product(conditions.inverse_root, conditions.mean)
         self._mean = flow.wavelet(mean)
@@ -166,19 +168,19 @@ class ConditionedFlow:
         unit = _product(conditions.root, residuals) + conditions.mean
         return unit * conditions.gain[:, None, None]
 
-    def log_prob_levels(self, potentials: Tensor) -> list[Tensor]:
-        """Log-density of whitened coefficients, by level.
+    def to_noise(self, potentials: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Map contact potentials to noise.
 
         Parameters
         ----------
         potentials : Tensor of shape (batch, contact, time)
-            Contact potentials in volts.
+            Volts.
 
         Returns
         -------
-        log_probs : list of Tensor of shape (batch, contact, patch, coefficient)
-            One per level, coarse to fine, without :meth:`log_volume` and without the
-            calibration's derivative.
+        levels : list of tuple of Tensor of shape (batch, contact, patch, coefficient)
+            Noise and log-determinant of each level, coarse to fine, without
+            :meth:`log_volume` and without the calibration's derivative.
         """
         levels, arguments = self._levels()
         state, coarser, parts = self._context, None, []
@@ -186,10 +188,36 @@ class ConditionedFlow:
         coefficients = self._flow.wavelet(self.whiten(potentials))
         for level, data, mean in zip(levels, coefficients, self._mean, strict=True):
             state = level.state(state, coarser, arguments[0])
-            noise, log_det = level(data, state, mean, *arguments)
-            parts.append(-0.5 * noise.square() - 0.5 * log(2 * pi) + log_det)
+            parts.append(level(data, state, mean, *arguments))
             coarser = data
         return parts
+
+    def log_prob_levels(self, potentials: Tensor, margin: int = 0) -> Tensor:
+        """Log-density of whitened coefficients, by level.
+
+        Parameters
+        ----------
+        potentials : Tensor of shape (batch, contact, time)
+            Contact potentials in volts.
+        margin : int
+            Seconds at either end that are not scored.
+
+        Returns
+        -------
+        log_probs : Tensor of shape (batch, contact, level)
+            Joint log-density of a contact's coefficients in nats per coefficient,
+            levels coarse to fine, without :meth:`log_volume` and without the
+            calibration's derivative.
+        """
+        levels = self.to_noise(potentials)
+        n_patches = levels[0][0].shape[2] - 2 * margin
+        inner = slice(margin, margin + n_patches)
+        energy = [noise[:, :, inner].square().sum((2, 3)) for noise, _ in levels]
+        energy = torch.stack(energy, -1)[:, :, None]
+        density = self.amplitudes.log_prob_jointly(energy, n_patches)[:, :, 0]
+        change = torch.stack([part[:, :, inner].mean((2, 3)) for _, part in levels], -1)
+        sizes = torch.tensor(LEVEL_SIZES, device=density.device)
+        return change + (density / (n_patches * sizes)).to(change.dtype)
 
     def log_volume(self) -> Tensor:
         """Log-determinant of whitening per sample of all contacts, (batch,)."""
@@ -209,17 +237,41 @@ class ConditionedFlow:
         Returns
         -------
         log_prob : Tensor of shape (batch, contact, patch)
-            It sums to the joint log-density in nats of volts; the volume of
-            the whitening is shared evenly between contacts.
+            That of each second given the seconds before it. It sums to the joint
+            log-density in nats of volts; the volume of the whitening is shared evenly
+            between contacts.
         """
-        parts = self.log_prob_levels(potentials)
-        total = torch.stack([part.sum(-1) for part in parts]).sum(0)
-        _, log_slope = self._marginal.undo(potentials)
-        total = total + log_slope.unflatten(-1, (-1, PATCH)).sum(-1)
-        volume = self.log_volume() * PATCH / potentials.shape[1]
-        return total + volume[:, None, None]
+        change, energy = self.log_prob_parts(potentials)
+        density = self.amplitudes.log_prob(energy).sum(-1)
+        return change + density.to(change.dtype)
 
-    def sample(self, noise: Tensor, margin: int = 0) -> Tensor:
+    def log_prob_parts(self, potentials: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the log-density of a longer recording is made of.
+
+        Parameters
+        ----------
+        potentials : Tensor of shape (batch, contact, time)
+            Contact potentials in volts.
+
+        Returns
+        -------
+        change : Tensor of shape (batch, contact, patch)
+            Logarithm of the volume that the map to noise takes, per contact and second.
+        energy : Tensor of shape (batch, contact, patch, level)
+            What the density of the noise depends on, see
+            :meth:`~.amplitude.Amplitudes.log_prob`.
+        """
+        levels = self.to_noise(potentials)
+        change = torch.stack([part.sum(-1) for _, part in levels]).sum(0)
+        energy = torch.stack([noise.square().sum(-1) for noise, _ in levels], -1)
+        _, log_slope = self._marginal.undo(potentials)
+        change = change + log_slope.unflatten(-1, (-1, PATCH)).sum(-1)
+        volume = self.log_volume() * PATCH / potentials.shape[1]
+        return change + volume[:, None, None], energy
+
+    def sample(
+        self, noise: Tensor, amplitude: Tensor | None = None, margin: int = 0
+    ) -> Tensor:
         """Turn standard normal noise into contact potentials.
 
         Parameters
@@ -227,6 +279,9 @@ class ConditionedFlow:
         noise : Tensor of shape (batch, contact, patch, 128)
             Coefficients of the four levels, coarse to fine. A batch of one
             scalp takes any number of draws.
+        amplitude : Tensor of shape (batch, contact, 4) | None
+            Standard normal variate behind each contact's amplitude, by level. None
+            takes the noise as it is, with amplitudes of one.
         margin : int
             Seconds at either end that are not wanted, and come back without
             meaning: what only they depend on is not computed.
@@ -239,6 +294,11 @@ class ConditionedFlow:
         levels, arguments = self._levels()
         state, coarser, coefficients = self._context, None, []
         parts = noise.split(LEVEL_SIZES, dim=-1)
+        if amplitude is not None:
+            scales = self.amplitudes.scale(amplitude).to(noise.dtype).unbind(-1)
+            parts = [
+                p * s[:, :, None, None] for p, s in zip(parts, scales, strict=True)
+            ]
         each = zip(levels, parts, self._mean, self._flow.margins(margin), strict=True)
         for level, part, mean, margin in each:
             wanted = max(margin - level.reach, 0)
@@ -269,6 +329,7 @@ class ConditionalFlow(nn.Module):
             LevelFlow(index, self.config) for index in range(len(LEVEL_SIZES))
         )
         self.calibration = Calibration()
+        self.amplitude = Amplitude()
 
     @property
     def reach(self) -> int:

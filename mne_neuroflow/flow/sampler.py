@@ -157,6 +157,27 @@ class Noise:
         noise = normals(philox(counter, self._key)).flatten(-2)
         return torch.where(draws < 0, -noise, noise).to(self._dtype)
 
+    def amplitude(self, draws) -> Tensor:
+        """Make the variates behind amplitudes, which last for a whole recording.
+
+        Parameters
+        ----------
+        draws : sequence of int
+            Which draws; a mirror image is as loud as its draw.
+
+        Returns
+        -------
+        amplitude : Tensor of shape (n_draws, n_contacts, 4)
+            Standard normal, one for each level. Epochs share them: they are of one
+            recording.
+        """
+        draws = torch.as_tensor(list(draws), device=self._device, dtype=torch.int64)
+        # The last counter of a second, which no epoch's noise comes to.
+        last = torch.full_like(self._contacts, _MASK)
+        draws = torch.where(draws < 0, ~draws, draws)[:, None]
+        counter = [last, torch.zeros_like(last), self._contacts, draws]
+        return normals(philox(counter, self._key)).to(self._dtype)
+
 
 @contextmanager
 def exact_convolutions():
@@ -223,8 +244,10 @@ def sample_patches(
         conditioned = flow.condition(conditions, window[0])
     for k in range(0, len(draws), batch_size):
         with _sampling_on(device):
-            batch = noise(draws[k : k + batch_size], *window, epoch)
-            potentials = conditioned.sample(batch, halo)[..., inner]
+            some = draws[k : k + batch_size]
+            batch = noise(some, *window, epoch)
+            potentials = conditioned.sample(batch, noise.amplitude(some), halo)
+            potentials = potentials[..., inner]
         yield from potentials
 
 
@@ -235,6 +258,7 @@ def score_patches(
     potentials_of: Callable[[int, int], Tensor],
     first_patch: int,
     n_patches: int,
+    at_once: int = 60,
 ) -> Tensor:
     """Log-density of recorded contacts in some seconds of a recording.
 
@@ -249,15 +273,23 @@ def score_patches(
         in volts, shape (1, n_contacts, n_patches * 128).
     first_patch, n_patches : int
         The seconds that are wanted.
+    at_once : int
+        Seconds that are computed at once.
 
     Returns
     -------
     log_prob : Tensor of shape (n_contacts, n_patches)
-        Nats per second of a contact.
+        Nats per second of a contact, each second given those from the first on.
     """
-    halo = flow.reach
-    window = (first_patch - halo, n_patches + 2 * halo)
-    with exact_convolutions():
-        conditioned = flow.condition(conditions_of(*window), window[0])
-        log_prob = conditioned.log_prob(potentials_of(*window))
-    return log_prob[0, :, halo : halo + n_patches]
+    parts = []
+    for start in range(first_patch, first_patch + n_patches, at_once):
+        length = min(at_once, first_patch + n_patches - start)
+        window = (start - flow.reach, length + 2 * flow.reach)
+        with exact_convolutions():
+            conditioned = flow.condition(conditions_of(*window), window[0])
+            change, energy = conditioned.log_prob_parts(potentials_of(*window))
+        inner = slice(flow.reach, flow.reach + length)
+        parts.append((change[:, :, inner], energy[:, :, inner]))
+    # A contact's amplitude lasts: its seconds are scored one after the other.
+    change, energy = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
+    return (change + conditioned.amplitudes.log_prob(energy).sum(-1))[0]

@@ -343,6 +343,8 @@ class Implant:
         The map from the scalp; None where the physics is kept.
     calibration : array of shape (n_contacts, 2)
         Log-scale and tail of each contact.
+    amplitude : array of shape (n_contacts, 4, 2)
+        Log-amplitude of each contact's noise and its precision, by wavelet level.
     gain : float | None
         The gain that goes with the map.
     """
@@ -352,6 +354,7 @@ class Implant:
     electrodes: list
     lagged: LaggedMap | None
     calibration: np.ndarray
+    amplitude: np.ndarray
     gain: float | None = None
 
     def find(self, positions):
@@ -379,4 +382,5 @@ class Implant:
             positions=self.positions[contacts],
             lagged=None if self.lagged is None else self.lagged.pick(contacts),
             calibration=self.calibration[contacts],
+            amplitude=self.amplitude[contacts],
         )

@@ -43,8 +43,7 @@ def load_recipe(name: str) -> dict:
 def level_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
     """Negative log-density per whitened coefficient of each level, (level,)."""
     conditioned = flow.condition(batch.conditions)
-    parts = conditioned.log_prob_levels(batch.pairs.deep)
-    return torch.stack([-part.mean() for part in parts])
+    return -conditioned.log_prob_levels(batch.pairs.deep).mean((0, 1))
 
 
 def learning_rate(step: int, n_steps: int, peak: float, warm_up: int) -> float:
@@ -74,7 +73,7 @@ def parameter_groups(flow: ConditionalFlow, eager: dict):
     """
     groups = {1.0: []}
     for name, _ in flow.named_parameters():
-        factor = next((f for k, f in eager.items() if f".{k}." in name), 1.0)
+        factor = next((f for k, f in eager.items() if f".{k}." in f".{name}"), 1.0)
         groups.setdefault(factor, []).append(name)
     parameters = dict(flow.named_parameters())
     return sum(groups.values(), []), [
@@ -174,6 +173,7 @@ class Training:
         # The wavelets' convolutions must not leak slow into fast levels.
         torch.backends.cudnn.allow_tf32 = False
         self.flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
+        self.flow.amplitude.start(recipe["training"].get("amplitude_spread", 0.0))
         self.flow.to(self.device)
         self.average = {k: v.clone() for k, v in self.flow.state_dict().items()}
         settings = recipe["training"]
@@ -297,11 +297,11 @@ class Training:
         """Start from the weights of an earlier run."""
         weights = load_file(fname, device=str(self.device))
         for name, value in self.flow.state_dict().items():
-            # A layer that the earlier flow lacked starts quietly, at zero.
+            # A layer that the earlier flow lacked starts as in a new one.
             if name not in weights and name.split(".")[-2] in self.eager:
-                weights[name] = torch.zeros_like(value)
+                weights[name] = value
         self.flow.load_state_dict(weights)
-        self.average = {name: weights[name].clone() for name in self.average}
+        self.average = {k: v.clone() for k, v in self.flow.state_dict().items()}
 
     def resume(self) -> bool:
         """Go on from the checkpoint in the run's folder, if there is one."""

@@ -97,8 +97,12 @@ def draw(flow, conditions, n_draws: int, seed: int, sign: int = 1) -> torch.Tens
     at_once = min(n_draws, _DRAWS_AT_ONCE)
     conditioned = flow.condition(conditions.repeat(at_once))
     shape = (at_once * n_batch, n_contacts, n_times // 128, 128)
+
+    def normals(*shape):
+        return torch.randn(shape, generator=rng, device=device)
+
     draws = [
-        conditioned.sample(sign * torch.randn(shape, generator=rng, device=device))
+        conditioned.sample(sign * normals(*shape), normals(*shape[:2], 4))
         for _ in range(0, n_draws, at_once)
     ]
     return torch.cat(draws).unflatten(0, (-1, n_batch))[:n_draws]

@@ -14,15 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..flow.amplitude import seen_amplitudes
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow
 from ..flow.sampler import exact_convolutions
+from ..flow.wavelet import LEVEL_SIZES
 from .fit import learning_rate
 
 # Contacts times seconds in a step, which takes about a gigabyte.
 _TOKENS = 1000
 # Seconds read before and after a window, which are not scored.
 _HALO = 3
+# Seconds in which a contact's amplitude is compared with that in others.
+_PIECE = 30
 _WARM_UP = 5
 _CLIP = 1.0
 
@@ -155,6 +159,38 @@ def fine_tune(
     return flow, history
 
 
+@torch.inference_mode()
+def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tensor:
+    """Tell how loud each contact's noise is in pairs.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow.
+    stretches : list of Stretch
+        Pairs of one patient.
+
+    Returns
+    -------
+    amplitude : Tensor of shape (contact, level, 2)
+        Log-amplitude and its precision, see
+        :func:`~mne_neuroflow.flow.amplitude.seen_amplitudes`.
+    """
+    energies, lengths = [], []
+    for stretch in stretches:
+        stop = stretch.first_patch + stretch.n_patches
+        for first in range(stretch.first_patch, stop, _PIECE):
+            length = min(_PIECE, stop - first)
+            conditions, potentials, start = stretch.read(first, length)
+            with exact_convolutions():
+                conditioned = flow.condition(conditions, start)
+                _, energy = conditioned.log_prob_parts(potentials)
+            energies.append(energy[0, :, _HALO : _HALO + length].sum(1))
+            lengths.append(length)
+    count = torch.tensor(lengths)[:, None, None] * torch.tensor(LEVEL_SIZES)
+    return seen_amplitudes(torch.stack(energies).double(), count.to(energies[0].device))
+
+
 def _window(stretches, rng):
     """Draw a window, every second of the pairs being as likely."""
     lengths = np.array([stretch.n_patches for stretch in stretches])
@@ -176,9 +212,7 @@ def _loss(flow, window, turned=False):
     if turned:
         centre = conditions.gain[:, None, None] * conditions.mean
         potentials = 2 * centre - potentials
-    parts = flow.condition(conditions, start).log_prob_levels(potentials)
-    inner = slice(_HALO, _HALO + n_patches)
-    return -torch.stack([part[:, :, inner].mean() for part in parts]).mean()
+    return -flow.condition(conditions, start).log_prob_levels(potentials, _HALO).mean()
 
 
 def _judged(flow, held_out):

@@ -18,12 +18,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 
+from ..flow.wavelet import LEVEL_SIZES
 from ..head.ridge import Implant, LaggedMap
 
-# 2 adds the calibration and what pairs have taught about implants; version 1, which
-# has neither, is read as well.
-FORMAT_VERSION = 2
-_READABLE = (1, 2)
+# 2 adds the calibration and what pairs have taught about implants, 3 the amplitudes of
+# contacts; older files, which have none of these, are read as well.
+FORMAT_VERSION = 3
+_READABLE = (1, 2, 3)
 
 # What every model of these formats was built for, whatever the montage or the contacts.
 CONTRACT = {
@@ -45,6 +46,7 @@ _CARD_FIELDS = (
 )
 _METADATA_KEY = "mne_neuroflow"
 _IMPLANT = "implant.{}."
+_PER_CONTACT = ("positions", "calibration", "amplitude")
 _LAGGED = tuple(field.name for field in fields(LaggedMap))
 
 
@@ -187,6 +189,8 @@ def load_implants(fname):
         positions, calibration = (
             arrays.pop(name) for name in ("positions", "calibration")
         )
+        unseen = np.zeros((len(positions), len(LEVEL_SIZES), 2))
+        amplitude = arrays.pop("amplitude", unseen)
         lagged = LaggedMap(**arrays) if arrays else None
         implants.append(
             Implant(
@@ -195,6 +199,7 @@ def load_implants(fname):
                 names["electrodes"],
                 lagged,
                 calibration,
+                amplitude,
                 names["gain"],
             )
         )
@@ -254,7 +259,7 @@ def _contents(model, half, implants):
             {name: getattr(implant, name) for name in names} for implant in implants
         ]
     for number, implant in enumerate(implants):
-        arrays = {name: getattr(implant, name) for name in ("positions", "calibration")}
+        arrays = {name: getattr(implant, name) for name in _PER_CONTACT}
         if implant.lagged is not None:
             arrays |= {name: getattr(implant.lagged, name) for name in _LAGGED}
         for name, array in arrays.items():

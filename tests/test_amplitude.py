@@ -1,0 +1,217 @@
+"""Amplitudes: one for each draw, contact and level, and a density to match.
+
+Each test names the planted bugs that it was seen to catch.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from flow_cases import PATCH, make_conditions_of, make_flow
+from numpy.testing import assert_allclose
+from scipy.integrate import quad
+from scipy.stats import chi2, kstest, norm
+
+from mne_neuroflow.flow.amplitude import Amplitude, Amplitudes, seen_amplitudes
+from mne_neuroflow.flow.sampler import Noise
+from mne_neuroflow.flow.wavelet import LEVEL_SIZES
+
+N_LEVELS = len(LEVEL_SIZES)
+SIZES = torch.tensor(LEVEL_SIZES, dtype=torch.float64)
+
+
+def _normal(*shape, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+
+def _amplitudes(spread, *shape, centre=0.0):
+    whole = torch.ones(*shape, N_LEVELS, dtype=torch.float64)
+    return Amplitudes(centre * whole, spread * whole)
+
+
+def _energy(amplitudes, n_patches, seed=0):
+    """Energies of noise of these amplitudes, (batch, contact, patch, level)."""
+    shape = amplitudes.centre.shape[:2]
+    scale = amplitudes.scale(_normal(*shape, N_LEVELS, seed=seed))
+    rng = np.random.default_rng(seed)
+    energy = rng.chisquare(LEVEL_SIZES, (*shape, n_patches, N_LEVELS))
+    return torch.as_tensor(energy) * scale[:, :, None].square()
+
+
+def test_without_spread_noise_is_gaussian():
+    """Every second is by itself, and densities are the normal's.
+
+    Catches masses of the grid that do not sum to one.
+    """
+    energy = _energy(_amplitudes(0.3, 2, 3), 5)
+    expected = -0.5 * energy - 0.5 * SIZES * np.log(2 * np.pi)
+    assert_allclose(_amplitudes(0, 2, 3).log_prob(energy), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.2, 1.0])
+def test_density_against_quadrature(spread):
+    """A second's density is the integral over a log-normal amplitude.
+
+    On a grid of 0.05 standard deviations they agree to 1e-3 nats. Catches nodes
+    without their mass, and a grid that ends at one standard deviation.
+    """
+    amplitudes = _amplitudes(spread, 1, 1, centre=-0.4)
+    energy = _energy(amplitudes, 1)
+    found = amplitudes.log_prob(energy)[0, 0, 0]
+    for level, size in enumerate(LEVEL_SIZES):
+        power = float(energy[0, 0, 0, level])
+
+        def log_likelihood(g, size=size, power=power):
+            log_scale = -0.4 + spread * g
+            normal = size * (log_scale + 0.5 * np.log(2 * np.pi))
+            return -normal - 0.5 * power * np.exp(-2 * log_scale)
+
+        peak = max(log_likelihood(g) for g in np.linspace(-5, 5, 1001))
+
+        def likelihood(g, log_likelihood=log_likelihood, peak=peak):
+            return np.exp(log_likelihood(g) - peak) * norm.pdf(g)
+
+        expected = np.log(quad(likelihood, -8, 8, limit=400)[0]) + peak
+        assert_allclose(float(found[level]), expected, atol=1e-3)
+
+
+def test_seconds_sum_to_the_stretch(monkeypatch):
+    """Whatever number of seconds is summed at once.
+
+    Catches a first second of every block that forgets the blocks before.
+    """
+    amplitudes = _amplitudes(0.7, 2, 3)
+    energy = _energy(amplitudes, 40)
+    whole = amplitudes.log_prob(energy)
+    for n_patches in (1, 17, 40):
+        stretch = energy[:, :, :n_patches].sum(2, keepdim=True)
+        joint = amplitudes.log_prob_jointly(stretch, n_patches)[:, :, 0]
+        assert_allclose(whole[:, :, :n_patches].sum(2), joint, rtol=1e-10)
+    monkeypatch.setattr("mne_neuroflow.flow.amplitude._AT_ONCE", 7)
+    assert_allclose(amplitudes.log_prob(energy), whole, rtol=1e-9)
+
+
+def test_later_seconds_know_how_loud_a_contact_is():
+    """A contact that was loud is expected to be loud: the mixture's whole point.
+
+    After half a minute the density is within 0.01 nats per coefficient of that of
+    somebody who knows the amplitude. Catches amplitudes that are drawn each second.
+    """
+    amplitudes = _amplitudes(0.8, 1, 200)
+    normals = _normal(1, 200, N_LEVELS, seed=3)
+    energy = _energy(amplitudes, 30, seed=3)
+    scale = amplitudes.scale(normals)[:, :, None]
+    known = -0.5 * energy / scale**2 - SIZES * torch.log(scale * (2 * np.pi) ** 0.5)
+    lost = ((known - amplitudes.log_prob(energy)) / SIZES).mean((0, 1))
+    assert (lost[0] > 0.04 * 16 / SIZES).all()
+    assert (lost[-5:].mean(0).abs() < 0.01).all()
+
+
+def test_amplitudes_are_drawn_from_their_density():
+    """The mean of another density over this one, over draws, is one.
+
+    Catches draws without the centre, and with the square of the spread.
+    """
+    n = 40_000
+    amplitudes = _amplitudes(0.4, 1, n, centre=0.3)
+    energy = _energy(amplitudes, 1, seed=1)
+    other = _amplitudes(0.3, 1, n, centre=0.2)
+    ratio = torch.exp(other.log_prob(energy) - amplitudes.log_prob(energy))[0, :, 0]
+    error = ratio.std(0) / np.sqrt(n)
+    assert (error < 0.02).all()
+    assert ((ratio.mean(0) - 1).abs() < 4 * error).all()
+    log_scale = torch.log(amplitudes.scale(_normal(1, n, N_LEVELS, seed=5)))
+    assert kstest((log_scale[0, :, 0].numpy() - 0.3) / 0.4, norm.cdf).statistic < 0.02
+
+
+def test_what_pairs_have_shown():
+    """A normal likelihood and a normal prior: Bayes' rule, by quadrature.
+
+    Catches variances in place of precisions, and a likelihood that the prior's
+    centre is left out of.
+    """
+    conditions = make_conditions_of(1, 1)
+    layer = Amplitude().double()
+    layer.start(0.5)
+    layer.weight.data[0, :N_LEVELS] = -0.2
+    seen = torch.tensor([0.7, 9.0], dtype=torch.float64)
+    told = replace(conditions, amplitude=seen.expand(1, 1, N_LEVELS, 2))
+    grid = np.linspace(-4, 4, 4001)
+    weight = norm.pdf(grid, -0.2, 0.5) * norm.pdf(grid, 0.7, 1 / 3)
+    mean = np.average(grid, weights=weight)
+    spread = np.sqrt(np.average((grid - mean) ** 2, weights=weight))
+    found = layer(told)
+    assert_allclose(found.centre[0, 0].detach(), mean, rtol=1e-6)
+    assert_allclose(found.spread[0, 0].detach(), spread, rtol=1e-6)
+    nothing = layer(replace(conditions, amplitude=0 * told.amplitude))
+    assert_allclose(nothing.centre[0, 0].detach(), -0.2)
+    assert_allclose(nothing.spread[0, 0].detach(), 0.5)
+
+
+def test_amplitudes_are_found_in_pairs():
+    """To their standard error, and with the spread between stretches.
+
+    Catches a precision that counts seconds in place of coefficients, and stretches
+    whose differences are taken for chance.
+    """
+    rng = np.random.default_rng(0)
+    n_stretches, n_contacts, seconds = 8, 300, 20
+    count = torch.full((n_stretches, 1, 1), seconds) * SIZES
+    truth = rng.normal(0, 0.5, (1, n_contacts, N_LEVELS))
+    for drift in (0.0, 0.2):
+        here = truth + drift * rng.standard_normal((n_stretches, n_contacts, N_LEVELS))
+        energy = np.exp(2 * here) * rng.chisquare(count.numpy(), here.shape)
+        found = seen_amplitudes(torch.as_tensor(energy), count)
+        later = truth[0] + drift * rng.standard_normal((n_contacts, N_LEVELS))
+        error = (found[..., 0].numpy() - later) * found[..., 1].sqrt().numpy()
+        assert_allclose((error**2).mean(0), 1, atol=0.35)
+
+
+def test_variates_of_amplitudes_belong_to_draw_and_contact():
+    """Standard normal, alike for mirror images, and no part of the noise itself.
+
+    Catches variates that are those of the first second, and contacts that are
+    counted by their order.
+    """
+    keys = np.arange(50) * 7
+    noise = Noise(5, keys, dtype=torch.float64)
+    found = noise.amplitude(range(40))
+    assert found.shape == (40, 50, N_LEVELS)
+    assert kstest(found.flatten().numpy(), norm.cdf).pvalue > 1e-3
+    sums = found.sum((1, 2)).numpy() / np.sqrt(50 * N_LEVELS)
+    assert chi2.sf((sums**2).sum(), 40) > 1e-3
+    assert torch.equal(noise.amplitude([~3, 7]), found[[3, 7]])
+    assert torch.equal(
+        Noise(5, keys[[4, 1]], dtype=torch.float64).amplitude([0]), (found[:1, [4, 1]])
+    )
+    assert not torch.equal(
+        Noise(6, keys, dtype=torch.float64).amplitude([0]), found[:1]
+    )
+    others = noise(range(40), -1, 3).flatten()
+    assert len(torch.cat([others, found.flatten()]).unique()) == (
+        len(others) + found.numel()
+    )
+
+
+@torch.no_grad()
+def test_a_draw_keeps_its_amplitude():
+    """Halves of a recording are alike loud in a draw, and draws differ.
+
+    With an untrained flow a draw is the noise in whitened units, so that the ratio of
+    its halves is that of two chi-square variates. Catches amplitudes that are drawn
+    per second, and that are forgotten.
+    """
+    flow = make_flow()
+    flow.amplitude.start(0.6)
+    conditions = make_conditions_of(2, 16)
+    conditioned = flow.condition(conditions)
+    noise = _normal(60, 2, 16, PATCH, seed=1)
+    draws = conditioned.sample(noise, _normal(60, 2, N_LEVELS, seed=2))
+    levels = flow.wavelet(conditioned.whiten(draws))
+    for level in levels:
+        halves = level.unflatten(2, (2, 8)).square().mean((3, 4)).log() / 2
+        assert abs(float(halves.std()) - 0.6) < 0.15
+        n = 8 * level.shape[-1]
+        assert abs(float((halves[..., 0] - halves[..., 1]).std() * n**0.5) - 1) < 0.3
