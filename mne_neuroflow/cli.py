@@ -210,7 +210,7 @@ def _add_compare(commands):
     )
     parser.add_argument(
         "--methods",
-        type=lambda text: tuple(text.split(",")),
+        type=lambda text: tuple(name.strip() for name in text.split(",")),
         default=("eLORETA", "sLORETA", "dSPM", "LCMV"),
         metavar="A,B",
         help="of eLORETA, sLORETA, dSPM, MNE and LCMV (default: all but MNE)",
@@ -233,7 +233,7 @@ def _add_compare(commands):
         type=_positive,
         default=50,
         metavar="N",
-        help="draws behind the intervals, 10 or more (default: %(default)s)",
+        help="draws behind the intervals, 19 or more (default: %(default)s)",
     )
     for name, which in (("--tmin", "first"), ("--tmax", "last")):
         parser.add_argument(
@@ -274,6 +274,7 @@ def _add_export(commands):
         metavar="LABEL",
         help="task in the dataset (default: %(default)s)",
     )
+    parser.add_argument("--run", metavar="N", help="run in the dataset, without run-")
     parser.add_argument("--overwrite", action="store_true", help="replace what exists")
     return parser
 
@@ -286,7 +287,9 @@ def _add_prediction(parser):
         help="an implant's name or a BIDS electrodes.tsv (default: %(default)s)",
     )
     parser.add_argument(
-        "--model", default="mtl-v1", help="the weights (default: %(default)s)"
+        "--model",
+        default="mtl-v1",
+        help="the weights: a name, or a *.safetensors file (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
@@ -667,7 +670,10 @@ def _export(args):
         if not args.in_.exists():
             raise FileNotFoundError(f"{args.in_} does not exist.")
         if not is_edf and args.subject is None:
-            raise ValueError("A BIDS dataset needs --subject LABEL.")
+            raise ValueError(
+                f"{out.name} does not end with .edf, so it is the folder of a BIDS "
+                "dataset, which needs --subject LABEL."
+            )
     with _logging(args), _as_bad_input(OSError, ValueError, TypeError):
         virtual = _read(args.in_)
         if is_edf:
@@ -679,6 +685,7 @@ def _export(args):
                 subject=args.subject,
                 session=args.session,
                 task=args.task,
+                run=args.run,
                 overwrite=args.overwrite,
             ).fpath
     print(f"Virtual iEEG: {written}")
@@ -737,7 +744,8 @@ def _check_free(out, overwrite):
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder.")
     # Recordings beyond 2 GB are split into x_raw.fif, x_raw-1.fif, x_raw-2.fif, ...
-    parts = re.compile(rf"{re.escape(out.stem)}(-\d+)?{re.escape(out.suffix)}")
+    part = r"(-\d+)?" if out.suffix == ".fif" else ""
+    parts = re.compile(re.escape(out.stem) + part + re.escape(out.suffix))
     taken = [f.name for f in sorted(out.parent.glob("*")) if parts.fullmatch(f.name)]
     if taken and not overwrite:
         raise FileExistsError(
@@ -806,7 +814,7 @@ def _as_bad_input(*kinds):
 
 
 def _one_line(err):
-    message = " ".join(str(err).split())
+    message = " ".join(str(err).split()).replace("overwrite=True", "--overwrite")
     if isinstance(err, (_BadInput, OSError, RuntimeError, TypeError, ValueError)):
         return message or type(err).__name__
     # Others were not written for users: KeyError gives no more than the key.

@@ -13,13 +13,21 @@ from ._compat import ProgressBar, _check_option, _validate_type, verbose, warn
 from .evaluation.inverse import METHODS, SourceImaging
 from .evaluation.pairs import Scalp
 from .evaluation.signals import BANDS, in_band, log_band_power, pearson_r
-from .head.contacts import contact_positions, listed, make_contacts
+from .head.contacts import (
+    contact_positions,
+    listed,
+    make_contacts,
+    values_by_contact,
+)
 from .predict import sample_ieeg
 from .resampling import BLOCK
 from .scalp import check_scalp
 from .virtual import RawVirtual, make_virtual_epochs, make_virtual_info
 
 _LEVEL = 0.9
+# Draws that a 90 % interval needs: its ends lie between the outermost of them.
+_FEWEST_DRAWS = 19
+_SHORTEST = 0.5  # seconds, below which no band can be told from another
 _LONG = 10**7  # samples of draws, above which a progress bar shows
 # A sphere that holds the whole template head: its middle and radius in millimetres.
 _AROUND_HEAD = (0.0, -15.0, 15.0, 130.0)
@@ -80,11 +88,12 @@ def compare_sources(
         Amplitude signal-to-noise ratio that regularizes minimum-norm methods,
         ``lambda2 = 1 / snr ** 2``; 1 is usual for recordings that are not averaged.
     n_draws : int
-        Draws of the flow, at least 10. All are kept in memory.
+        Draws of the flow, at least 19, which 90-percent intervals need. All are
+        kept in memory.
     tmin, tmax : float | None
-        First and last second that is drawn and compared; ``None`` takes all. The
-        source estimates are of the whole recording.
-    model : str
+        First and last second that is drawn and compared, half a second or more apart;
+        ``None`` takes all. The source estimates are of the whole recording.
+    model : str | path-like | NeuroFlow
         As for :func:`predict_ieeg`.
     random_state : int | Generator | None
         As for :func:`predict_ieeg`.
@@ -132,7 +141,7 @@ def compare_sources(
     >>> from mne_neuroflow.datasets import load_demo
     >>> raw = load_demo(verbose=False).crop(0, 4)
     >>> comparison = mne_neuroflow.compare_sources(
-    ...     raw, contacts="mtl-core", n_draws=10, random_state=0, verbose=False
+    ...     raw, contacts="mtl-core", n_draws=19, random_state=0, verbose=False
     ... )
     >>> table = comparison.table
     >>> alpha = table[table.band == "alpha"].groupby(["method", "structure"])["r"]
@@ -140,11 +149,12 @@ def compare_sources(
     FrozenList(['method', 'structure'])
     """
     methods = _check_methods(methods)
+    _validate_type(snr, "numeric", "snr")
     _validate_type(n_draws, "int-like", "n_draws")
-    if n_draws < 10:
+    if n_draws < _FEWEST_DRAWS:
         raise ValueError(
             "Invalid value for the 'n_draws' parameter. Allowed values are integers "
-            f"from 10, but got {n_draws}."
+            f"from {_FEWEST_DRAWS}, but got {n_draws}."
         )
     montage = make_contacts(contacts, trans=trans)
     draws = sample_ieeg(
@@ -159,6 +169,12 @@ def compare_sources(
         trans=trans,
         on_unlike=on_unlike,
     )
+    lasts = float(np.ptp(draws["time"].values))
+    if lasts < _SHORTEST - 1e-6:
+        raise ValueError(
+            "Invalid value for the 'tmin' and 'tmax' parameters. Allowed values are "
+            f"{_SHORTEST:g} s or more apart, but got {lasts:.3g} s."
+        )
     # What there was to say of the recording has just been said.
     scalp = check_scalp(inst, trans=trans, on_unlike="ignore", verbose="error")
     estimates = {
@@ -168,6 +184,7 @@ def compare_sources(
 
 
 def _check_methods(methods):
+    _validate_type(methods, (str, list, tuple), "methods", "str, list or tuple")
     methods = (methods,) if isinstance(methods, str) else tuple(methods)
     if not methods:
         raise ValueError("The 'methods' parameter must name at least one method.")
@@ -287,9 +304,10 @@ def contacts_to_stc(
 
     Parameters
     ----------
-    values : array_like, shape (n_contacts,) | (n_contacts, n_times)
+    values : array_like, shape (n_contacts,) | (n_contacts, n_times) | Series | dict
         One value or time course per contact, in any unit, in the order of
-        ``contacts``.
+        ``contacts``. A Series or dict is looked up by contact name. A contact without
+        a number, or with nan alone, is no part of the map.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         As for :func:`predict_ieeg`.
     spacing : float
@@ -339,14 +357,21 @@ def contacts_to_stc(
     ('fsaverage', True)
     """
     names, positions = contact_positions(make_contacts(contacts, trans=trans))
-    values = np.asarray(values, float)
+    values = values_by_contact(values, names)
     if values.ndim not in (1, 2) or len(values) != len(names):
         raise ValueError(
             "Invalid value for the 'values' parameter. Allowed values are arrays of "
             f"shape ({len(names)},) or ({len(names)}, n_times), one row per contact, "
             f"but got one of shape {values.shape}."
         )
+    known = np.isfinite(values.reshape(len(names), -1)).any(axis=1)
+    if not known.any():
+        raise ValueError(
+            "Invalid value for the 'values' parameter. Allowed values are numbers for "
+            f"the contacts {names[0]} to {names[-1]}, but none of them has one."
+        )
     for name, value in (("spacing", spacing), ("radius", radius)):
+        _validate_type(value, "numeric", name)
         if not 0 < value <= 0.05:
             raise ValueError(
                 f"Invalid value for the '{name}' parameter. Allowed values are "
@@ -354,8 +379,9 @@ def contacts_to_stc(
             )
     src = _grid(spacing)
     contact = _nearest_contact(src[0]["rr"], positions, radius)
+    contact[(contact >= 0) & ~known[contact]] = -1
     _use(src[0], np.flatnonzero(contact >= 0))
-    lost = sorted(set(range(len(names))) - set(contact))
+    lost = sorted(set(np.flatnonzero(known)) - set(contact))
     if lost:
         warn(
             f"{len(lost)} of {len(names)} contacts are nearest to no grid point and "

@@ -1,6 +1,8 @@
 """Virtual recordings for others: EDF+ for review software, and BIDS derivatives."""
 
+import json
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -41,7 +43,8 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
     Parameters
     ----------
     result : Raw
-        What :func:`predict_ieeg` returns for a Raw, also after it was saved and read.
+        What :func:`predict_ieeg` returns for a Raw, also after it was saved and read;
+        no other channels among it.
     fname : path-like
         The file to write, ``*.edf``.
     overwrite : bool
@@ -87,12 +90,15 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
     >>> fname = mne_neuroflow.export_edf(virtual, "virtual.edf")  # doctest: +SKIP
     """
     _check_result(result)
+    _validate_type(fname, "path-like", "fname")
     fname = Path(os.path.abspath(Path(fname).expanduser()))
     if fname.suffix.lower() != ".edf":
         raise ValueError(
             "Invalid value for the 'fname' parameter. Allowed values are names that "
             f"end with .edf, but got {fname.name}."
         )
+    if fname.is_dir():
+        raise IsADirectoryError(f"{fname} is a folder.")
     if fname.exists() and not overwrite:
         raise FileExistsError(f"{fname} exists; use overwrite=True to replace it.")
     edf = _make_edf(result, anonymize)
@@ -125,13 +131,13 @@ def write_bids(
         Folder of the derivative dataset, made if there is none. Not that of the
         dataset with the recordings.
     subject : str
-        Label of the subject, without ``sub-``.
+        Label of the subject, without ``sub-``. Labels consist of letters and digits.
     task : str
         Label of the task.
     session : str | None
         Label of the session.
     run : str | int | None
-        Label of the run.
+        Number of the run.
     trans : str | path-like | Transform
         What it was predicted with, see :func:`predict_ieeg`.
     overwrite : bool
@@ -170,7 +176,9 @@ def write_bids(
     """
     mne_bids = _needed("mne_bids", "mne-bids", "write BIDS datasets")
     _check_result(result)
+    _validate_type(root, "path-like", "root")
     root = Path(os.path.abspath(Path(root).expanduser()))
+    _check_labels(subject=subject, task=task, session=session, run=run)
     path = mne_bids.BIDSPath(
         subject=subject,
         session=session,
@@ -213,6 +221,27 @@ def _check_result(result):
             "says that they are predicted, because the file will say so; but got "
             f"{result.info['description']!r}. mne.export.export_raw() writes others."
         )
+    others = sorted(set(result.get_channel_types()) - {"seeg"})
+    if others:
+        raise ValueError(
+            "Invalid value for the 'result' parameter. Allowed values have 'seeg' "
+            "channels alone, because the file will say of each that it is predicted, "
+            f"but got also {', '.join(others)}. Use result.pick('seeg')."
+        )
+
+
+def _check_labels(*, subject, run, **labels):
+    _validate_type(subject, str, "subject")
+    labels = {"subject": subject, "run": None if run is None else str(run)} | labels
+    for name, label in labels.items():
+        if label is None:
+            continue
+        _validate_type(label, str, name)
+        if not re.fullmatch("[0-9A-Za-z]+", label):
+            raise ValueError(
+                f"Invalid value for the '{name}' parameter. Allowed values consist of "
+                f"letters and digits, as BIDS has them, but got {label!r}."
+            )
 
 
 def _needed(module, package, purpose):
@@ -229,7 +258,10 @@ def _beside(parent):
     """Give a temporary folder on the same disk, so that files can be moved."""
     if not parent.is_dir():
         raise FileNotFoundError(f"The folder {parent} does not exist.")
-    folder = Path(tempfile.mkdtemp(prefix=".mne-neuroflow-", dir=parent))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".mne-neuroflow-", dir=parent))
+    except OSError as err:
+        raise OSError(f"Cannot write to {parent}: {err.strerror}.") from err
     try:
         yield folder
     finally:
@@ -364,15 +396,32 @@ def _word(text):
 def _annotations(edfio, raw, n_added):
     """Annotations from the first sample on, with where the recording comes from."""
     told = [edfio.EdfAnnotation(0, None, raw.info["description"])]
-    onsets = raw.annotations.onset - raw.first_time
-    for onset, duration, text in zip(
-        onsets, raw.annotations.duration, raw.annotations.description, strict=True
+    found = raw.annotations
+    onsets = found.onset - raw.first_time
+    labels = dict(zip(raw.ch_names, edf_labels(raw.ch_names), strict=True))
+    for onset, duration, text, names in zip(
+        onsets, found.duration, found.description, found.ch_names, strict=True
     ):
-        told.append(edfio.EdfAnnotation(onset, duration or None, text))
+        for what in _of_channels(text, names, labels):
+            told.append(edfio.EdfAnnotation(onset, duration or None, what))
     if n_added:
         added = n_added / raw.info["sfreq"]
         told.append(edfio.EdfAnnotation(raw.duration, added, "BAD_ACQ_SKIP"))
     return told
+
+
+def _of_channels(text, names, labels):
+    """Say which channels an annotation is of, as MNE-Python writes and reads it.
+
+    Electrodes of the scalp are no signals of the file and stand in brackets.
+    """
+    text = " ".join(re.sub("[\x00-\x1f]", " ", text).split())  # which EDF+ needs
+    if not names:
+        return [text]
+    return [
+        f"{text}@@{labels[name]}" if name in labels else f"{text} ({name})"
+        for name in names
+    ]
 
 
 # BIDS ---------------------------------------------------------------------------------
@@ -386,6 +435,8 @@ def _check_root(root):
             f"{root} is a dataset of recordings. Write predictions to a dataset of "
             "their own, for example its folder derivatives/mne_neuroflow."
         )
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(f"{root} is a file, not a folder.")
     if root.exists() and not description.is_file() and any(root.iterdir()):
         raise ValueError(f"{root} is neither empty nor a BIDS dataset.")
 
@@ -442,7 +493,12 @@ def _write_draft(result, positions, path, folder):
 
 
 def _say_what_it_is(path):
-    """Replace what MNE-BIDS says of recorded channels, and write the README."""
+    """Replace what MNE-BIDS says of channels and authors, and write the README."""
+    about = path.root / "dataset_description.json"
+    told = json.loads(about.read_text(encoding="utf-8"))
+    if any("Unspecified" in name for name in told.get("Authors", [])):
+        del told["Authors"]
+        about.write_text(json.dumps(told, indent=4, ensure_ascii=False), "utf-8")
     channels = path.copy().update(suffix="channels", extension=".tsv").fpath
     table = channels.read_text(encoding="utf-8-sig")
     channels.write_text(table.replace("\tStereoEEG\t", f"\t{_KIND}\t"), "utf-8")

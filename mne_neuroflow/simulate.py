@@ -64,9 +64,9 @@ def simulate_pair(
         Whether the scalp shows eyes, muscle, mains, drifts and bad electrodes.
         Without them there is still the noise of the sensors.
     session : int
-        Which recording of the patient. Sessions with the same ``random_state`` and
-        positions share the true head, the couplings and the focus; their signals are
-        new.
+        Which recording of the patient, from 0 on. Sessions with the same
+        ``random_state`` and positions share the true head, the couplings and the
+        focus; their signals are new.
     random_state : int | Generator | None
         Seed of everything; ``None`` takes a new one and writes it to the log.
     verbose : bool | str | int | None
@@ -114,6 +114,7 @@ def simulate_pair(
     _check_at_least("sfreq", sfreq, 100)
     _validate_type(artifacts, bool, "artifacts")
     _validate_type(session, "int-like", "session")
+    _check_at_least("session", session, 0)
     contacts = make_contacts(contacts)
     info = _scalp_info(montage)
     picks, electrodes = find_electrodes(info)
@@ -178,6 +179,11 @@ def _scalp_info(montage):
         _check_option("montage", montage, list(MONTAGES))
         montage = MONTAGES[montage].split()
     _validate_type(montage, (list, tuple), "montage", "str, list, DigMontage or Info")
+    if not montage or len(set(montage)) < len(montage):
+        raise ValueError(
+            "Invalid value for the 'montage' parameter. Allowed values are lists of "
+            f"names that differ from each other, but got {montage}."
+        )
     return mne.create_info(list(montage), 1.0, "eeg", verbose=False)
 
 

@@ -129,8 +129,8 @@ def test_contacts_lie_where_they_are():
     values = pd.Series({"vAR1": 4.0, "vHR1": 3.0, "vAL1": 2.0, "vHL1": 1.0})
     fig = plot_contacts(_montage(), values, label="Spikes per minute", show=False)
     left, behind, right, above, bar = fig.axes
-    assert bar.get_ylabel() == "Spikes per minute"
-    assert bar.get_ylim() == (1.0, 4.0)
+    assert bar.get_xlabel() == "Spikes per minute"
+    assert bar.get_xlim() == (1.0, 4.0)
     millimetres = 1e3 * POINTS
     for ax, axes, shown in (
         (left, (1, 2), [0, 1]),
@@ -160,7 +160,7 @@ def test_differences_are_coloured_around_zero():
     """Seen to catch: a scale from the smallest to the largest value."""
     values = {"vHL1": -1.0, "vAL1": 4.0, "vHR1": np.nan}
     fig = plot_contacts(_montage(), values, show=False)
-    assert fig.axes[-1].get_ylim() == (-4.0, 4.0)
+    assert fig.axes[-1].get_xlim() == (-4.0, 4.0)
     faces = fig.axes[2].collections[-1].get_facecolors()
     np.testing.assert_array_equal(faces[:, 3], 0)  # rings: nan and no value
 
@@ -237,7 +237,7 @@ def test_spectra(white):
     fig = plot_spectra(white, {"source estimate": other}, show=False)
     level = 10 * np.log10(2 * (1e6 * STD) ** 2 / SFREQ)
     for ax, more in zip(fig.axes, (10, 0), strict=True):
-        assert ax.get_title().endswith("(2 contacts)")
+        assert ax.get_title().endswith("(n = 2)")
         one, beside = ax.lines
         assert beside.get_label() == "source estimate"
         for line in (one, beside):
@@ -263,7 +263,7 @@ def test_connectivity(white):
     names = CONTACTS[::-1]
     other = _raw(white.values[5, ::-1], names=names)
     fig = plot_connectivity(same, {"the same": other}, show=False)
-    assert fig.axes[2].get_title().endswith("mean: 0.00")
+    assert fig.axes[2].get_xlabel().endswith("error 0.00")
 
 
 def test_lateralization(white):

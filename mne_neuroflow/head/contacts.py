@@ -202,6 +202,28 @@ def contact_structures(montage):
     return nearest_structure(load_head(), contact_positions(montage)[1])
 
 
+def values_by_contact(values, names):
+    """Bring numbers into the order of contacts.
+
+    Parameters
+    ----------
+    values : array_like of shape (n_contacts, ...) | Series | dict
+        A number, or several, for each contact. A Series or dict is looked up by
+        contact name.
+    names : list of str
+        The contacts.
+
+    Returns
+    -------
+    values : ndarray of float
+        One row a contact, if there were as many; nan for those that a Series or dict
+        lacks.
+    """
+    if hasattr(values, "get") and getattr(values, "ndim", 1) == 1:
+        values = [values.get(name, np.nan) for name in names]
+    return np.array(values, dtype=float)
+
+
 def get_head_to_mri(trans="fsaverage"):
     """Return the transform from head coordinates to the fsaverage MRI.
 

@@ -6,29 +6,36 @@ from mne.viz.utils import plt_show
 
 from .._compat import _validate_type
 from ..evaluation.calibration import interval
+from ..head.geometry import ELSEWHERE
 
 CAVEAT = "predicted from scalp EEG, not recorded"
+# Inches: 180 mm, the full width of a page in two columns. Figures are made in the size
+# in which they are printed, so that letters keep theirs, in points.
+WIDTH = 7.1
+SMALL, MEDIUM, LARGE = 7, 8, 9
 # Okabe & Ito, Color Universal Design (2008): told apart with any colour vision.
 VIRTUAL = "#0072B2"
 OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
-PALETTE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#E69F00",
-    "#8C564B",
-    "#7F7F7F",
-    "#000000",
-)
+# The same in every figure. Theirs, without the blue of what is virtual, and four more.
+STRUCTURES = {
+    "hippocampus": "#D55E00",
+    "amygdala": "#009E73",
+    "parahippocampal": "#CC79A7",
+    "temporal-lateral": "#56B4E9",
+    "insula": "#E69F00",
+    "frontal": "#8C564B",
+    "parietal": "#000000",
+    "occipital": "#882255",
+    ELSEWHERE: "#7F7F7F",
+}
 DRAW = "0.2"
-_LEVELS = ((0.9, 0.18), (0.5, 0.40))  # central intervals and how opaque they are
+_LEVELS = (0.9, 0.5)  # of central intervals
+_OPACITY = (0.18, 0.40)
 NO_STRUCTURE = "contacts"
 
 
-def check_draws(draws, dims=("draw", "channel", "time")):
-    """Refuse what is not draws with these dimensions.
+def check_draws(draws, dims=("draw", "channel", "time"), *, least=1, seconds=0.0):
+    """Refuse what is not draws with these dimensions, or too little of them.
 
     Parameters
     ----------
@@ -36,6 +43,10 @@ def check_draws(draws, dims=("draw", "channel", "time")):
         What :func:`mne_neuroflow.sample_ieeg` returns.
     dims : tuple of str
         The dimensions needed.
+    least : int
+        Fewest draws.
+    seconds : float
+        Shortest duration.
 
     Returns
     -------
@@ -45,22 +56,45 @@ def check_draws(draws, dims=("draw", "channel", "time")):
     import xarray
 
     _validate_type(draws, xarray.DataArray, "draws", "xarray.DataArray")
+    wrong = "Invalid value for the 'draws' parameter. Allowed values are draws"
     if set(draws.dims) != set(dims):
         hint = " Select one epoch with draws.isel(epoch=0)." * ("epoch" in draws.dims)
-        raise ValueError(
-            f"Invalid value for the 'draws' parameter. Allowed values are draws with "
-            f"the dimensions {dims}, but got {draws.dims}.{hint}"
+        hint += " Select one channel with draws.sel(channel=[name])." * (
+            "channel" not in draws.dims
         )
+        raise ValueError(
+            f"{wrong} with the dimensions {dims}, but got {draws.dims}.{hint}"
+        )
+    for coordinate in ("channel", "time"):
+        if coordinate not in draws.coords:
+            raise ValueError(
+                f"{wrong} with the coordinate {coordinate!r}, as sample_ieeg() gives "
+                f"it, but got {list(draws.coords)}."
+            )
+    if 0 in draws.shape or draws.sizes["time"] < 2 or draws.sizes["draw"] < least:
+        raise ValueError(
+            f"{wrong} with sizes of at least {least} (draw), 1 (channel) and 2 (time), "
+            f"but got {dict(draws.sizes)}."
+        )
+    lasts = draws.sizes["time"] / sampling_rate(draws)
+    if lasts < seconds - 1e-6:
+        raise ValueError(f"{wrong} of {seconds:g} s or more, but got {lasts:.3g} s.")
+    if not np.isfinite(draws.values).all():
+        raise ValueError(f"{wrong} without NaN and infinite values.")
     return draws.transpose(*dims)
 
 
-def with_epochs(draws):
+def with_epochs(draws, *, least=1, seconds=0.0):
     """Give draws of a Raw one epoch.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
         What :func:`mne_neuroflow.sample_ieeg` returns.
+    least : int
+        Fewest draws.
+    seconds : float
+        Shortest duration, of an epoch where there are some.
 
     Returns
     -------
@@ -69,7 +103,8 @@ def with_epochs(draws):
     """
     if "epoch" not in getattr(draws, "dims", ("epoch",)):
         draws = draws.expand_dims("epoch", axis=1)
-    return check_draws(draws, ("draw", "epoch", "channel", "time"))
+    dims = ("draw", "epoch", "channel", "time")
+    return check_draws(draws, dims, least=least, seconds=seconds)
 
 
 def sampling_rate(draws):
@@ -184,7 +219,52 @@ def epochs_data(inst, names):
     return data if data.ndim == 3 else data[np.newaxis]
 
 
-def fill_intervals(ax, x, values, color=VIRTUAL):
+def highest_level(n_draws):
+    """Tell the widest central interval that so many draws can give.
+
+    The ends of an interval are never beyond the outermost draws, between which the
+    next value lies with this probability if it comes from the same distribution.
+
+    Parameters
+    ----------
+    n_draws : int
+        Number of draws.
+
+    Returns
+    -------
+    level : float
+        Its nominal coverage.
+    """
+    return (n_draws - 1) / (n_draws + 1)
+
+
+def central_intervals(values):
+    """Compute the central 90 and 50 % of draws, as far as there are draws for it.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_draws, ...)
+        Draws.
+
+    Returns
+    -------
+    intervals : list of tuple
+        Lower end, upper end and label, widest first. Fewer than 19 draws have no
+        90 % interval: their range stands in its place, and says so. The only draw
+        has none at all.
+    """
+    n_draws, found = len(values), []
+    for level in _LEVELS:
+        if level <= highest_level(n_draws) + 1e-9:
+            label = f"{100 * level:.0f} % of draws"
+            found.append((*interval(values, level), label))
+        elif n_draws > 1 and not found:
+            label = f"range of {n_draws} draws"
+            found.append((values.min(axis=0), values.max(axis=0), label))
+    return found
+
+
+def fill_intervals(ax, x, values):
     """Shade the central 50 and 90 % of draws.
 
     Parameters
@@ -195,16 +275,13 @@ def fill_intervals(ax, x, values, color=VIRTUAL):
         Abscissa.
     values : ndarray, shape (n_draws, n)
         Draws.
-    color : str
-        Colour of both intervals.
     """
-    for level, alpha in _LEVELS:
-        low, high = interval(values, level)
-        label = f"{level:.0%} of draws".replace("%", " %")
-        ax.fill_between(x, low, high, color=color, alpha=alpha, lw=0, label=label)
+    shaded = zip(central_intervals(values), _OPACITY, strict=False)
+    for (low, high, label), alpha in shaded:
+        ax.fill_between(x, low, high, color=VIRTUAL, alpha=alpha, lw=0, label=label)
 
 
-def add_legend(fig, axes, n_columns=6):
+def add_legend(fig, axes, n_columns=5):
     """Put one legend for all axes under the figure.
 
     Parameters
@@ -226,12 +303,12 @@ def add_legend(fig, axes, n_columns=6):
         loc="outside lower center",
         ncols=min(len(entries), n_columns),
         frameon=False,
-        fontsize=9,
+        fontsize=MEDIUM,
     )
 
 
 def tidy(ax):
-    """Take away what says nothing.
+    """Take away what says nothing, and write in letters of the size of print.
 
     Parameters
     ----------
@@ -239,7 +316,9 @@ def tidy(ax):
         The axes.
     """
     ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8)
+    ax.tick_params(labelsize=SMALL)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set_fontsize(MEDIUM)
 
 
 def finish(fig, show):

@@ -4,7 +4,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._compat import _validate_type
-from ._style import CAVEAT, OTHERS, VIRTUAL, add_legend, fill_intervals, finish, tidy
+from ._style import (
+    CAVEAT,
+    LARGE,
+    MEDIUM,
+    OTHERS,
+    SMALL,
+    VIRTUAL,
+    WIDTH,
+    add_legend,
+    fill_intervals,
+    finish,
+    tidy,
+)
 
 _SECONDS = 2.0  # shown of the traces, unless the user asks otherwise
 _ROWS = 4  # contacts shown
@@ -24,7 +36,7 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     ----------
     comparison : Comparison
         What :func:`mne_neuroflow.compare_sources` returns.
-    contacts : list of str | None
+    contacts : str | list of str | None
         Contacts of which traces are shown. ``None`` takes the most observable one of
         each of four structures.
     tmin, tmax : float | None
@@ -50,7 +62,7 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     >>> from mne_neuroflow.viz import plot_comparison
     >>> raw = load_demo(verbose=False).crop(0, 4)
     >>> comparison = mne_neuroflow.compare_sources(
-    ...     raw, contacts="mtl-core", n_draws=10, random_state=0, verbose=False
+    ...     raw, contacts="mtl-core", n_draws=19, random_state=0, verbose=False
     ... )
     >>> fig = plot_comparison(comparison, show=False)
     """
@@ -59,20 +71,22 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     _validate_type(comparison, Comparison, "comparison")
     names = _check_contacts(comparison, contacts)
     shown = _check_times(comparison.draws["time"].values, tmin, tmax)
-    fig = plt.figure(figsize=(9, 3.6 + 1.1 * len(names)), layout="constrained")
-    upper, lower = fig.subfigures(2, 1, height_ratios=(1.1 * len(names) + 0.5, 3.1))
+    heights = (0.6 + 0.9 * len(names), 2.6)  # inches
+    fig = plt.figure(figsize=(WIDTH, sum(heights) + 0.5), layout="constrained")
+    upper, lower = fig.subfigures(2, 1, height_ratios=heights)
     traces = upper.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for ax, name in zip(traces, names, strict=True):
         _plot_contact(ax, comparison, name, shown)
-    traces[-1].set_xlabel("Time (s)")
-    upper.supylabel("Potential (µV)", fontsize="medium")
-    upper.suptitle(f"Source localization and virtual iEEG: {CAVEAT}", fontsize=11)
+    traces[-1].set_xlabel("Time (s)", fontsize=MEDIUM)
+    upper.supylabel("Potential (µV)", fontsize=MEDIUM)
+    upper.suptitle(f"Source localization and virtual iEEG: {CAVEAT}", fontsize=LARGE)
     lower.suptitle(
-        "0.5–45 Hz, median and middle half of each structure's contacts", fontsize=9
+        "0.5–45 Hz, median and middle half of each structure's contacts",
+        fontsize=MEDIUM,
     )
     for ax, summary in zip(lower.subplots(1, 3), _SUMMARIES, strict=True):
         _plot_summary(ax, comparison.table, *summary)
-    add_legend(fig, traces, n_columns=8)
+    add_legend(fig, traces, n_columns=4)
     return finish(fig, show)
 
 
@@ -82,13 +96,14 @@ def _check_contacts(comparison, contacts):
         table = comparison.table.drop_duplicates("channel")
         table = table.sort_values("observability", ascending=False, kind="stable")
         return list(table.drop_duplicates("structure")["channel"][:_ROWS])
+    contacts = [contacts] if isinstance(contacts, str) else list(contacts)
     unknown = [name for name in contacts if name not in names]
-    if unknown or not len(contacts):
+    if unknown or not contacts:
         raise ValueError(
             "Invalid value for the 'contacts' parameter. Allowed values are lists of "
             f"contacts of the comparison, but got {unknown or contacts}."
         )
-    return list(contacts)
+    return contacts
 
 
 def _check_times(time, tmin, tmax):
@@ -130,7 +145,7 @@ def _plot_contact(ax, comparison, name, shown):
         f"observability {float(draws['observability']):.2f}",
         transform=ax.transAxes,
         va="center",
-        fontsize=8,
+        fontsize=SMALL,
     )
     tidy(ax)
 
@@ -152,11 +167,11 @@ def _plot_summary(ax, table, column, title, label, reference):
             middle,
             yerr=[middle - low, high - middle],
             fmt="o",
-            markersize=4,
+            markersize=3,
             linewidth=1.2,
             color=color,
         )
     ax.set_xticks(range(len(structures)), structures, rotation=30, ha="right")
-    ax.set_title(title, fontsize=9)
-    ax.set_ylabel(label, fontsize=8)
+    ax.set_title(title, fontsize=MEDIUM)
+    ax.set_ylabel(label)
     tidy(ax)

@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._compat import _check_option
-from ..evaluation.calibration import coverage, interval, interval_width
 from ..evaluation.signals import (
     BANDS,
     POWER_WINDOW,
@@ -15,14 +14,20 @@ from ..evaluation.signals import (
 )
 from ._style import (
     CAVEAT,
+    LARGE,
+    MEDIUM,
     NO_STRUCTURE,
     OTHERS,
+    SMALL,
+    WIDTH,
+    central_intervals,
     check_others,
     common_channels,
     epochs_data,
     finish,
     groups,
     sampling_rate,
+    tidy,
     with_epochs,
 )
 
@@ -31,7 +36,7 @@ _METHODS = {
     "imcoh": "Imaginary coherence",
     "plv": "Phase-locking value",
 }
-_MOST_NAMES = 20  # contacts named at a matrix; beyond, structures are
+_MOST_NAMES = 15  # contacts named at a matrix; beyond, structures are
 
 
 def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=True):
@@ -40,8 +45,8 @@ def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=Tr
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: at least 4 s, epochs
-        of at least 2 s.
+        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 2 draws or more of 2
+        contacts or more, at least 4 s, epochs of at least 2 s.
     others : dict of str -> Raw | Epochs | None
         What to compare with at the contacts that it shares, by its name: recorded
         iEEG, or a source estimate. It must have the length of the draws: connectivity
@@ -59,9 +64,9 @@ def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=Tr
     -------
     fig : matplotlib.figure.Figure
         The mean over draws of their connectivity. Alone, the width of the 90 %
-        interval over draws stands beside it; for each of ``others`` its matrix, and a
-        panel with a point for each pair of contacts, its interval over draws and the
-        relative Frobenius error.
+        interval over draws (the range of fewer than 19) stands beside it; for each of
+        ``others`` its matrix on the same scale, and a panel with a point for each pair
+        of contacts, its interval over draws and the relative Frobenius error.
 
     See Also
     --------
@@ -84,39 +89,37 @@ def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=Tr
     """
     _check_option("band", band, tuple(BANDS))
     _check_option("method", method, tuple(_METHODS))
-    draws = with_epochs(draws)
+    draws = with_epochs(draws, least=2)
     others = check_others(others)
-    order = np.concatenate(list(groups(draws).values()))
-    draws = draws.isel(channel=order)
-    sfreq = sampling_rate(draws)
+    draws = draws.isel(channel=np.concatenate(list(groups(draws).values())))
     measure = partial(_connectivity, band=band, method=method)
-    drawn = np.stack([measure(draw, sfreq) for draw in draws.values])
-    mean = drawn.mean(axis=0)
-    paint = partial(_plot_matrix, vmax=_largest(mean))
+    drawn = np.stack([measure(draw, sampling_rate(draws)) for draw in draws.values])
+    compared = [_shared(draws, name, inst, measure) for name, inst in others.items()]
+    top = max(map(_largest, [drawn.mean(axis=0), *(found for _, found in compared)]))
     fig, axes = _panels(len(others))
-    image = paint(axes[0, 0], mean, draws, "Virtual, mean of draws")
+    mean, title = drawn.mean(axis=0), "Virtual, mean of draws"
+    _plot_matrix(axes[0, 0], mean, draws, title, top, bar=not others)
     if not others:
-        width = interval_width(drawn, 0.9)
-        paint(axes[0, 1], width, draws, "Width of the 90 % interval over draws")
-    for row, color, (name, inst) in zip(axes, OTHERS, others.items(), strict=False):
-        names = common_channels(draws, name, inst)
-        kept = np.flatnonzero(np.isin(draws["channel"].values.astype(str), names))
-        other = measure(epochs_data(inst, names), inst.info["sfreq"])
-        paint(row[1], other, draws.isel(channel=kept), name)
-        _plot_pairs(row[2], drawn[:, kept][:, :, kept], other, color)
-        row[2].set_xlabel(f"{_METHODS[method]}, {name}", fontsize=8)
-        row[2].set_ylabel(f"{_METHODS[method]}, virtual", fontsize=8)
-    fig.colorbar(
-        image,
-        ax=axes[0, 0],
-        label=_METHODS[method],
-        shrink=0.7,
-        location="left",
-        extend="max",
-    )
+        low, high, label = central_intervals(drawn)[0]
+        title, widest = f"Virtual, width of {label}", _largest(high - low)
+        _plot_matrix(axes[0, 1], high - low, draws, title, widest)
+    rows = zip(axes, OTHERS, others, compared, strict=False)
+    for row, color, name, (kept, found) in rows:
+        _plot_matrix(row[1], found, draws.isel(channel=kept), name, top)
+        _plot_pairs(row[2], drawn[:, kept][:, :, kept], found, name, color)
     low, high = BANDS[band]
-    fig.suptitle(f"{low:g}–{high:g} Hz. Virtual iEEG: {CAVEAT}", fontsize=11)
+    fig.suptitle(
+        f"{_METHODS[method]}, {low:g}–{high:g} Hz. Virtual iEEG: {CAVEAT}",
+        fontsize=LARGE,
+    )
     return finish(fig, show)
+
+
+def _shared(draws, name, inst, measure):
+    """Return the channels that another recording shares, and its connectivity."""
+    names = common_channels(draws, name, inst)
+    kept = np.flatnonzero(np.isin(draws["channel"].values.astype(str), names))
+    return kept, measure(epochs_data(inst, names), inst.info["sfreq"])
 
 
 def _connectivity(data, sfreq, band, method):
@@ -131,6 +134,8 @@ def _connectivity(data, sfreq, band, method):
     band, method : str
         What of.
     """
+    if data.shape[1] < 2:
+        raise ValueError("Connectivity needs two contacts or more, but got one.")
     size = int(POWER_WINDOW * sfreq)
     n_windows = data.shape[-1] // size
     if n_windows * len(data) < 2:
@@ -144,38 +149,35 @@ def _connectivity(data, sfreq, band, method):
     return np.abs(spectral_connectivity(whole, sfreq, [band], (method,))[method][0])
 
 
-def _plot_pairs(ax, virtual, other, color):
+def _plot_pairs(ax, virtual, other, name, color):
     """Draw a point for each pair of contacts, with its interval over draws."""
     error = relative_frobenius(virtual.mean(axis=0), other)
-    ax.set_title(f"Relative Frobenius error of the mean: {error:.2f}", fontsize=8)
     first, second = np.tril_indices(len(other), -1)
     virtual, other = virtual[:, first, second], other[first, second]
-    low, high = interval(virtual, 0.9)
-    ax.vlines(other, low, high, color=color, alpha=0.15, linewidth=0.8)
-    ax.plot(other, virtual.mean(axis=0), ".", color=color, markersize=3)
+    low, high, label = central_intervals(virtual)[0]
+    faint = min(1.0, 10 / np.sqrt(len(other)))  # thousands must not be one blot
+    ax.vlines(other, low, high, color=color, alpha=faint / 6, linewidth=0.8)
+    ax.plot(other, virtual.mean(axis=0), ".", color=color, markersize=3, alpha=faint)
     end = 1.05 * max(high.max(), other.max())
     ax.plot([0, end], [0, end], color="0.5", linestyle="--", linewidth=1)
-    inside = 100 * coverage(virtual, other, 0.9).mean()
-    ax.text(
-        0.03,
-        0.97,
-        f"{inside:.0f} % of pairs\nin the 90 % interval",
-        transform=ax.transAxes,
-        va="top",
-        fontsize=8,
-    )
+    inside = 100 * np.mean((low <= other) & (other <= high))
+    ax.set_title(f"{inside:.0f} % within the\n{label}", fontsize=MEDIUM)
+    ax.set_xlabel(f"{name}\nrelative Frobenius\nerror {error:.2f}")
+    ax.set_ylabel("Virtual")
     ax.set_xlim(0, end)
     ax.set_ylim(0, end)
     ax.set_aspect("equal")
-    ax.tick_params(labelsize=8)
+    tidy(ax)
 
 
-def _plot_matrix(ax, matrix, draws, title, vmax):
+def _plot_matrix(ax, matrix, draws, title, vmax, bar=True):
     """Draw a matrix without its diagonal, contacts grouped by structure."""
     shown = matrix.astype(float)
     np.fill_diagonal(shown, np.nan)
     image = ax.imshow(shown, vmin=0, vmax=vmax, cmap="viridis")
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=MEDIUM)
+    if bar:
+        ax.figure.colorbar(image, ax=ax, shrink=0.8).ax.tick_params(labelsize=SMALL)
     structures = groups(draws)
     ends = np.cumsum([0, *map(len, structures.values())]) - 0.5
     for end in ends[1:-1]:
@@ -186,9 +188,8 @@ def _plot_matrix(ax, matrix, draws, title, vmax):
         ticks, names = np.arange(n_channels), draws["channel"].values
     else:
         ticks, names = (ends[1:] + ends[:-1]) / 2, list(structures)
-    ax.set_yticks(ticks, names, fontsize=7)
-    ax.set_xticks(ticks, names, fontsize=7, rotation=90)
-    return image
+    ax.set_yticks(ticks, names, fontsize=SMALL)
+    ax.set_xticks(ticks, names, fontsize=SMALL, rotation=90)
 
 
 def _largest(matrix):
@@ -202,9 +203,9 @@ def _panels(n_others):
     fig, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(1 + 3.4 * n_columns, 0.5 + 3.6 * n_rows),
+        figsize=(WIDTH, 0.5 + (2.4 if n_others else 3.0) * n_rows),
         squeeze=False,
-        layout="constrained",
+        layout="compressed",
     )
     for ax in axes[1:, 0]:
         ax.remove()

@@ -7,20 +7,30 @@ import mne
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import CenteredNorm, Normalize, to_rgba
+from matplotlib.ticker import MultipleLocator
 from scipy.ndimage import gaussian_filter
 
-from ..head.contacts import contact_positions, contact_structures, make_contacts
+from ..head.contacts import (
+    contact_positions,
+    contact_structures,
+    make_contacts,
+    values_by_contact,
+)
 from ..head.geometry import load_head
-from ._style import PALETTE, finish, tidy
+from ._style import LARGE, MEDIUM, SMALL, STRUCTURES, WIDTH, finish, tidy
 
 # Horizontal and vertical axis, side that is shown (sign of x, 0 for both), direction
-# towards the eye, title.
+# towards the eye, title; row by row.
 _VIEWS = (
     ((1, 2), -1, (-1, 0, 0), "left side"),
     ((0, 2), 0, (0, -1, 0), "from behind"),
     ((1, 2), 1, (1, 0, 0), "right side"),
     ((0, 1), 0, (0, 0, 1), "from above"),
 )
+# Inches: left of each view, above and below it; above all.
+_LEFT, _ABOVE, _BELOW, _TITLE = 0.6, 0.3, 0.4, 0.2
+# The lower left corner holds what colours mean: its middle and half its width.
+_CORNER, _HALF = 2.1, 1.3
 # The outline is where the blurred shadow of the cortex falls to half: sources lie
 # at half the depth of the cortex, 3 mm apart.
 _PIXEL, _BLUR, _MARGIN = 1.0, 2.5, 12.0  # mm
@@ -48,6 +58,7 @@ def plot_contacts(
         ``None`` is ``'viridis'``; for numbers of both signs ``'RdBu_r'`` around zero.
     vlim : tuple of float | None
         Smallest and largest number of the colour bar; ``None`` for those there are.
+        If zero lies between them, the bar reaches equally far on both sides of it.
     show : bool
         Show the figure.
 
@@ -84,16 +95,16 @@ def plot_contacts(
     else:
         values = _values(values, ch_names)
         colors, key = _value_colors(values, cmap, vlim)
-    fig, axes = plt.subplots(
-        1, len(_VIEWS), figsize=(11, 3.7), layout="constrained", width_ratios=_widths()
-    )
+    fig, axes = _make_axes()
     for ax, view in zip(axes, _VIEWS, strict=True):
         _plot_view(ax, view)
         _plot_markers(ax, view, positions, colors)
     if values is None:
         _structure_legend(fig, key)
     else:
-        fig.colorbar(key, ax=axes, label=label, shrink=0.8, pad=0.01)
+        _color_bar(fig, key, label)
+    title = "Contacts on the template brain (fsaverage)"
+    fig.suptitle(title, y=1 - 0.05 / fig.get_figheight(), va="top", fontsize=LARGE)
     return finish(fig, show)
 
 
@@ -153,9 +164,7 @@ def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
 
 def _values(values, ch_names):
     """Bring numbers into the order of the contacts, nan where there is none."""
-    if hasattr(values, "get"):  # a Series or a dict
-        values = [values.get(name, np.nan) for name in ch_names]
-    values = np.array(values, dtype=float)
+    values = values_by_contact(values, ch_names)
     if values.shape != (len(ch_names),):
         raise ValueError(
             "Invalid value for the 'values' parameter. Allowed values are "
@@ -172,7 +181,12 @@ def _values(values, ch_names):
 def _value_colors(values, cmap, vlim):
     """Return colours, shape (n_contacts, 4), and what a colour bar needs."""
     known = values[np.isfinite(values)]
-    low, high = vlim or (known.min(), known.max())
+    low, high = (known.min(), known.max()) if vlim is None else vlim
+    if not low <= high:
+        raise ValueError(
+            "Invalid value for the 'vlim' parameter. Allowed values are the smallest "
+            f"and the largest number, in this order, but got {vlim}."
+        )
     both_signs = low < 0 < high
     norm = CenteredNorm(0, max(-low, high)) if both_signs else Normalize(low, high)
     mappable = ScalarMappable(norm, cmap or ("RdBu_r" if both_signs else "viridis"))
@@ -184,8 +198,8 @@ def _value_colors(values, cmap, vlim):
 def _structure_colors(montage):
     """Return colours, shape (n_contacts, 4), and structure -> colour."""
     structures = contact_structures(montage)[0]
-    names = dict.fromkeys(map(str, structures))
-    key = {n: to_rgba(c) for n, c in zip(names, PALETTE, strict=False)}
+    there = set(structures)
+    key = {name: to_rgba(color) for name, color in STRUCTURES.items() if name in there}
     return np.array([key[name] for name in structures]), key
 
 
@@ -196,11 +210,20 @@ def _structure_legend(fig, key):
     ]
     fig.legend(
         handles=handles,
-        loc="outside lower center",
-        ncols=len(handles),
+        loc="lower center",
+        bbox_to_anchor=(_CORNER / WIDTH, 0),
+        ncols=2,
         frameon=False,
-        fontsize=8,
+        fontsize=MEDIUM,
     )
+
+
+def _color_bar(fig, key, label):
+    place = np.array([_CORNER - _HALF, 0.45, 2 * _HALF, 0.12])
+    cax = fig.add_axes(tuple(place / np.tile(fig.get_size_inches(), 2)))
+    bar = fig.colorbar(key, cax=cax, orientation="horizontal")
+    bar.set_label(label, fontsize=MEDIUM)
+    cax.tick_params(labelsize=SMALL)
 
 
 def _plot_markers(ax, view, positions, colors):
@@ -211,7 +234,7 @@ def _plot_markers(ax, view, positions, colors):
     ax.scatter(
         positions[shown, across],
         positions[shown, up],
-        s=22,
+        s=16,
         c=colors[shown],
         edgecolors=np.where(colors[shown, 3:] > 0, "0.15", _MISSING)[:, 0],
         linewidths=0.5,
@@ -228,15 +251,20 @@ def _plot_view(ax, view):
         color = "0.82" if deep else "0.95"
         ax.contourf(x, y, shadow, [0.5, 2], colors=[color])
         ax.contour(x, y, shadow, [0.5], colors=["0.6"], linewidths=0.6)
-    ax.set_aspect("equal", anchor="S")
-    ax.set_title(title, fontsize=9)
-    ax.set_xlabel(f"{'xyz'[across]} (mm)", fontsize=8)
-    ax.set_ylabel(f"{'xyz'[up]} (mm)", fontsize=8)
+    ax.set_title(title, fontsize=MEDIUM)
+    ax.set_xlabel(f"{'xyz'[across]} (mm)")
+    ax.set_ylabel(f"{'xyz'[up]} (mm)")
     if across == 0:
+        corner = dict(transform=ax.transAxes, ha="center", va="top", fontsize=MEDIUM)
         for x, name in ((0.06, "L"), (0.94, "R")):
-            ax.text(x, 0.97, name, transform=ax.transAxes, ha="center", va="top")
-    elif side < 0:
+            ax.text(x, 0.97, name, **corner)
+    low, high = _extent()
+    ax.set_xlim(low[across], high[across])
+    ax.set_ylim(low[up], high[up])
+    if side < 0:
         ax.invert_xaxis()  # seen from the left, the front is on the left
+    ax.xaxis.set_major_locator(MultipleLocator(50))
+    ax.yaxis.set_major_locator(MultipleLocator(50))
     tidy(ax)
 
 
@@ -273,10 +301,28 @@ def _shadow(points):
     return gaussian_filter(covered.astype(float), _BLUR / _PIXEL), tuple(corner)
 
 
-def _widths():
-    """Width of each view, so that all have the same scale."""
-    extent = np.ptp(load_head().vertices, axis=0) + 2e-3 * _MARGIN
-    return [extent[across] for (across, _), *_ in _VIEWS]
+def _make_axes():
+    """Make two rows of two views, all on one scale."""
+    low, high = _extent()
+    size = np.array([(high - low)[list(view[0])] for view in _VIEWS])
+    size *= (WIDTH - 2.3 * _LEFT) / size[:2, 0].sum()
+    rows = size[:2, 1].max(), size[2:, 1].max()
+    height = _TITLE + 2 * (_ABOVE + _BELOW) + sum(rows)
+    fig, axes = plt.figure(figsize=(WIDTH, height)), []
+    for k, (width, tall) in enumerate(size):
+        row, column = divmod(k, 2)
+        left = _LEFT + column * (size[0, 0] + _LEFT)
+        top = height - _TITLE - _ABOVE - row * (rows[0] + _ABOVE + _BELOW)
+        place = np.array([left, top - tall, width, tall])
+        axes.append(fig.add_axes(tuple(place / [WIDTH, height, WIDTH, height])))
+    return fig, axes
+
+
+@lru_cache(maxsize=1)
+def _extent():
+    """Lowest and highest coordinates shown, in mm."""
+    points = 1e3 * load_head().vertices
+    return points.min(axis=0) - _MARGIN, points.max(axis=0) + _MARGIN
 
 
 def _template_surfaces():

@@ -9,15 +9,23 @@ from ..evaluation.signals import BANDS
 from ..head.contacts import contact_positions, make_contacts
 from ._style import (
     CAVEAT,
+    LARGE,
+    MEDIUM,
     VIRTUAL,
+    WIDTH,
+    add_legend,
+    central_intervals,
     finish,
     groups,
+    highest_level,
     sampling_rate,
     tidy,
     with_epochs,
 )
 
 _SHOWN = ("delta", "theta", "alpha", "beta", "broad")
+_BARS = (dict(linewidth=1.2), dict(linewidth=4, alpha=0.5))  # wide, narrow interval
+_LEVEL = 0.9  # of the interval that leaves out zero or does not
 
 
 def left_minus_right(draws, contacts="mtl"):
@@ -26,7 +34,8 @@ def left_minus_right(draws, contacts="mtl"):
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts.
+        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 2 draws of 1 s or
+        more.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         The contacts that were predicted, as for :func:`mne_neuroflow.sample_ieeg`:
         they tell the sides.
@@ -44,7 +53,7 @@ def left_minus_right(draws, contacts="mtl"):
     """
     import xarray
 
-    draws = with_epochs(draws)
+    draws = with_epochs(draws, least=2, seconds=1.0)
     side = _sides(draws, contacts)
     power = _band_power(draws.values, sampling_rate(draws))
     differences = {}
@@ -62,13 +71,34 @@ def left_minus_right(draws, contacts="mtl"):
     )
 
 
+def leaves_out_zero(difference):
+    """Tell where the 90 % interval over draws does not hold zero.
+
+    Parameters
+    ----------
+    difference : array_like, shape (n_draws, ...)
+        Left minus right.
+
+    Returns
+    -------
+    sure : ndarray of bool, shape (...)
+        False everywhere where there are too few draws for such an interval.
+    """
+    difference = np.asarray(difference)
+    if highest_level(len(difference)) < _LEVEL - 1e-9:
+        return np.zeros(difference.shape[1:], bool)
+    low, high = interval(difference, _LEVEL)
+    return (low > 0) | (high < 0)
+
+
 def plot_lateralization(draws, contacts="mtl", *, show=True):
     """Plot by how much the left side has more power than the right.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts.
+        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 2 draws of 1 s or
+        more.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         The contacts that were predicted, as for :func:`mne_neuroflow.sample_ieeg`:
         they tell the sides.
@@ -80,7 +110,7 @@ def plot_lateralization(draws, contacts="mtl", *, show=True):
     fig : matplotlib.figure.Figure
         One panel a frequency band, one row a structure: the median over draws of left
         minus right in decibels, with the central 50 and 90 % of draws. It is filled
-        where the 90 % interval does not hold zero.
+        where the 90 % interval, which needs 19 draws, does not hold zero.
 
     See Also
     --------
@@ -107,7 +137,7 @@ def plot_lateralization(draws, contacts="mtl", *, show=True):
     fig, axes = plt.subplots(
         1,
         len(_SHOWN),
-        figsize=(11, 1.7 + 0.4 * len(structures)),
+        figsize=(WIDTH, 1.3 + 0.3 * len(structures)),
         sharey=True,
         sharex=True,
         layout="constrained",
@@ -115,14 +145,16 @@ def plot_lateralization(draws, contacts="mtl", *, show=True):
     for ax, band in zip(axes, _SHOWN, strict=True):
         _plot_band(ax, difference.sel(band=band).values)
         low, high = BANDS[band]
-        ax.set_title(f"{band} ({low:g}–{high:g} Hz)", fontsize=9)
+        ax.set_title(f"{band} ({low:g}–{high:g} Hz)", fontsize=MEDIUM)
         tidy(ax)
     axes[0].set_yticks(np.arange(len(structures)), structures)
     axes[0].invert_yaxis()
-    fig.supxlabel(
-        "← right stronger     Left minus right (dB)     left stronger →", fontsize=9
+    axes[len(axes) // 2].set_xlabel(
+        "← right stronger     Left minus right (dB)     left stronger →",
+        fontsize=MEDIUM,
     )
-    fig.suptitle(f"Lateralization of virtual iEEG: {CAVEAT}", fontsize=11)
+    fig.suptitle(f"Lateralization of virtual iEEG: {CAVEAT}", fontsize=LARGE)
+    add_legend(fig, axes)
     return finish(fig, show)
 
 
@@ -136,20 +168,19 @@ def _plot_band(ax, difference):
     difference : ndarray, shape (n_draws, n_structures)
         Left minus right in decibels.
     """
-    middle = np.median(difference, axis=0)
-    low, high = interval(difference, 0.9)
-    rows = np.arange(len(middle))
-    sure = (low > 0) | (high < 0)
+    rows = np.arange(difference.shape[1])
     ax.axvline(0, color="0.5", linestyle="--", linewidth=1)
-    ax.hlines(rows, low, high, color=VIRTUAL, linewidth=1.2)
-    ax.hlines(rows, *interval(difference, 0.5), color=VIRTUAL, linewidth=4, alpha=0.5)
+    bars = zip(central_intervals(difference), _BARS, strict=False)
+    for (low, high, label), bar in bars:
+        ax.hlines(rows, low, high, color=VIRTUAL, label=label, **bar)
     ax.scatter(
-        middle,
+        np.median(difference, axis=0),
         rows,
-        s=34,
-        facecolors=np.where(sure, VIRTUAL, "white"),
+        s=24,
+        facecolors=np.where(leaves_out_zero(difference), VIRTUAL, "white"),
         edgecolors=VIRTUAL,
         zorder=3,
+        label="median (filled: 90 % interval without zero)",
     )
     ax.margins(y=0.15)
 
@@ -162,7 +193,7 @@ def _sides(draws, contacts):
     if missing:
         raise ValueError(
             "Invalid value for the 'contacts' parameter. Allowed values hold all "
-            f"channels of the draws, but there is no {missing[0]!r}."
+            f"channels of the draws, but there is no '{missing[0]}'."
         )
     return np.array([side[name] for name in draws["channel"].values])
 
@@ -177,8 +208,7 @@ def _band_power(data, sfreq):
     sfreq : float
         Sampling rate in hertz.
     """
-    n_window = min(int(2 * sfreq), data.shape[-1])
-    freqs, density = welch(data, sfreq, nperseg=n_window)
+    freqs, density = welch(data, sfreq, nperseg=min(int(2 * sfreq), data.shape[-1]))
     density = density.mean(axis=1)
     bands = [(freqs >= BANDS[b][0]) & (freqs < BANDS[b][1]) for b in _SHOWN]
     power = np.stack([density[..., band].mean(axis=-1) for band in bands], axis=-1)

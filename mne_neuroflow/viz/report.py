@@ -13,11 +13,10 @@ from mne.utils import catch_logging
 
 from .._compat import logger, verbose, warn
 from ..predict import observability, sample_ieeg
-from ..weights.checkpoint import load_checkpoint
-from ..weights.fetch import fetch_model
+from ..weights.model import Model
 from .connectivity import plot_connectivity
 from .contacts import plot_contacts
-from .lateralization import left_minus_right, plot_lateralization
+from .lateralization import leaves_out_zero, left_minus_right, plot_lateralization
 from .spectra import plot_spectra
 from .traces import plot_virtual
 
@@ -28,7 +27,7 @@ _WARNING = """
 <div class="alert alert-danger" role="alert">
 <strong>This is a prediction for research, not a recording, and not for
 diagnosis.</strong> No electrode was in this brain where this report shows one. The
-signals were computed from scalp EEG by a model that was trained on simulations alone.
+signals were computed from scalp EEG by a model that was trained {on}.
 Most of the activity of deep structures leaves no trace on the scalp; there, the model
 shows what is plausible, not what was. Nothing here may be used for diagnosis, for
 planning an operation or for any other decision about a patient.
@@ -59,7 +58,7 @@ def make_report(
         The scalp EEG, as for :func:`mne_neuroflow.predict_ieeg`.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         As for :func:`mne_neuroflow.predict_ieeg`.
-    model : str
+    model : str | path-like | NeuroFlow
         As for :func:`mne_neuroflow.predict_ieeg`.
     n_draws : int
         Draws behind every interval: at least 20 for those of nine in ten draws.
@@ -100,6 +99,7 @@ def make_report(
     >>> report.save("report.html")  # doctest: +SKIP
     """
     tmin, tmax = _stretch(inst, tmin, tmax)
+    model = model if isinstance(model, Model) else Model.load(model)
     with _kept_messages() as messages:
         draws = sample_ieeg(
             inst,
@@ -117,7 +117,7 @@ def make_report(
     report = mne.Report(
         title="Virtual intracranial EEG: a prediction, not a recording", verbose=False
     )
-    report.add_html(_WARNING, "Read this first")
+    report.add_html(_warning(model), "Read this first")
     _add_recording(report, inst, messages)
     _add_contacts(report, contacts, table)
     _add_traces(report, draws)
@@ -136,11 +136,16 @@ def make_report(
 
 def _stretch(inst, tmin, tmax):
     """Return what part of the recording is drawn, in seconds."""
-    first, last = inst.times[[0, -1]]
     if isinstance(inst, mne.io.BaseRaw) and tmin is None and tmax is None:
+        first, last = inst.times[[0, -1]]
         middle = (first + last) / 2
         return max(first, middle - _SECONDS / 2), min(last, middle + _SECONDS / 2)
-    return first if tmin is None else tmin, last if tmax is None else tmax
+    return tmin, tmax
+
+
+def _warning(model):
+    fitted = " and fitted to recordings" if model.card.get("pairs") else " alone"
+    return _WARNING.format(on=f"on simulations{fitted}")
 
 
 @contextmanager
@@ -261,14 +266,14 @@ def _add_lateralization(report, draws, contacts):
     except ValueError as err:
         report.add_html(f"<p>Left out: {escape(str(err))}</p>", "Lateralization")
         return
-    low, high = difference.quantile([0.05, 0.95], "draw").values
-    sure = int(((low > 0) | (high < 0)).sum())
+    sure = leaves_out_zero(difference)
     _add_figure(
         report,
         plot_lateralization(draws, contacts, show=False),
         "Lateralization",
-        f"{sure} of {low.size} intervals leave out zero (filled); by chance alone "
-        f"about {0.1 * low.size:.0f} would. Bars: the central 50 and 90 % of draws.",
+        f"{sure.sum()} of {sure.size} intervals leave out zero (filled); by chance "
+        f"alone about {0.1 * sure.size:.0f} would. Bars: the central 50 and 90 % of "
+        "draws.",
     )
 
 
@@ -293,20 +298,27 @@ def _add_table(report, table):
 
 
 def _add_provenance(report, draws, model):
-    card = load_checkpoint(fetch_model(model))[1]
-    time = draws["time"].values
+    card, time = model.card, draws["time"].values
     rows = {
         "What": draws.attrs["description"],
         "Draws": f"{draws.sizes['draw']} of {time[0]:.3f} to {time[-1]:.3f} s",
-        "Model": f"{card['name']}, version {card['version']}, {card['date']}",
+        "Model": f"{card['name']}, version {card['version']}",
         "Trained on": card["prior"],
-        "Training": card["training_budget"],
+        "Training": ", ".join(
+            filter(None, [card.get("date"), card["training_budget"]])
+        ),
+        "Fitted to": "; ".join(map(_told, card.get("pairs", []))) or "no recordings",
         "Model's licence": card["licence"],
         "Software": ", ".join(
             f"{name} {version(name)}" for name in ("mne-neuroflow", "mne", "torch")
         ),
     }
     report.add_html(_table(rows), "Provenance")
+
+
+def _told(entry):
+    """Write an entry of the model card, what pairs were fitted to and how."""
+    return ", ".join(f"{key}: {value}" for key, value in entry.items())
 
 
 def _table(rows):

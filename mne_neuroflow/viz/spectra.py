@@ -8,7 +8,10 @@ from ..evaluation.signals import power_spectrum
 from ._style import (
     CAVEAT,
     DRAW,
+    LARGE,
+    MEDIUM,
     OTHERS,
+    WIDTH,
     add_legend,
     check_others,
     common_channels,
@@ -31,7 +34,7 @@ def plot_spectra(draws, others=None, *, show=True):
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts, 2 s or more.
+        What :func:`mne_neuroflow.sample_ieeg` returns, in volts, 1 s or more.
     others : dict of str -> Raw | Epochs | None
         What to compare with at the contacts that it shares, by its name in the
         legend: recorded iEEG, or a source estimate.
@@ -42,7 +45,7 @@ def plot_spectra(draws, others=None, *, show=True):
     -------
     fig : matplotlib.figure.Figure
         Power in decibels relative to 1 µV²/Hz between 1 and 45 Hz, the mean of the
-        decibels of a structure's contacts.
+        decibels of a structure's n contacts.
 
     See Also
     --------
@@ -64,7 +67,7 @@ def plot_spectra(draws, others=None, *, show=True):
     >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
     >>> fig = plot_spectra(draws, show=False)
     """
-    draws = with_epochs(draws)
+    draws = with_epochs(draws, seconds=1.0)
     others = check_others(others)
     freqs, decibels = _decibels(draws.values, sampling_rate(draws))
     panels = groups(draws)
@@ -73,7 +76,7 @@ def plot_spectra(draws, others=None, *, show=True):
         mean = decibels[:, channels].mean(axis=1)
         fill_intervals(ax, freqs, mean)
         ax.plot(freqs, mean[0], color=DRAW, linewidth=0.9, label="one draw")
-        ax.set_title(f"{structure} ({len(channels)} contacts)", fontsize=9)
+        ax.set_title(f"{structure} (n = {len(channels)})", fontsize=MEDIUM)
     for color, (name, inst) in zip(OTHERS, others.items(), strict=False):
         shared = common_channels(draws, name, inst)
         for ax, channels in zip(axes, panels.values(), strict=True):
@@ -110,7 +113,7 @@ def _grid(n_panels):
     fig, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(1 + 2.4 * max(n_columns, 2), 1.2 + 2.1 * n_rows),
+        figsize=(WIDTH * max(n_columns, 3) / _COLUMNS, 1.0 + 1.7 * n_rows),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -128,10 +131,10 @@ def _label(fig, axes):
         ax.set_xticks(_TICKS)
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xlabel("Frequency (Hz)", fontsize=8)
+        ax.set_xlabel("Frequency (Hz)")
         ax.grid(color="0.9", linewidth=0.6)
         ax.set_axisbelow(True)
         tidy(ax)
-    fig.supylabel("Power (dB re 1 µV²/Hz)", fontsize="medium")
-    fig.suptitle(f"Spectra of virtual iEEG: {CAVEAT}", fontsize=11)
+    fig.supylabel("Power (dB re 1 µV²/Hz)", fontsize=MEDIUM)
+    fig.suptitle(f"Spectra of virtual iEEG: {CAVEAT}", fontsize=LARGE)
     add_legend(fig, axes)

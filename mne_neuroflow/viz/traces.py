@@ -7,8 +7,12 @@ import numpy as np
 from ._style import (
     CAVEAT,
     DRAW,
+    LARGE,
+    MEDIUM,
     NO_STRUCTURE,
     OTHERS,
+    SMALL,
+    WIDTH,
     add_legend,
     check_draws,
     check_others,
@@ -66,7 +70,7 @@ def plot_virtual(draws, others=None, *, show=True):
     fig, axes = plt.subplots(
         len(rows),
         1,
-        figsize=(9, 1.3 + 0.75 * len(rows)),
+        figsize=(WIDTH, 1.0 + 0.62 * len(rows)),
         sharex=True,
         squeeze=False,
         layout="constrained",
@@ -76,15 +80,15 @@ def plot_virtual(draws, others=None, *, show=True):
     for ax, (structure, channel) in zip(axes, rows, strict=True):
         _plot_row(ax, draws.isel(channel=channel))
         if structure not in (above, NO_STRUCTURE):
-            ax.set_title(structure, loc="left", fontsize=9, fontweight="bold", pad=3)
+            ax.set_title(structure, loc="left", fontsize=MEDIUM, weight="bold", pad=2)
         above = structure
     for color, (name, inst) in zip(OTHERS, others.items(), strict=False):
         names = [str(draws["channel"].values[channel]) for _, channel in rows]
         _overlay(dict(zip(names, axes, strict=True)), draws, name, inst, color)
     axes[0].set_xlim(*draws["time"].values[[0, -1]])
-    axes[-1].set_xlabel("Time (s)")
-    fig.supylabel("Potential (µV)", fontsize="medium")
-    fig.suptitle(f"Virtual iEEG: {CAVEAT}", fontsize=11)
+    axes[-1].set_xlabel("Time (s)", fontsize=MEDIUM)
+    fig.supylabel("Potential (µV)", fontsize=MEDIUM)
+    fig.suptitle(f"Virtual iEEG: {CAVEAT}", fontsize=LARGE)
     add_legend(fig, axes)
     return finish(fig, show)
 
@@ -101,7 +105,7 @@ def _plot_row(ax, channel):
         _label(channel),
         transform=ax.transAxes,
         va="center",
-        fontsize=8,
+        fontsize=SMALL,
         linespacing=1.2,
     )
     tidy(ax)
