@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from mne_neuroflow.evaluation.signals import power_spectrum
+from mne_neuroflow.evaluation.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.posterior import CORTEX_SCALES, VOLUME_SCALES
 from mne_neuroflow.simulation.neural_mass import simulate_neural_masses
@@ -124,12 +124,19 @@ def main():
 
 
 def report(found):
-    """Print the amplitudes, microvolts."""
-    print("r.m.s. (µV), 10th, 50th and 90th percentile".ljust(50) + "scalp, contacts")
+    """Print amplitudes and aperiodic exponents."""
+    print(f"{'10th, 50th and 90th percentile':40s}{'scalp':>22s}{'contacts':>22s}")
     for name, (pairs, used) in found.items():
-        parts = [1e6 * pairs.scalp.std(-1)[used], 1e6 * pairs.deep.std(-1).flatten()]
-        shown = [np.percentile(part.numpy(), (10, 50, 90)).round() for part in parts]
-        print(name.ljust(50), *shown)
+        parts = pairs.scalp[used].numpy(), pairs.deep.flatten(0, 1).numpy()
+        amplitudes = [1e6 * part.std(-1) for part in parts]
+        exponents = [aperiodic_exponent(*power_spectrum(x, SFREQ)) for x in parts]
+        print(f"{name + ', r.m.s. (µV)':40s}{_percentiles(amplitudes, '7.0f')}")
+        print(f"{name + ', exponent':40s}{_percentiles(exponents, '7.2f')}")
+
+
+def _percentiles(parts, form):
+    found = np.ravel([np.percentile(part, (10, 50, 90)) for part in parts])
+    return "".join(format(value, form) for value in found)
 
 
 def plot(pairs, used, n_lines=6, n_seconds=8):

@@ -4,13 +4,14 @@ Each test names the planted bugs that it was seen to catch.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
 from paired_cases import CONTACTS, make_recording
-from scipy import signal
+from scipy import signal, stats
 from small_model import one_thread, save_small_model, use_model
 
 from mne_neuroflow.evaluation import baselines, calibration, networks, ours, signals
@@ -61,6 +62,124 @@ def test_noise_like_examples():
     spectra = [signal.welch(x, 128.0, nperseg=256)[1] for x in (drawn, example)]
     ratio = np.log(spectra[0] / spectra[1])[:, 1:]
     assert_allclose(ratio, 0, atol=0.5)
+
+
+def _autoregressive(n_channels, n_times, phi, rng):
+    """Processes of unit variance with correlation 0.6 between neighbours."""
+    white = rng.standard_normal((n_channels, n_times + 500))
+    correlation = 0.6 ** np.abs(np.subtract.outer(*[np.arange(n_channels)] * 2))
+    series = signal.lfilter([1], [1, -phi], np.linalg.cholesky(correlation) @ white)
+    return (series * np.sqrt(1 - phi**2))[:, 500:], correlation
+
+
+def test_density_of_noise():
+    """Against the multivariate normal, and the entropy of its own draws.
+
+    An autoregressive spectrum has an autocorrelation of ``phi ** lag``. Catches
+    innovations of an order too low at the beginning (2e-2), the determinant of the
+    correlation left out (0.27), units that are not counted and weights in the order of
+    time.
+    """
+    phi, std = 0.8, np.array([3.0, 0.5, 1.0])
+    freqs = np.linspace(0, 64, 129)
+    power = 1 / np.abs(1 - phi * np.exp(-2j * np.pi * freqs / 128)) ** 2
+    series, correlation = _autoregressive(3, 150, phi, np.random.default_rng(0))
+    covariance = correlation * np.outer(std, std)
+    noise = baselines.Noise(covariance, freqs, power, 128.0)
+    lags = np.abs(np.subtract.outer(np.arange(150), np.arange(150)))
+    expected = stats.multivariate_normal.logpdf(
+        (std[:, None] * series).ravel(), np.zeros(450), np.kron(covariance, phi**lags)
+    )
+    found = noise.log_density(std[:, None] * series)
+    assert_allclose(found, expected / 450, atol=1e-3)
+    drawn = noise.draw(1, 6000, np.random.default_rng(1))[0]
+    innovation = correlation * (1 - phi**2)
+    entropy = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * innovation)[1] / 3
+    entropy += np.log(std).mean()
+    assert_allclose(-noise.log_density(drawn), entropy, atol=0.02)
+    for factor in (0.8, 1.25):
+        other = baselines.Noise(factor**2 * covariance, freqs, power, 128.0)
+        assert other.log_density(drawn) < noise.log_density(drawn)
+
+
+def test_density_of_channels_with_spectra_of_their_own():
+    """Each channel by itself has the density of its own process.
+
+    Catches the spectrum of the first channel used for all.
+    """
+    rng = np.random.default_rng(0)
+    parts = [_autoregressive(1, 2000, phi, rng)[0] for phi in (0.9, 0.2)]
+    both = baselines.Noise.like([np.concatenate(parts)], 128.0)
+    alone = [baselines.Noise.like([part], 128.0).log_density(part) for part in parts]
+    found = both.log_density(np.concatenate(parts))
+    assert_allclose(found, np.mean(alone), atol=0.01)
+    assert abs(alone[0] - alone[1]) > 0.5
+
+
+def test_what_is_left_above_the_band_does_not_decide():
+    """A tenth of a microvolt of white noise hardly changes a density.
+
+    Catches a density without a floor, and a floor in another unit than the noise's.
+    """
+    rng = np.random.default_rng(0)
+    extra = 1e-7 * rng.standard_normal(TEST.ieeg.shape)
+    for kind in (baselines.Prior, baselines.LaggedRidge):
+        method = kind().fit([TRAIN.pair])
+        density = method.log_density(*TEST.pair)
+        noisy = method.log_density(TEST.scalp, TEST.contacts, TEST.ieeg + extra)
+        assert_allclose(noisy, density, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["prior", "ridge", "U-Net", "flow"])
+def test_methods_know_their_density(name):
+    """They find their own draws as likely as the truth; another moment's less so.
+
+    Catches a shifted control that is shown the right scalp, and windows of a flow
+    whose channels and times are exchanged.
+    """
+    method = {
+        "prior": baselines.Prior,
+        "ridge": baselines.LaggedRidge,
+        "U-Net": partial(networks.UNetRegression, STEPS, width=16),
+        "flow": partial(networks.PatientFlow, STEPS, width=16),
+    }[name]().fit([TRAIN.pair])
+    own = _draws(method, n_draws=1)[0]
+    truth = method.log_density(*TEST.pair)
+    drawn = method.log_density(TEST.scalp, TEST.contacts, own)
+    assert_allclose(drawn, truth, atol=0.4)
+    other = baselines.OtherScalp(method, "shifted").log_density(*TEST.pair)
+    assert other < truth - 0.05 if name != "prior" else other == truth
+
+
+@pytest.mark.parametrize(
+    ("kind", "off"),
+    [(baselines.LaggedRidge, 0.7), (partial(networks.PatientFlow, 2, width=8), 0.01)],
+)
+def test_densities_are_for_volts(kind, off):
+    """Ten times as large contacts are log 10 nats less dense.
+
+    Save that the floor of the ridge is in volts too, and matters less then. Catches
+    densities in the unit of the training.
+    """
+    densities = []
+    for factor in (1, 10):
+        train, test = (replace(r, ieeg=factor * r.ieeg) for r in (TRAIN, TEST))
+        densities.append(kind().fit([train.pair]).log_density(*test.pair))
+    assert_allclose(densities[0] - densities[1], np.log(10), atol=off)
+
+
+def test_density_of_physics():
+    """That of a Gaussian with the posterior's mean, at the recording's gain.
+
+    Catches a gain that is left out, and the prior in the posterior's place.
+    """
+    physics = baselines.SpatialPosterior()
+    posterior, gain = baselines.posterior_of(TEST.scalp, CONTACTS)
+    freqs, density = baselines.mean_spectrum([TEST.scalp.data], 128.0)
+    density = (density / density.sum(1, keepdims=True)).mean(0)
+    noise = baselines.Noise(gain**2 * posterior.covariance, freqs, density, 128.0)
+    residual = TEST.ieeg - posterior.operator @ TEST.scalp.data
+    assert_allclose(physics.log_density(*TEST.pair), noise.log_density(residual))
 
 
 def test_physics_is_the_spatial_posterior():
@@ -297,6 +416,9 @@ def test_our_own_methods(monkeypatch, tmp_path):
     pairs = [TRAIN.pair]
     corrected = _draws(ours.Recalibrated().fit(pairs), n_draws=6)
     assert _skill(corrected)[1] < _skill(draws)[1]
+    density = ours.Pretrained().log_density(*TEST.pair)
+    own = ours.Pretrained().log_density(TEST.scalp, TEST.contacts, draws[0])
+    assert own > density
     pairs = [TRAIN.pair, (OTHER.scalp, OTHER.contacts + 0.002, OTHER.ieeg)]
     kept = _draws(ours.Recalibrated().fit(pairs), n_draws=6)
     assert_allclose(kept, draws)

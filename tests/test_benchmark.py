@@ -219,6 +219,23 @@ def test_scores_of_pieces_are_those_of_the_whole():
         assert_allclose(whole[name], parts[name], rtol=1e-3)
 
 
+def test_negative_log_density_of_standard_noise():
+    """Of white noise of 10 µV: 0.5 log(2 π e) + log 10 nats for microvolts.
+
+    Recordings count by their length. Catches volts for microvolts, the sign, and a
+    mean in which a short recording counts as much as a long one.
+    """
+    recordings = [make_recording(4), make_recording(12)]
+    draws = [np.zeros((2, *recording.ieeg.shape)) for recording in recordings]
+    entropy = 0.5 * np.log(2 * np.pi * np.e)
+    densities = [-entropy - np.log(1e-5) + off for off in (0.3, -0.1)]
+    rows = score(draws, recordings, densities)
+    found = rows.dropna(subset="nll")
+    assert found[["contact", "band"]].to_numpy().tolist() == [["all", "broad"]]
+    assert_allclose(found["nll"], entropy + np.log(10), atol=1e-9)
+    assert "nll" not in score(draws, recordings)
+
+
 def test_spikes_are_scored_where_they_show():
     """A method that knows the spikes finds them; the contact without any is left out.
 
@@ -241,8 +258,8 @@ def test_spikes_are_scored_where_they_show():
 def test_a_run(run):
     """Rows of all methods and patients with what they come from.
 
-    Catches rows without a seed, failures that stop the rest, and a skill relative to
-    another contact's prior.
+    Catches rows without a seed, failures that stop the rest, a skill relative to
+    another contact's prior, and a density with its sign.
     """
     out, rows, failures = run
     assert failures == {
@@ -265,6 +282,9 @@ def test_a_run(run):
     for name in ("CRPS", "r", "LSD dB"):
         assert (low[name] <= table[name]).all() and (table[name] <= high[name]).all()
     assert table.loc["nothing", "spread/error"] == 0
+    # What has no density has an empty cell.
+    assert np.isnan(table.loc["nothing", "NLL"])
+    assert table.loc["lagged-ridge", "NLL"] < table.loc["prior", "NLL"]
     written = pd.read_csv(out / "results.csv", dtype={"patient": str})
     assert len(written) == len(rows)
     split = json.loads((out / "split.json").read_text())
@@ -377,7 +397,7 @@ def test_the_page(run):
     for method in table.index:
         assert f"<td>{method}</td>" in text
     assert f"{table['CRPS'].iloc[0]:.3f}" in text
-    assert "Predictions are no recordings" in text
+    assert "Predictions are no recordings" in text and "<th>NLL<br>" in text
     assert rows["split"].iloc[0] in text and "This split is leaky" not in text
 
 

@@ -29,6 +29,9 @@ _N_COMPONENTS, _FLOOR = 32, 0.01
 _BAD, _LOUDEST = 3.0, 6.0
 # Seconds of a window for the spectrum of residuals.
 _SPECTRUM_WINDOW = 2.0
+# Volts, r.m.s. of white noise that densities allow for. Recordings hold next to nothing
+# between 50 and 64 Hz, and how much less than nothing must not decide.
+_FLOOR_OF_DENSITY = 1e-6
 
 
 class Noise:
@@ -50,7 +53,8 @@ class Noise:
         self.std = np.sqrt(np.diag(covariance))
         unit = np.maximum(self.std, 1e-30)
         correlation = covariance / np.outer(unit, unit)
-        self._root, _ = symmetric_roots(correlation + 1e-6 * np.eye(len(unit)))
+        correlation = correlation + 1e-6 * np.eye(len(unit))
+        self._root, self._inverse_root = symmetric_roots(correlation)
         self._freqs, self._sfreq = freqs, sfreq
         self._density = np.broadcast_to(density, (len(unit), len(freqs)))
 
@@ -104,6 +108,93 @@ class Noise:
             draw[:] = np.fft.irfft(response * np.fft.rfft(white), n_times)
         return noise
 
+    def log_density(self, series, floor=_FLOOR_OF_DENSITY):
+        """Compute the log-density of a signal under this noise.
+
+        Parameters
+        ----------
+        series : array of shape (n_channels, n_times)
+            In the noise's unit.
+        floor : float | array of shape (n_channels,)
+            Root mean square of white noise that is allowed for, in the noise's unit.
+
+        Returns
+        -------
+        log_density : float
+            Of all channels and samples together, divided by their number: nats.
+
+        Notes
+        -----
+        Each channel is an autoregressive process with its variance and spectrum; its
+        innovations have the noise's correlation. Where channels have the same
+        spectrum this is the density of what :meth:`draw` draws, but for the floor and
+        for the draws' being periodic.
+        """
+        autocorrelation = np.fft.irfft(self._density)[:, : len(self._freqs)]
+        autocorrelation /= autocorrelation[:, :1]
+        std = np.maximum(self.std, 1e-30)
+        autocorrelation[:, 0] += (floor / std) ** 2
+        series = series / std[:, None]
+        innovations, variance = _innovations(series, autocorrelation)
+        white = self._inverse_root @ (innovations / np.sqrt(variance))
+        volume = 0.5 * np.log(variance).mean() + np.log(std).mean()
+        volume -= np.linalg.slogdet(self._inverse_root)[1] / len(white)
+        return -0.5 * (np.square(white).mean() + np.log(2 * np.pi)) - volume
+
+
+def _innovations(series, autocorrelation):
+    """Take from every sample what those before it tell.
+
+    Recursion of Levinson and Durbin (Brockwell & Davis 1991, Time Series: Theory and
+    Methods, proposition 5.2.1), of the order for which there are lags.
+
+    Parameters
+    ----------
+    series : array of shape (n_channels, n_times)
+        Signals.
+    autocorrelation : array of shape (n_channels, n_lags)
+        From lag zero on.
+
+    Returns
+    -------
+    innovations, variance : array of shape (n_channels, n_times)
+        Errors of the best linear prediction, and their expected squares.
+    """
+    n_first = min(autocorrelation.shape[1] - 1, series.shape[1])
+    innovations, variance = series.astype(float), np.empty(series.shape)
+    weights, left = np.empty((len(series), 0)), autocorrelation[:, 0].copy()
+    for k in range(n_first):
+        innovations[:, k] -= np.sum(weights * series[:, :k][:, ::-1], axis=1)
+        variance[:, k] = left
+        told = np.sum(weights * autocorrelation[:, k:0:-1], axis=1)
+        last = ((autocorrelation[:, k + 1] - told) / left)[:, None]
+        weights = np.hstack([weights - last * weights[:, ::-1], last])
+        left = left * (1 - last[:, 0] ** 2)
+    for channel, (w, x) in enumerate(zip(weights, series, strict=True)):
+        error = signal.lfilter(np.append(1, -w), 1, x)
+        innovations[channel, n_first:] = error[n_first:]
+    variance[:, n_first:] = left[:, None]
+    return innovations, variance
+
+
+class GaussianMethod:
+    """Methods that predict a mean and Gaussian noise around it.
+
+    They have a function ``predict(scalp, contacts)`` that returns the mean, an array of
+    shape (n_contacts, n_times) in volts, and the :class:`Noise`.
+    """
+
+    def sample(self, scalp, contacts, n_draws, random_state=0):
+        """Draw contact potentials, (n_draws, n_contacts, n_times) in volts."""
+        mean, noise = self.predict(scalp, contacts)
+        rng = np.random.default_rng(random_state)
+        return mean.astype(np.float32) + noise.draw(n_draws, mean.shape[1], rng)
+
+    def log_density(self, scalp, contacts, ieeg):
+        """Log-density of recorded contacts, nats per sample and contact for volts."""
+        mean, noise = self.predict(scalp, contacts)
+        return noise.log_density(ieeg - mean)
+
 
 def mean_spectrum(examples, sfreq):
     """Average the power spectra of recordings of the same channels.
@@ -156,7 +247,7 @@ def posterior_of(scalp, contacts):
     return posterior, float(np.median(scalp.robust_rms() / posterior.scalp_std))
 
 
-class SpatialPosterior:
+class SpatialPosterior(GaussianMethod):
     """The package's linear-Gaussian stage alone: physics, and nothing learned.
 
     Its mean is a source estimate with the package's prior, its covariance what the
@@ -167,16 +258,14 @@ class SpatialPosterior:
         """Learn nothing."""
         return self
 
-    def sample(self, scalp, contacts, n_draws, random_state=0):
-        """Draw contact potentials, (n_draws, n_contacts, n_times) in volts."""
+    def predict(self, scalp, contacts):
+        """Predict the mean in volts and the noise around it."""
         posterior, gain = posterior_of(scalp, contacts)
-        mean = (posterior.operator @ scalp.data).astype(np.float32)
-        return mean + _physical_noise(
-            gain**2 * posterior.covariance, scalp, n_draws, random_state
-        )
+        noise = _physical_noise(gain**2 * posterior.covariance, scalp)
+        return posterior.operator @ scalp.data, noise
 
 
-class Prior:
+class Prior(GaussianMethod):
     """What is known of contacts before the scalp is seen: the control to beat.
 
     Contacts that occur in the training pairs have the covariance and the spectra
@@ -195,23 +284,20 @@ class Prior:
             self._known = contacts, Noise.like(examples, pairs[0][0].sfreq)
         return self
 
-    def sample(self, scalp, contacts, n_draws, random_state=0):
-        """Draw contact potentials, (n_draws, n_contacts, n_times) in volts."""
+    def predict(self, scalp, contacts):
+        """Predict nothing, in volts, and the noise around it."""
+        nothing = np.zeros((len(contacts), scalp.data.shape[1]))
         if self._known and same_places(self._known[0], contacts):
-            rng = np.random.default_rng(random_state)
-            return self._known[1].draw(n_draws, scalp.data.shape[1], rng)
+            return nothing, self._known[1]
         _, gain = posterior_of(scalp, contacts)
-        covariance = gain**2 * _prior_covariance(contacts)
-        return _physical_noise(covariance, scalp, n_draws, random_state)
+        return nothing, _physical_noise(gain**2 * _prior_covariance(contacts), scalp)
 
 
-def _physical_noise(covariance, scalp, n_draws, random_state):
+def _physical_noise(covariance, scalp):
     """Noise of a covariance with the average spectrum of the scalp."""
     freqs, density = mean_spectrum([scalp.data], scalp.sfreq)
     density = (density / density.sum(1, keepdims=True)).mean(0)
-    noise = Noise(covariance, freqs, density, scalp.sfreq)
-    rng = np.random.default_rng(random_state)
-    return noise.draw(n_draws, scalp.data.shape[1], rng)
+    return Noise(covariance, freqs, density, scalp.sfreq)
 
 
 def _prior_covariance(contacts):
@@ -260,14 +346,22 @@ class OtherScalp:
 
     def sample(self, scalp, contacts, n_draws, random_state=0):
         """Draw contact potentials, (n_draws, n_contacts, n_times) in volts."""
+        other = self._scalp_for(scalp)
+        return self.method.sample(other, contacts, n_draws, random_state)
+
+    def log_density(self, scalp, contacts, ieeg):
+        """Log-density that the method has with the other scalp, or else NaN."""
+        if not hasattr(self.method, "log_density"):
+            return np.nan
+        return self.method.log_density(self._scalp_for(scalp), contacts, ieeg)
+
+    def _scalp_for(self, scalp):
         n_times = scalp.data.shape[1]
         if self.how == "shifted":
-            other = replace(scalp, data=np.roll(scalp.data, n_times // 2, axis=1))
-        else:
-            # A shorter one is repeated.
-            times = np.arange(n_times) % self._other.data.shape[1]
-            other = replace(self._other, data=self._other.data[:, times])
-        return self.method.sample(other, contacts, n_draws, random_state)
+            return replace(scalp, data=np.roll(scalp.data, n_times // 2, axis=1))
+        # A shorter one is repeated.
+        times = np.arange(n_times) % self._other.data.shape[1]
+        return replace(self._other, data=self._other.data[:, times])
 
 
 class Encoding:
@@ -346,6 +440,30 @@ class Encoding:
         """Encode contacts, (n_items, n_outputs, n_times) of order one."""
         unit = ieeg / self.unit(scalp, contacts)[:, None]
         return (unit[None] if self.fixed else unit[:, None]).astype(np.float32)
+
+    def log_density(self, noise, residuals, scalp, contacts):
+        """Log-density of residuals in volts: nats per sample and contact.
+
+        Parameters
+        ----------
+        noise : Noise
+            In the unit of outputs.
+        residuals : array of shape (n_items, n_outputs, n_times)
+            Outputs less their prediction; items are independent.
+        scalp, contacts
+            As for :meth:`unit`.
+
+        Returns
+        -------
+        log_density : float
+            Of all contacts together, divided by the number of values.
+        """
+        unit = self.unit(scalp, contacts)
+        floors = (_FLOOR_OF_DENSITY / unit).reshape(len(residuals), -1)
+        parts = [
+            noise.log_density(*item) for item in zip(residuals, floors, strict=True)
+        ]
+        return np.mean(parts) - np.log(unit).mean()
 
     def decode(self, outputs, scalp, contacts):
         """Turn (n_draws, n_items, n_outputs, n_times) into volts."""
@@ -430,17 +548,26 @@ class LaggedRidge:
 
     def sample(self, scalp, contacts, n_draws, random_state=0):
         """Draw contact potentials, (n_draws, n_contacts, n_times) in volts."""
+        mean = self._predict(scalp, contacts)
+        rng = np.random.default_rng(random_state)
+        noise = self._noise.draw(n_draws * len(mean), mean.shape[-1], rng)
+        draws = mean + noise.reshape(n_draws, *mean.shape)
+        return self.encoding.decode(draws, scalp, contacts).astype(np.float32)
+
+    def log_density(self, scalp, contacts, ieeg):
+        """Log-density of recorded contacts, nats per sample and contact for volts."""
+        outputs = self.encoding.outputs(scalp, contacts, ieeg)
+        residuals = outputs - self._predict(scalp, contacts)
+        return self.encoding.log_density(self._noise, residuals, scalp, contacts)
+
+    def _predict(self, scalp, contacts):
         span = (0, scalp.data.shape[1])
-        mean = np.stack(
+        return np.stack(
             [
                 self._weights.T @ self._lagged(inputs, span)
                 for inputs in self._regressors(scalp, contacts)
             ]
         )
-        rng = np.random.default_rng(random_state)
-        noise = self._noise.draw(n_draws * len(mean), span[1], rng)
-        draws = mean + noise.reshape(n_draws, *mean.shape)
-        return self.encoding.decode(draws, scalp, contacts).astype(np.float32)
 
 
 class _Ridge:

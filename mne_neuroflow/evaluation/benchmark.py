@@ -403,7 +403,7 @@ class _Task:
         fitted = time.perf_counter()
         draws = [_draw(method, recording, settings) for recording in test]
         done = time.perf_counter()
-        rows = score(draws, test)
+        rows = score(draws, test, [log_density(method, part) for part in test])
         columns = {
             "method": self.name,
             "group": self.method.group,
@@ -436,6 +436,26 @@ def _draw(method, recording, settings):
     if not np.isfinite(draws).all():
         raise ValueError("sample() returned NaN or infinite values.")
     return draws
+
+
+def log_density(method, recording):
+    """Ask a method how likely it finds what was recorded.
+
+    Parameters
+    ----------
+    method : object
+        With or without a function ``log_density``.
+    recording : Recording
+        The truth.
+
+    Returns
+    -------
+    log_density : float
+        See :mod:`~mne_neuroflow.evaluation.pairs`; NaN where the method has none.
+    """
+    if not hasattr(method, "log_density"):
+        return np.nan
+    return float(method.log_density(*recording.pair))
 
 
 def save_example(folder, name, draws, recording, seconds=4.0, n_contacts=3):
@@ -551,6 +571,7 @@ LEADERBOARD = (
     ("crps_skill", "broad", "CRPS skill", "higher"),
     ("coverage_90", "broad", "90 % covers", "0.9"),
     ("spread", "broad", "spread/error", "1"),
+    ("nll", "broad", "NLL", "lower"),
     ("r", "broad", "r", "higher"),
     ("lsd", "broad", "LSD dB", "lower"),
     ("exponent_error", "broad", "exponent err.", "lower"),

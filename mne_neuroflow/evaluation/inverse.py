@@ -20,7 +20,7 @@ from ..head.posterior import (
     SENSOR_STD,
     source_generators,
 )
-from .baselines import Noise, mean_spectrum
+from .baselines import GaussianMethod, Noise, mean_spectrum
 
 METHODS = ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
 # What these return is a dipole moment. The others return statistics.
@@ -35,7 +35,7 @@ _DUMMY_RADIUS = 1.0
 _SAME_CONTACT = 1e-4
 
 
-class SourceImaging:
+class SourceImaging(GaussianMethod):
     """Virtual contacts by one of MNE's inverse methods, with a Gaussian interval.
 
     Parameters
@@ -133,9 +133,9 @@ class SourceImaging:
         Parameters
         ----------
         scalp : Scalp
-            As for :meth:`sample`.
+            A recording, see :mod:`mne_neuroflow.evaluation.pairs`.
         contacts : array_like, shape (n_contacts, 3)
-            As for :meth:`sample`.
+            Positions in metres, fsaverage surface RAS.
 
         Returns
         -------
@@ -146,24 +146,22 @@ class SourceImaging:
         slope, _ = self._trained.of(contacts)
         return slope[:, np.newaxis] * (self.operator(scalp, contacts) @ scalp.data)
 
-    def sample(self, scalp, contacts, n_draws, random_state=0):
-        """Draw contact potentials.
+    def predict(self, scalp, contacts):
+        """Predict contact potentials and how far off they may be.
 
         Parameters
         ----------
         scalp : Scalp
-            A recording, see :mod:`mne_neuroflow.evaluation.pairs`.
+            As for :meth:`estimate`.
         contacts : array_like, shape (n_contacts, 3)
-            Positions in metres, fsaverage surface RAS.
-        n_draws : int
-            How many draws.
-        random_state : int | Generator
-            Seed of the draws.
+            As for :meth:`estimate`.
 
         Returns
         -------
-        draws : ndarray of float32, shape (n_draws, n_contacts, n_times)
+        mean : ndarray, shape (n_contacts, n_times)
             Volts, against infinity.
+        noise : Noise
+            The error.
         """
         contacts = np.asarray(contacts, float)
         slope, inflation = self._trained.of(contacts)
@@ -172,9 +170,7 @@ class SourceImaging:
         covariance *= np.outer(inflation, inflation)
         freqs, density = mean_spectrum([scalp.data], scalp.sfreq)
         noise = Noise(covariance, freqs, density.mean(axis=0), scalp.sfreq)
-        rng = np.random.default_rng(random_state)
-        mean = (operator @ scalp.data).astype(np.float32)
-        return mean + noise.draw(n_draws, mean.shape[1], rng)
+        return operator @ scalp.data, noise
 
     def operator(self, scalp, contacts):
         """Compute the linear map from scalp to contacts.
@@ -182,9 +178,9 @@ class SourceImaging:
         Parameters
         ----------
         scalp : Scalp
-            As for :meth:`sample`.
+            As for :meth:`estimate`.
         contacts : array_like, shape (n_contacts, 3)
-            As for :meth:`sample`.
+            As for :meth:`estimate`.
 
         Returns
         -------
@@ -200,7 +196,7 @@ class SourceImaging:
         Parameters
         ----------
         scalp : Scalp
-            As for :meth:`sample`.
+            As for :meth:`estimate`.
 
         Returns
         -------
@@ -232,9 +228,9 @@ class SourceImaging:
         Parameters
         ----------
         scalp : Scalp
-            As for :meth:`sample`.
+            As for :meth:`estimate`.
         contacts : array_like, shape (n_contacts, 3)
-            As for :meth:`sample`.
+            As for :meth:`estimate`.
         operator : ndarray, shape (n_contacts, n_electrodes)
             The linear estimate.
 

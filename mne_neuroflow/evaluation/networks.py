@@ -230,6 +230,15 @@ class UNetRegression(_Network):
         noise = self._noise.draw(n_draws * n_items, n_times, rng)
         return draws + noise.reshape(draws.shape)
 
+    @torch.no_grad()
+    def log_density(self, scalp, contacts, ieeg):
+        """Log-density of recorded contacts, nats per sample and contact for volts."""
+        outputs = self.encoding.outputs(scalp, contacts, ieeg)
+        n_times = outputs.shape[-1] // self._multiple * self._multiple
+        mean = self._draw(self._inputs(scalp, contacts)[..., :n_times], None)
+        residuals = outputs[..., :n_times] - mean.numpy()
+        return self.encoding.log_density(self._noise, residuals, scalp, contacts)
+
 
 class ConditionalVAE(_Network):
     """Conditional variational autoencoder (Sohn, Lee & Yan 2015, NeurIPS 28).
@@ -452,17 +461,31 @@ class PatientFlow(_Network):
         normal = -0.5 * (state.square() + np.log(2 * np.pi))
         return total + normal.sum((1, 2))
 
+    @torch.no_grad()
+    def log_density(self, scalp, contacts, ieeg):
+        """Log-density of recorded contacts, nats per sample and contact for volts.
+
+        In whole seconds; what is left of the recording does not count.
+        """
+        outputs = torch.from_numpy(self.encoding.outputs(scalp, contacts, ieeg))
+        windows, targets = map(self._windows, (self._inputs(scalp, contacts), outputs))
+        density = self.log_prob(windows, targets).sum() / targets.numel()
+        return float(density) - np.log(self.encoding.unit(scalp, contacts)).mean()
+
+    def _windows(self, series):
+        """Cut (n_items, channel, time) into windows of a second, one after another."""
+        n_times = series.shape[-1] // self._multiple * self._multiple
+        windows = series[..., :n_times].unflatten(-1, (-1, self._multiple))
+        return windows.transpose(1, 2).flatten(0, 1)
+
     def _loss(self, inputs, targets, rng):
         return -self.log_prob(inputs, targets).mean() / targets[0].numel()
 
     def _draw(self, inputs, rng):
-        n_items, _, n_times = inputs.shape
-        size = self._multiple
-        windows = inputs.unflatten(-1, (-1, size)).transpose(1, 2).flatten(0, 1)
-        context = self._fold(windows)
-        shape = (len(windows), self._n_channels, size // self._squeeze)
-        state = _normal(shape, rng)
+        context = self._fold(self._windows(inputs))
+        size = self._multiple // self._squeeze
+        state = _normal((len(context), self._n_channels, size), rng)
         for coupling in reversed(self.nets):
             state = coupling.inverse(state, context)
-        series = self._unfold(state).unflatten(0, (n_items, -1))
+        series = self._unfold(state).unflatten(0, (len(inputs), -1))
         return series.transpose(1, 2).flatten(2)

@@ -94,6 +94,19 @@ class Pretrained:
             verbose="error",
         ).to_numpy()
 
+    def log_density(self, scalp, contacts, ieeg):
+        """Log-density of recorded contacts, nats per sample and contact for volts."""
+        from ..predict import score_ieeg
+
+        score = score_ieeg(
+            make_scalp_raw(scalp),
+            make_ieeg_raw(np.asarray(contacts, float), ieeg, scalp.sfreq),
+            model=self.model,
+            on_unlike="ignore",
+            verbose="error",
+        )
+        return float(score.mean())
+
 
 class Recalibrated(Pretrained):
     """The shipped weights with intervals corrected by the pairs.

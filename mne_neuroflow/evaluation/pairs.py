@@ -8,8 +8,14 @@ A method is any object with two functions::
 ``pairs`` is a list of triples ``(scalp, contacts, ieeg)`` as
 :attr:`Recording.pair` gives them, ``scalp`` a :class:`Scalp`, ``contacts`` an array of
 positions and ``ieeg`` an array of volts. ``sample`` returns an array of shape
-``(n_draws, n_contacts, n_times)`` in volts. Arrays and no MNE objects, so that a
-method of any making fits in.
+``(n_draws, n_contacts, n_times)`` in volts. A method that has a density may have a
+third function::
+
+    log_density(scalp, contacts, ieeg)
+
+which returns one number: the natural logarithm of the density of all samples of all
+contacts together, as volts, divided by their number. Arrays and no MNE objects, so that
+a method of any making fits in.
 """
 
 from dataclasses import dataclass, field, replace

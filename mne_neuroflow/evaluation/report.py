@@ -152,9 +152,11 @@ def _leaderboard(rows):
         f"<div class='wide'><table>{''.join(lines)}</table></div><p>CRPS and variogram "
         "in standard deviations of the recorded contact. CRPS skill against the prior, "
         "which does not see the scalp. Spread over error: 1 is calibrated, 0 means "
-        "draws that are all alike. r: of the mean over draws. LSD, exponent and "
-        "connectivity: of single draws, which a method can win without looking at the "
-        "scalp; compare with the controls.</p>"
+        "draws that are all alike. NLL: negative log-density of all recorded contacts "
+        "together, nats per sample and contact for potentials in microvolts; only "
+        "differences count, and methods without a density have none. r: of the mean "
+        "over draws. LSD, exponent and connectivity: of single draws, which a method "
+        "can win without looking at the scalp; compare with the controls.</p>"
     )
 
 

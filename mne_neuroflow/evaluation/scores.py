@@ -16,9 +16,10 @@ _CONNECTIVITY_BANDS = ("theta", "alpha", "beta")
 # A spike can be asked for where a detector finds it in the recorded iEEG itself.
 _VISIBLE = 0.8
 _SIDES = (-1, 1)
+_MICROVOLTS = 1e6  # in a volt
 
 
-def score(draws, recordings):
+def score(draws, recordings, log_densities=None):
     """Compare draws with what was recorded.
 
     Parameters
@@ -27,6 +28,9 @@ def score(draws, recordings):
         Volts, one array for each recording.
     recordings : list of Recording
         The truth: of one patient, with the same contacts.
+    log_densities : list of float | None
+        Of each recording, see :mod:`~mne_neuroflow.evaluation.pairs`; NaN or None
+        where the method has none.
 
     Returns
     -------
@@ -47,11 +51,16 @@ def score(draws, recordings):
         ``spike_auc``, ``spike_sensitivity`` and ``spike_false_alarms`` (per minute)
         where spikes are known and show in the truth.
 
-        Columns over all contacts: ``energy`` and ``variogram`` in standard deviations
-        of the truth; for correlation, coherence, imaginary coherence and
-        phase-locking of single draws ``correlation_error`` (relative Frobenius) and
-        ``correlation_similarity``, and so on. Over the sides of a structure:
-        ``lateralization_error``.
+        Columns over all contacts: ``nll``, the negative log-density of the recorded
+        potentials in microvolts, all contacts and samples between 0.5 and 50 Hz at
+        128 Hz together, in nats per sample and contact (broad band only; only
+        differences between methods mean something, lower is better; Gaussian methods
+        allow for 1 µV of white noise, see
+        :meth:`~mne_neuroflow.evaluation.baselines.Noise.log_density`); ``energy`` and
+        ``variogram`` in standard deviations of the truth; for correlation,
+        coherence, imaginary coherence and phase-locking of single draws
+        ``correlation_error`` (relative Frobenius) and ``correlation_similarity``, and
+        so on. Over the sides of a structure: ``lateralization_error``.
     """
     first = recordings[0]
     labels = {"contact": first.ch_names, "structure": first.structures}
@@ -66,6 +75,8 @@ def score(draws, recordings):
         rows.append(pd.DataFrame({**labels, "band": band, **columns}))
         rows.append(_joint_rows(drawn, true, band))
         rows.append(_lateralization_rows(drawn, true, first, band))
+    if log_densities is not None:
+        rows.append(_density_row(log_densities, recordings))
     if len(first.contacts) > 1:
         rows.append(_connectivity_rows(draws, recordings))
     return pd.concat(rows, ignore_index=True)
@@ -186,6 +197,13 @@ def _joint_rows(drawn, true, band):
         row["energy"] = calibration.energy_score(draws, truth).mean()
         row["variogram"] = calibration.variogram_score(draws, truth).mean()
     return pd.DataFrame([row])
+
+
+def _density_row(log_densities, recordings):
+    seconds = [recording.seconds for recording in recordings]
+    per_volt = np.average(log_densities, weights=seconds)
+    row = {"contact": "all", "structure": "all", "band": "broad"}
+    return pd.DataFrame([row | {"nll": np.log(_MICROVOLTS) - per_volt}])
 
 
 def _lateralization_rows(drawn, true, recording, band):
