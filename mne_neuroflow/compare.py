@@ -139,7 +139,7 @@ def compare_sources(
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
-    >>> raw = load_demo(verbose=False).crop(0, 4)
+    >>> raw = load_demo(verbose=False).crop(0, 2)
     >>> comparison = mne_neuroflow.compare_sources(
     ...     raw, contacts="mtl-core", n_draws=19, random_state=0, verbose=False
     ... )

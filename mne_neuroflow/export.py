@@ -402,26 +402,15 @@ def _annotations(edfio, raw, n_added):
     for onset, duration, text, names in zip(
         onsets, found.duration, found.description, found.ch_names, strict=True
     ):
-        for what in _of_channels(text, names, labels):
-            told.append(edfio.EdfAnnotation(onset, duration or None, what))
+        # EDF+ keeps control characters for itself. "@@" is how MNE-Python tells the
+        # channel that an annotation is of.
+        text = " ".join(re.sub("[\x00-\x1f]", " ", text).split())
+        for end in [f"@@{labels[name]}" for name in names] or [""]:
+            told.append(edfio.EdfAnnotation(onset, duration or None, text + end))
     if n_added:
         added = n_added / raw.info["sfreq"]
         told.append(edfio.EdfAnnotation(raw.duration, added, "BAD_ACQ_SKIP"))
     return told
-
-
-def _of_channels(text, names, labels):
-    """Say which channels an annotation is of, as MNE-Python writes and reads it.
-
-    Electrodes of the scalp are no signals of the file and stand in brackets.
-    """
-    text = " ".join(re.sub("[\x00-\x1f]", " ", text).split())  # which EDF+ needs
-    if not names:
-        return [text]
-    return [
-        f"{text}@@{labels[name]}" if name in labels else f"{text} ({name})"
-        for name in names
-    ]
 
 
 # BIDS ---------------------------------------------------------------------------------

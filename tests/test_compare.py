@@ -168,8 +168,18 @@ def test_bad_arguments(short):
         compare_sources(short, methods=("eLORETA", "MUSIC"))
     with pytest.raises(ValueError, match="at least one method"):
         compare_sources(short, methods=())
+    with pytest.raises(TypeError, match="methods must be"):
+        compare_sources(short, methods=None)
+    with pytest.raises(TypeError, match="snr must be"):
+        compare_sources(short, snr="1")
     with pytest.raises(ValueError, match="'n_draws' parameter.*from 19, but got 3"):
         compare_sources(short, n_draws=3)
+
+
+@pytest.mark.usefixtures("small_model")
+def test_too_short_to_compare(short):
+    with pytest.raises(ValueError, match="0.5 s or more apart, but got 0.25 s"):
+        _compare(short, tmin=1, tmax=1.25)
 
 
 @pytest.mark.usefixtures("small_model")
@@ -222,11 +232,33 @@ def test_time_courses_are_saved_and_read(tmp_path):
     assert again.as_volume(grid).shape == (*src[0]["shape"], 4)
 
 
+def test_values_are_looked_up_by_name():
+    """Contacts without a number are no part of the map.
+
+    Seen to fail with a Series taken in its own order, and with nan written out.
+    """
+    names, _ = contact_positions(make_contacts("mtl-core"))
+    values = pandas.Series(np.arange(1.0, len(names) + 1), names)
+    wanted, _ = contacts_to_stc(values.to_numpy(), "mtl-core")
+    for given in (values[::-1], dict(values[::-1])):
+        stc, _ = contacts_to_stc(given, "mtl-core")
+        np.testing.assert_array_equal(stc.data, wanted.data)
+    values.iloc[3] = np.nan
+    for given in (values, values.dropna()):
+        stc, _ = contacts_to_stc(given, "mtl-core")
+        assert np.isfinite(stc.data).all()
+        assert set(stc.data.ravel()) == set(wanted.data.ravel()) - {4.0}
+
+
 def test_bad_values():
     with pytest.raises(ValueError, match=r"\(30,\) or \(30, n_times\).*\(29,\)"):
         contacts_to_stc(np.zeros(29), "mtl-core")
     with pytest.raises(ValueError, match="'spacing' parameter.*got 5"):
         contacts_to_stc(np.zeros(30), "mtl-core", spacing=5)
+    with pytest.raises(TypeError, match="spacing must be"):
+        contacts_to_stc(np.zeros(30), "mtl-core", spacing="5")
+    with pytest.raises(ValueError, match="none of them has one"):
+        contacts_to_stc(pandas.Series(np.zeros(30)), "mtl-core")
     with pytest.warns(RuntimeWarning, match="of 30 contacts are nearest to no grid"):
         contacts_to_stc(np.zeros(30), "mtl-core", radius=0.001)
 
@@ -242,7 +274,7 @@ def test_command(short, tmp_path, capsys):
     )
     command = ["--quiet", "compare", str(tmp_path / "scalp_raw.fif")]
     command += ["--contacts", str(tmp_path / "electrodes.tsv"), "--seed", "0"]
-    command += ["--methods", "eLORETA,MNE", "--draws", "19", "--tmin", "1"]
+    command += ["--methods", "eLORETA, MNE", "--draws", "19", "--tmin", "1"]
     command += ["--output", str(tmp_path / "t.csv")]
     command += ["--figure", str(tmp_path / "f.png")]
     assert main(command) == 0

@@ -112,6 +112,25 @@ def test_rates_that_are_not_whole(raw, tmp_path):
     np.testing.assert_allclose(again.info["sfreq"], 200.5, rtol=1e-5)
 
 
+def test_annotations_that_edf_would_break(virtual, tmp_path):
+    """Any text, and the channels that it is about.
+
+    Seen to fail with control characters, which cut a text in two, and without
+    channels.
+    """
+    found = mne.Annotations(
+        [1.0, 2.0, 3.0],
+        [0.5, 0.5, 0.5],
+        ["a, b; c", "Anfall \x14 ü", "日本"],
+        ch_names=[(), (), ["vAL2"]],
+        orig_time=virtual.annotations.orig_time,
+    )
+    virtual.set_annotations(found)
+    again = _read(export_edf(virtual, tmp_path / "v.edf")).annotations
+    assert list(again.description[1:4]) == ["a, b; c", "Anfall ü", "日本"]
+    assert list(again.ch_names[1:4]) == [(), (), ("vAL2",)]
+
+
 def test_privacy(virtual, tmp_path):
     """Seen to fail with the date, and with the name, left in."""
     header = export_edf(virtual, tmp_path / "v.edf").read_bytes()[:256].decode()
@@ -145,11 +164,26 @@ def test_what_cannot_be_exported(virtual, raw, epochs, tmp_path):
         export_edf(virtual, tmp_path / "v.bdf")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         export_edf(virtual, tmp_path / "no" / "v.edf")
+    with pytest.raises(OSError, match="Cannot write to /proc"):
+        export_edf(virtual, "/proc/v.edf")
+    (tmp_path / "folder.edf").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        export_edf(virtual, tmp_path / "folder.edf", overwrite=True)
+    with pytest.raises(TypeError, match="fname must be"):
+        export_edf(virtual, 3)
     fname = export_edf(virtual, tmp_path / "v.edf")
     before = fname.read_bytes()
     with pytest.raises(FileExistsError, match="overwrite=True"):
         export_edf(virtual, fname)
     assert export_edf(virtual, fname, overwrite=True).read_bytes() == before
+
+
+def test_recorded_channels_are_not_called_virtual(virtual, raw, tmp_path):
+    """Seen to fail without the check: the scalp EEG is exported as predicted."""
+    both = virtual.load_data().add_channels([raw], force_update_info=True)
+    both.info["description"] = DESCRIPTION
+    with pytest.raises(ValueError, match="got also eeg. Use result.pick"):
+        export_edf(both, tmp_path / "v.edf")
 
 
 def test_nothing_is_left_of_a_failure(virtual, tmp_path, monkeypatch):
@@ -205,6 +239,7 @@ def test_bids_derivative(bids, virtual):
     assert about["DatasetType"] == "derivative"
     assert about["GeneratedBy"][0]["Name"] == "mne_neuroflow"
     assert "not recorded" in about["Name"]
+    assert "Unspecified" not in str(about)
     assert "not be used for diagnosis" in _text(root / "README")
     (channels,) = bids.fpath.parent.glob("*_channels.tsv")
     assert _text(channels).count("not recorded") == 5
@@ -224,6 +259,21 @@ def test_bids_derivative(bids, virtual):
     assert error.max() <= 0.5001 * STEP
     everything = "".join(_text(f) for f in root.rglob("*.[jt]s*"))
     assert "Secret" not in everything and "2021" not in everything
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [dict(subject="sub-01"), dict(task="rest state"), dict(session=""), dict(run="_")],
+)
+def test_bids_labels(virtual, tmp_path, labels):
+    """Seen to fail without the check: a file name with a blank is no BIDS."""
+    pytest.importorskip("mne_bids")
+    (name,) = labels
+    with pytest.raises(ValueError, match=f"'{name}' parameter"):
+        write_bids(virtual, tmp_path / "d", **{"subject": "01", **labels})
+    with pytest.raises(TypeError, match="subject must be"):
+        write_bids(virtual, tmp_path / "d", subject=None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_bids_recordings_are_added(bids, virtual):
@@ -315,6 +365,9 @@ def test_command(virtual, raw, tmp_path, capsys):
     assert main([*command, str(tmp_path / "bids")]) == 2
     assert "--subject" in capsys.readouterr().err
     pytest.importorskip("mne_bids")
-    assert main([*command, str(tmp_path / "bids"), "--subject", "01"]) == 0
+    command = [*command, str(tmp_path / "bids"), "--subject", "01", "--run", "2"]
+    assert main(command) == 0
     (written,) = (tmp_path / "bids").rglob("*.edf")
-    assert str(written) in capsys.readouterr().out
+    assert str(written) in capsys.readouterr().out and "run-2" in written.name
+    assert main(command) == 2
+    assert "use --overwrite to" in capsys.readouterr().err

@@ -221,7 +221,14 @@ def values_by_contact(values, names):
     """
     if hasattr(values, "get") and getattr(values, "ndim", 1) == 1:
         values = [values.get(name, np.nan) for name in names]
-    return np.array(values, dtype=float)
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, ValueError) as err:
+        raise ValueError(
+            "Invalid value for the 'values' parameter. Allowed values are numbers, one "
+            "or several a contact, or a Series or dict of them by contact name, but "
+            f"got {type(values).__name__}: {err}."
+        ) from err
 
 
 def get_head_to_mri(trans="fsaverage"):

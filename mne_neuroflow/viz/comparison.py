@@ -60,7 +60,7 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
     >>> from mne_neuroflow.viz import plot_comparison
-    >>> raw = load_demo(verbose=False).crop(0, 4)
+    >>> raw = load_demo(verbose=False).crop(0, 2)
     >>> comparison = mne_neuroflow.compare_sources(
     ...     raw, contacts="mtl-core", n_draws=19, random_state=0, verbose=False
     ... )

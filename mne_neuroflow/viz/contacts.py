@@ -181,12 +181,13 @@ def _values(values, ch_names):
 def _value_colors(values, cmap, vlim):
     """Return colours, shape (n_contacts, 4), and what a colour bar needs."""
     known = values[np.isfinite(values)]
-    low, high = (known.min(), known.max()) if vlim is None else vlim
-    if not low <= high:
+    vlim = (known.min(), known.max()) if vlim is None else tuple(vlim)
+    if len(vlim) != 2 or not vlim[0] <= vlim[1]:
         raise ValueError(
             "Invalid value for the 'vlim' parameter. Allowed values are the smallest "
             f"and the largest number, in this order, but got {vlim}."
         )
+    low, high = vlim
     both_signs = low < 0 < high
     norm = CenteredNorm(0, max(-low, high)) if both_signs else Normalize(low, high)
     mappable = ScalarMappable(norm, cmap or ("RdBu_r" if both_signs else "viridis"))
