@@ -448,9 +448,9 @@ class OtherConditioned(ConditionedFlow):
     """The distribution of a variant, whatever its levels; its noise is Gaussian."""
 
     def log_prob_levels(self, potentials):
-        """Log-density per coefficient, (batch, contact, level)."""
+        """Log-density per coefficient, (batch, level)."""
         parts = [
-            (change - 0.5 * noise.square() - 0.5 * log(2 * pi)).mean((2, 3))
+            (change - 0.5 * noise.square() - 0.5 * log(2 * pi)).mean((1, 2, 3))
             for noise, change in self.to_noise(potentials)
         ]
         return torch.stack(parts, -1)

@@ -8,6 +8,7 @@ patient on two cores; ``--patients 1`` for a quick look.
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ def main():
     parser.add_argument("--draws", type=int, default=50)
     parser.add_argument("--contacts", default="mtl-core")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--model", default="mtl-v1", help="name or weights file")
     options = parser.parse_args()
     print_machine()
     tables = []
@@ -74,7 +76,8 @@ def simulate(number, options):
 
 def judge(first, second, options):
     """Figures of every method, by name."""
-    load, scratch = mne_neuroflow.NeuroFlow.load, mne_neuroflow.NeuroFlow.untrained
+    load = partial(mne_neuroflow.NeuroFlow.load, options.model)
+    scratch = mne_neuroflow.NeuroFlow.untrained
     methods = {
         "pretrained": (load, lambda model: None),
         "pretrained + recalibration": (

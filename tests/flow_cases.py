@@ -100,20 +100,37 @@ def make_conditions_of(n_contacts, n_patches, seed=0, dtype=torch.float64):
 
 
 def mixture_density(noise, amplitudes):
-    """Log-density of noise by the definition of its amplitudes, with scipy."""
-    nodes = np.arange(-80, 81) / 20
-    edges = np.concatenate([[-np.inf], (nodes[1:] + nodes[:-1]) / 2, [np.inf]])
-    mass = np.where(nodes < 0, np.diff(norm.cdf(edges)), -np.diff(norm.sf(edges)))
-    total = 0.0
-    for contact in range(noise.shape[1]):
-        parts = noise[0, contact].detach().split(LEVEL_SIZES, dim=-1)
-        for level, part in enumerate(parts):
-            centre, spread = (
-                float(x[0, contact, level])
-                for x in (amplitudes.centre, amplitudes.spread)
-            )
-            assert spread > 0.01
-            scale = np.exp(centre + spread * nodes)
-            terms = norm.logpdf(part.flatten()[:, np.newaxis], scale=scale).sum(0)
-            total += logsumexp(terms, b=mass)
-    return total
+    """Log-density of noise by the definition of its amplitudes, term by term.
+
+    Each variate is rounded to its grid: that of the recording, that of a contact given
+    the recording's, and that of each level.
+    """
+
+    def masses(nodes, mean, std):
+        edges = np.concatenate([[-np.inf], (nodes[1:] + nodes[:-1]) / 2, [np.inf]])
+        return np.diff(norm.cdf(edges, mean, std))
+
+    recording, contact, level = (
+        np.linspace(-4, 4, round(8 / step) + 1) for step in (0.2, 0.1, 0.25)
+    )
+    share, common = amplitudes.share.detach().numpy(), float(amplitudes.common)
+    total = np.log(masses(recording, 0, 1))
+    for k in range(noise.shape[1]):
+        centre, spread = (
+            x[0, k].detach().numpy() for x in (amplitudes.centre, amplitudes.spread)
+        )
+        assert (spread > 0.001).all()
+        terms = np.zeros(len(contact))
+        parts = noise[0, k].detach().split(LEVEL_SIZES, dim=-1)
+        for number, part in enumerate(parts):
+            place = share[number] * contact[:, None]
+            place = place + np.sqrt(1 - share[number] ** 2) * level
+            scale = np.exp(centre[number] + spread[number] * place)
+            values = part.flatten().numpy()[:, None, None]
+            density = norm.logpdf(values, scale=scale).sum(0)
+            terms += logsumexp(density, b=masses(level, 0, 1), axis=1)
+        own = np.sqrt(1 - common**2)
+        for j, value in enumerate(recording):
+            mass = masses(contact, common * value, own)
+            total[j] += logsumexp(terms, b=mass)
+    return logsumexp(total)

@@ -211,7 +211,9 @@ def test_contacts_alone(batch, attentive):
     with torch.no_grad():
         conditioned = flow.condition(conditions)
         before, after = (
-            conditioned.log_prob_levels(deep)[:, 0]
+            torch.cat(
+                [part[:, 0] for pair in conditioned.to_noise(deep) for part in pair], -1
+            )
             for deep in (batch.pairs.deep, changed)
         )
     if attentive:

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
+from mne_neuroflow.flow.amplitude import N_VARIATES
 from mne_neuroflow.flow.context import Conditions, make_conditions
 from mne_neuroflow.flow.coupling import (
     MAX_LOG_SCALE,
@@ -457,7 +458,7 @@ def test_density_integrates_to_one():
 
     noise = _noise_like(conditions, seed=4, n_draws=2000)
     from_plain = log_ratio(plain.sample(noise))
-    amplitude = _normal(2000, 1, len(LEVEL_SIZES), seed=5)
+    amplitude = _normal(2000, 1, N_VARIATES, seed=5)
     from_near = -log_ratio(near.sample(noise, amplitude))
     # The flow is not the posterior, or the test would say nothing.
     assert from_plain.std() > 0.5

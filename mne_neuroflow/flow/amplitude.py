@@ -3,14 +3,18 @@
 A contact is quiet or loud for as long as a recording lasts, by a factor that the scalp
 does not reveal. Noise that is drawn anew every second cannot carry that, so the noise
 of the flow is a scale mixture: ``z = s e``, with ``e`` standard normal and one ``s``
-for each draw, contact and wavelet level. The logarithm of ``s`` is normal, on a grid,
-which makes the density of any stretch of a recording a finite sum, and that of a second
-given the seconds before it the ratio of two (scale mixtures of normals: Andrews &
-Mallows 1974, J. R. Stat. Soc. B 36:99).
+for each draw, contact and wavelet level (scale mixtures of normals: Andrews & Mallows
+1974, J. R. Stat. Soc. B 36:99).
+
+The logarithm of ``s`` is normal and has three parts: what all contacts of a recording
+share (the scalp's gain misleads about all of them), what the levels of a contact share,
+and what is a level's own. Each lies on a grid, so that the density of any stretch of a
+recording is a finite sum over this tree, and that of a second given the seconds before
+it the ratio of two.
 """
 
 from dataclasses import dataclass
-from math import log, pi, sqrt
+from math import log, pi
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +22,34 @@ from torch import Tensor, nn
 from .context import N_STATIC, Conditions
 from .wavelet import LEVEL_SIZES
 
-#: Grid of the standard normal variate behind a log-amplitude: its step and its end.
-STEP, END = 0.05, 4.0
-# Seconds whose densities are summed up at once: bounds memory on long recordings.
-_AT_ONCE = 256
+N_LEVELS = len(LEVEL_SIZES)
+#: Standard normal variates behind the amplitudes of a contact: that of the recording,
+#: that of the contact and one for each level.
+N_VARIATES = 2 + N_LEVELS
+# Steps of the grids of the recording's, the contacts' and the levels' variates, and
+# where they end. Amplitudes are some 0.3 wide, so that steps are of a few per cent.
+_STEPS, _END = (0.2, 0.1, 0.25), 4.0
+# Largest correlation of the contacts of a recording.
+_MOST_COMMON = 0.95
+# Numbers that are summed up at once: bounds memory on long recordings.
+_AT_ONCE = 8_000_000
 
 
-def _nodes(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes of the grid and the logarithm of the normal mass that each stands for."""
-    count = 2 * round(END / STEP) + 1
-    nodes = torch.linspace(-END, END, count, dtype=torch.float64, device=like.device)
-    # From the middle outwards, so that the small masses keep their digits.
-    edges = (nodes.abs() - STEP / 2) / sqrt(2)
-    tail = 0.5 * torch.erfc(edges)
-    beyond = 0.5 * torch.erfc(edges + STEP / sqrt(2))
-    beyond[[0, -1]] = 0
-    return nodes, torch.log(tail - beyond)
+def _on_grid(value: Tensor, step: float) -> Tensor:
+    return (value / step).round().mul(step).clamp(-_END, _END)
+
+
+def _nodes(step: float, device) -> Tensor:
+    count = 2 * round(_END / step) + 1
+    return torch.linspace(-_END, _END, count, dtype=torch.float64, device=device)
+
+
+def _masses(nodes: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Probability that a normal variate is rounded to each node, (..., node)."""
+    edges = (nodes[1:] + nodes[:-1]) / 2
+    below = torch.special.ndtr((edges - mean[..., None]) / std[..., None])
+    ends = torch.zeros_like(below[..., :1])
+    return torch.diff(below, dim=-1, prepend=ends, append=ends + 1).clamp_min(1e-200)
 
 
 @dataclass(frozen=True)
@@ -45,15 +61,39 @@ class Amplitudes:
     centre, spread : Tensor of shape (batch, contact, level)
         Mean and standard deviation of ``log s``. A spread of zero with a centre of
         zero is Gaussian noise.
+    share : Tensor of shape (level,)
+        Correlation of each level's log-amplitude with what the contact's levels share.
+    common : Tensor
+        Correlation of that with what the recording's contacts share.
     """
 
     centre: Tensor
     spread: Tensor
+    share: Tensor
+    common: Tensor
 
-    def scale(self, normal: Tensor) -> Tensor:
-        """Turn standard normals into amplitudes, both (batch, contact, level)."""
-        on_grid = (normal / STEP).round().mul(STEP).clamp(-END, END)
-        return torch.exp(self.centre + self.spread * on_grid)
+    def scale(self, variates: Tensor) -> Tensor:
+        """Turn standard normal variates into amplitudes.
+
+        Parameters
+        ----------
+        variates : Tensor of shape (batch, contact, N_VARIATES)
+            The first, of the recording, is the same for all contacts.
+
+        Returns
+        -------
+        scale : Tensor of shape (batch, contact, level)
+            Amplitudes.
+        """
+        steps = _STEPS
+        recording = _on_grid(variates[:, :1, :1], steps[0])
+        own = torch.sqrt(1 - self.common**2) * variates[..., 1:2]
+        contact = _on_grid(self.common * recording + own, steps[1])
+        level = _on_grid(variates[..., 2:], steps[2])
+        rest = torch.sqrt(1 - self.share**2)
+        return torch.exp(
+            self.centre + self.spread * (self.share * contact + rest * level)
+        )
 
     def log_prob(self, energy: Tensor) -> Tensor:
         """Log-density of noise, second by second.
@@ -65,63 +105,112 @@ class Amplitudes:
 
         Returns
         -------
-        log_prob : Tensor of shape (batch, contact, patch, level)
-            Nats of each second given those before it. The sum over seconds is the
-            joint log-density of the stretch.
+        log_prob : Tensor of shape (batch, contact, patch)
+            Nats of each second given those before it. The sum over contacts and
+            seconds is the joint log-density of the stretch; what contacts tell about
+            each other in the same second is shared evenly between them.
         """
         total = energy.double().cumsum(2)
-        joint = [torch.zeros_like(total[:, :, :1])]
-        for start in range(0, total.shape[2], _AT_ONCE):
-            part = total[:, :, start : start + _AT_ONCE]
-            joint.append(self.log_prob_jointly(part, start + 1))
-        return torch.diff(torch.cat(joint, 2), dim=2)
+        log_mass = self._recording()[1]
+        given = [total.new_zeros(*total.shape[:2], 1, len(log_mass))]
+        length = max(1, _AT_ONCE // (total[:, :, 0].numel() * self._n_terms))
+        for start in range(0, total.shape[2], length):
+            part = total[:, :, start : start + length]
+            given.append(self._given_recording(part, start + 1)[..., -1, :])
+        given = torch.cat(given, 2)
+        joint = given.sum(1) + log_mass
+        later = given[:, :, 1:] - given[:, :, :-1]
+        known = torch.log_softmax(joint[:, None, :-1], -1)
+        rows = torch.logsumexp(known + later, -1)
+        whole = torch.diff(torch.logsumexp(joint, -1), dim=-1)[:, None]
+        return rows + (whole - rows.sum(1, keepdim=True)) / rows.shape[1]
 
     def log_prob_jointly(self, energy: Tensor, n_patches: int) -> Tensor:
-        """Log-density of stretches of noise, each with one amplitude throughout.
+        """Log-density of a stretch of noise, level by level.
+
+        Parameters
+        ----------
+        energy : Tensor of shape (batch, contact, level)
+            Sum of squares of the stretch's coefficients.
+        n_patches : int
+            Seconds in it.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (batch, level)
+            Nats of all contacts together, of each level given the coarser ones.
+        """
+        given = self._given_recording(energy.double()[:, :, None], n_patches)
+        joint = given[:, :, 0].sum(1) + self._recording()[1]
+        joint = torch.logsumexp(joint, -1)
+        return torch.diff(joint, dim=-1, prepend=torch.zeros_like(joint[:, :1]))
+
+    @property
+    def _n_terms(self):
+        return round(2 * _END / _STEPS[1]) * round(2 * _END / _STEPS[2])
+
+    def _recording(self):
+        """Nodes of the recording's variate and their log-masses."""
+        nodes = _nodes(_STEPS[0], self.centre.device)
+        return nodes, torch.log(_masses(nodes, 0 * nodes[0], 0 * nodes[0] + 1))
+
+    def _given_recording(self, energy: Tensor, n_patches: int) -> Tensor:
+        """Log-density of stretches given the recording's variate.
 
         Parameters
         ----------
         energy : Tensor of shape (batch, contact, stretch, level)
-            Sum of squares of a stretch's coefficients.
+            Of stretches, each one second longer than the one before.
         n_patches : int
-            Seconds in the first stretch; every other has one more than the one
-            before it.
+            Seconds in the first.
 
         Returns
         -------
-        log_prob : Tensor of shape (batch, contact, stretch, level)
-            Nats.
+        log_prob : Tensor of shape (batch, contact, stretch, level, node)
+            Of each level together with the coarser ones.
         """
-        sizes = torch.tensor(LEVEL_SIZES, device=energy.device)
-        seconds = torch.arange(energy.shape[2], device=energy.device) + n_patches
-        count = (seconds[:, None] * sizes)[..., None]
-        log_scale = self.log_scales()[:, :, None]
-        terms = -0.5 * torch.exp(-2 * log_scale) * energy.double()[..., None]
+        device = energy.device
+        sizes = torch.tensor(LEVEL_SIZES, device=device)
+        seconds = torch.arange(energy.shape[2], device=device) + n_patches
+        count = (seconds[:, None] * sizes)[..., None, None]
+        contact, level = (_nodes(step, device) for step in _STEPS[1:])
+        share = self.share.double()[:, None, None]
+        place = share * contact[:, None] + torch.sqrt(1 - share**2) * level
+        log_scale = self.centre.double()[..., None, None] + (
+            self.spread.double()[..., None, None] * place
+        )
+        log_scale = log_scale[:, :, None]
+        terms = -0.5 * torch.exp(-2 * log_scale) * energy[..., None, None]
         terms = terms - count * (log_scale + 0.5 * log(2 * pi))
-        return torch.logsumexp(terms + _nodes(energy)[1], -1)
-
-    def log_scales(self) -> Tensor:
-        """Log-amplitudes on the grid, (batch, contact, level, node)."""
-        nodes = _nodes(self.centre)[0]
-        return self.centre[..., None].double() + self.spread[..., None] * nodes
+        mass = torch.log(_masses(level, 0 * level[0], 0 * level[0] + 1))
+        given_contact = torch.logsumexp(terms + mass, -1).cumsum(-2)
+        # Over the contact's variate by a product of matrices.
+        common = self.common.double()
+        recording = self._recording()[0]
+        own = torch.sqrt(1 - common**2).expand_as(recording)
+        turn = _masses(contact, common * recording, own)
+        most = given_contact.amax(-1, keepdim=True).detach()
+        sums = torch.exp(given_contact - most) @ turn.T
+        return most + torch.log(sums.clamp_min(1e-280))
 
 
 class Amplitude(nn.Module):
     """Distribution of amplitudes as a function of what is known of a contact.
 
-    Linear in the static features; zeros are Gaussian noise.
+    Centres and spreads are linear in the static features; zeros are Gaussian noise.
     """
 
     def __init__(self):
         super().__init__()
-        shape = (1 + N_STATIC, 2 * len(LEVEL_SIZES))
-        self.weight = nn.Parameter(torch.zeros(shape))
+        self.weight = nn.Parameter(torch.zeros(1 + N_STATIC, 2 * N_LEVELS))
+        # Logits of what is shared: of each level with its contact, of contacts.
+        self.shared = nn.Parameter(torch.tensor([1.0] * N_LEVELS + [0.0]))
 
     def start(self, spread: float):
         """Give all contacts this spread: at zero, gradients do not say which way."""
         with torch.no_grad():
             self.weight.zero_()
-            self.weight[0, len(LEVEL_SIZES) :] = spread
+            self.weight[0, N_LEVELS:] = spread
 
     def forward(self, conditions: Conditions) -> Amplitudes:
         """Return the amplitudes' distribution in a batch of recordings."""
@@ -131,14 +220,16 @@ class Amplitude(nn.Module):
         if conditions.amplitude is not None:
             # What pairs have shown is a normal likelihood: precisions add up.
             seen, precision = conditions.amplitude.unbind(-1)
-            share = 1 / (1 + spread.square() * precision)
-            centre = share * centre + (1 - share) * seen
-            spread = spread * share.sqrt()
-        return Amplitudes(centre, spread)
+            part = 1 / (1 + spread.square() * precision)
+            centre = part * centre + (1 - part) * seen
+            spread = spread * part.sqrt()
+        share = torch.sigmoid(self.shared)
+        return Amplitudes(centre, spread, share[:-1], _MOST_COMMON * share[-1])
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         # Weights saved before there were amplitudes have none.
         state_dict.setdefault(prefix + "weight", torch.zeros_like(self.weight))
+        state_dict.setdefault(prefix + "shared", self.shared.detach().clone())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

@@ -204,20 +204,21 @@ class ConditionedFlow:
 
         Returns
         -------
-        log_probs : Tensor of shape (batch, contact, level)
-            Joint log-density of a contact's coefficients in nats per coefficient,
-            levels coarse to fine, without :meth:`log_volume` and without the
-            calibration's derivative.
+        log_probs : Tensor of shape (batch, level)
+            Joint log-density of all contacts in nats per coefficient, of each level
+            given the coarser ones, coarse to fine, without :meth:`log_volume` and
+            without the calibration's derivative.
         """
         levels = self.to_noise(potentials)
         n_patches = levels[0][0].shape[2] - 2 * margin
         inner = slice(margin, margin + n_patches)
         energy = [noise[:, :, inner].square().sum((2, 3)) for noise, _ in levels]
-        energy = torch.stack(energy, -1)[:, :, None]
-        density = self.amplitudes.log_prob_jointly(energy, n_patches)[:, :, 0]
-        change = torch.stack([part[:, :, inner].mean((2, 3)) for _, part in levels], -1)
+        energy = torch.stack(energy, -1)
+        density = self.amplitudes.log_prob_jointly(energy, n_patches)
+        change = [part[:, :, inner].mean((1, 2, 3)) for _, part in levels]
         sizes = torch.tensor(LEVEL_SIZES, device=density.device)
-        return change + (density / (n_patches * sizes)).to(change.dtype)
+        n_coefficients = energy.shape[1] * n_patches * sizes
+        return torch.stack(change, -1) + (density / n_coefficients).to(energy.dtype)
 
     def log_volume(self) -> Tensor:
         """Log-determinant of whitening per sample of all contacts, (batch,)."""
@@ -242,8 +243,7 @@ class ConditionedFlow:
             between contacts.
         """
         change, energy = self.log_prob_parts(potentials)
-        density = self.amplitudes.log_prob(energy).sum(-1)
-        return change + density.to(change.dtype)
+        return change + self.amplitudes.log_prob(energy).to(change.dtype)
 
     def log_prob_parts(self, potentials: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the log-density of a longer recording is made of.
@@ -279,9 +279,9 @@ class ConditionedFlow:
         noise : Tensor of shape (batch, contact, patch, 128)
             Coefficients of the four levels, coarse to fine. A batch of one
             scalp takes any number of draws.
-        amplitude : Tensor of shape (batch, contact, 4) | None
-            Standard normal variate behind each contact's amplitude, by level. None
-            takes the noise as it is, with amplitudes of one.
+        amplitude : Tensor of shape (batch, contact, 6) | None
+            Standard normal variates behind each contact's amplitudes, see
+            :meth:`~.amplitude.Amplitudes.scale`. None takes the noise as it is.
         margin : int
             Seconds at either end that are not wanted, and come back without
             meaning: what only they depend on is not computed.

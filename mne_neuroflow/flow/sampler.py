@@ -167,16 +167,21 @@ class Noise:
 
         Returns
         -------
-        amplitude : Tensor of shape (n_draws, n_contacts, 4)
-            Standard normal, one for each level. Epochs share them: they are of one
-            recording.
+        amplitude : Tensor of shape (n_draws, n_contacts, 6)
+            Standard normal: of the recording, of the contact, of each level. Epochs
+            share them: they are of one recording.
         """
         draws = torch.as_tensor(list(draws), device=self._device, dtype=torch.int64)
-        # The last counter of a second, which no epoch's noise comes to.
-        last = torch.full_like(self._contacts, _MASK)
         draws = torch.where(draws < 0, ~draws, draws)[:, None]
-        counter = [last, torch.zeros_like(last), self._contacts, draws]
-        return normals(philox(counter, self._key)).to(self._dtype)
+        nothing = torch.zeros_like(self._contacts)
+
+        def make(number, contacts):
+            # From the last counters of a second, which no epoch's noise comes to.
+            counter = [nothing + (_MASK - number), nothing, contacts, draws]
+            return normals(philox(counter, self._key))
+
+        variates = [make(0, nothing)[..., :1], make(1, self._contacts)[..., :1]]
+        return torch.cat([*variates, make(2, self._contacts)], -1).to(self._dtype)
 
 
 @contextmanager
@@ -292,4 +297,4 @@ def score_patches(
         parts.append((change[:, :, inner], energy[:, :, inner]))
     # A contact's amplitude lasts: its seconds are scored one after the other.
     change, energy = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
-    return (change + conditioned.amplitudes.log_prob(energy).sum(-1))[0]
+    return (change + conditioned.amplitudes.log_prob(energy))[0]

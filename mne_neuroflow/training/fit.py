@@ -43,7 +43,7 @@ def load_recipe(name: str) -> dict:
 def level_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
     """Negative log-density per whitened coefficient of each level, (level,)."""
     conditioned = flow.condition(batch.conditions)
-    return -conditioned.log_prob_levels(batch.pairs.deep).mean((0, 1))
+    return -conditioned.log_prob_levels(batch.pairs.deep).mean(0)
 
 
 def learning_rate(step: int, n_steps: int, peak: float, warm_up: int) -> float:

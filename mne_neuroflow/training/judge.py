@@ -5,6 +5,7 @@ from collections import defaultdict
 import torch
 
 from ..evaluation.metrics import LEVELS, crps_ensemble, crps_normal, inside
+from ..flow.amplitude import N_VARIATES
 from ..flow.wavelet import LEVEL_BANDS
 from ..simulation.sources import SCENARIOS
 from .data import SimulatedData, conditions_of
@@ -102,7 +103,7 @@ def draw(flow, conditions, n_draws: int, seed: int, sign: int = 1) -> torch.Tens
         return torch.randn(shape, generator=rng, device=device)
 
     draws = [
-        conditioned.sample(sign * normals(*shape), normals(*shape[:2], 4))
+        conditioned.sample(sign * normals(*shape), normals(*shape[:2], N_VARIATES))
         for _ in range(0, n_draws, at_once)
     ]
     return torch.cat(draws).unflatten(0, (-1, n_batch))[:n_draws]
