@@ -37,6 +37,7 @@ def main():
     parser.add_argument("--draws", type=int, default=50)
     parser.add_argument("--contacts", default="mtl-core")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--methods", nargs="*", help="some of them, by name")
     parser.add_argument("--model", default="mtl-v1", help="name or weights file")
     options = parser.parse_args()
     print_machine()
@@ -92,7 +93,8 @@ def judge(first, second, options):
         ),
     }
     rows = {}
-    for name, (make, learn) in methods.items():
+    for name in options.methods or methods:
+        make, learn = methods[name]
         model, begin = make(), time.process_time()
         learn(model)
         minutes = (time.process_time() - begin) / 60

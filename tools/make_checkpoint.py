@@ -6,7 +6,8 @@
 
 takes the averaged weights of the last run and writes into the card what all runs
 took and what ``benchmarks/held_out.py --json`` measured. The logs of all runs go to
-``doc/training``.
+``doc/training``. With ``--after`` budget and logs are added to those of the weights
+that the runs started from.
 """
 
 import argparse
@@ -42,6 +43,9 @@ def main():
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--version", default="1")
+    parser.add_argument(
+        "--after", type=Path, help="card of the weights that the first run started from"
+    )
     options = parser.parse_args()
     recipe = load_recipe(options.recipe)
     flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
@@ -52,12 +56,15 @@ def main():
     measured = None
     if options.calibration:
         measured = json.loads(options.calibration.read_text())
+    before = ""
+    if options.after:
+        before = json.loads(options.after.read_text())["training_budget"] + "; then "
     card = {
         "name": options.out.stem,
         "version": options.version,
         "prior": PRIOR,
         "training_budget": (
-            f"{' + '.join(minutes)} minutes on {options.machine}; "
+            f"{before}{' + '.join(minutes)} minutes on {options.machine}; "
             f"{' + '.join(map(str, steps))} steps of windows of "
             f"{recipe['data']['seconds']} s, each run from the weights before"
         ),
@@ -72,8 +79,12 @@ def main():
     print(save_checkpoint(options.out, flow, card, half=True))
     folder = Path(__file__).parents[1] / "doc" / "training"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{options.out.stem}.jsonl").open("w") as stream:
-        for number, log in enumerate(logs):
+    fname = folder / f"{options.out.stem}.jsonl"
+    first = 0
+    if options.after:
+        first = 1 + json.loads(fname.read_text().splitlines()[-1])["run"]
+    with fname.open("a" if options.after else "w") as stream:
+        for number, log in enumerate(logs, first):
             for line in log:
                 stream.write(json.dumps({"run": number, **line}) + "\n")
 

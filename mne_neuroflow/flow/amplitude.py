@@ -35,6 +35,14 @@ _MOST_COMMON = 0.95
 _AT_ONCE = 8_000_000
 
 
+def level_sizes(device) -> Tensor:
+    """Coefficients of each level in a second.
+
+    Filled in on the device: a copy to it would end the recording of a graph.
+    """
+    return torch.cat([torch.full((1,), size, device=device) for size in LEVEL_SIZES])
+
+
 def _on_grid(value: Tensor, step: float) -> Tensor:
     return (value / step).round().mul(step).clamp(-_END, _END)
 
@@ -170,9 +178,8 @@ class Amplitudes:
             Of each level together with the coarser ones.
         """
         device = energy.device
-        sizes = torch.tensor(LEVEL_SIZES, device=device)
         seconds = torch.arange(energy.shape[2], device=device) + n_patches
-        count = (seconds[:, None] * sizes)[..., None, None]
+        count = (seconds[:, None] * level_sizes(device))[..., None, None]
         contact, level = (_nodes(step, device) for step in _STEPS[1:])
         share = self.share.double()[:, None, None]
         place = share * contact[:, None] + torch.sqrt(1 - share**2) * level

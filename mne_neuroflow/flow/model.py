@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from .amplitude import Amplitude
+from .amplitude import Amplitude, level_sizes
 from .calibration import Calibration
 from .context import N_RELATIONS, Conditions, ScalpContext
 from .coupling import Coupling, Mixer, Standardize, magnitudes
@@ -216,7 +216,7 @@ class ConditionedFlow:
         energy = torch.stack(energy, -1)
         density = self.amplitudes.log_prob_jointly(energy, n_patches)
         change = [part[:, :, inner].mean((1, 2, 3)) for _, part in levels]
-        sizes = torch.tensor(LEVEL_SIZES, device=density.device)
+        sizes = level_sizes(density.device)
         n_coefficients = energy.shape[1] * n_patches * sizes
         return torch.stack(change, -1) + (density / n_coefficients).to(energy.dtype)
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..flow.amplitude import seen_amplitudes
+from ..flow.amplitude import level_sizes, seen_amplitudes
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow
 from ..flow.sampler import exact_convolutions
-from ..flow.wavelet import LEVEL_SIZES
 from .fit import learning_rate
 
 # Contacts times seconds in a step, which takes about a gigabyte.
@@ -187,8 +186,9 @@ def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Te
                 _, energy = conditioned.log_prob_parts(potentials)
             energies.append(energy[0, :, _HALO : _HALO + length].sum(1))
             lengths.append(length)
-    count = torch.tensor(lengths)[:, None, None] * torch.tensor(LEVEL_SIZES)
-    return seen_amplitudes(torch.stack(energies).double(), count.to(energies[0].device))
+    energy = torch.stack(energies).double()
+    seconds = torch.tensor(lengths, device=energy.device)
+    return seen_amplitudes(energy, seconds[:, None, None] * level_sizes(energy.device))
 
 
 def _window(stretches, rng):
