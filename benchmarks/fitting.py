@@ -15,6 +15,7 @@ import torch
 from machine import print_machine
 
 import mne_neuroflow
+from mne_neuroflow.evaluation import signals
 from mne_neuroflow.evaluation.baselines import LaggedRidge
 from mne_neuroflow.evaluation.metrics import crps_ensemble, inside
 from mne_neuroflow.evaluation.pairs import Scalp
@@ -26,7 +27,7 @@ MONTAGES = ("19", "10", "25", "32", "8", "21")
 WINDOW = (20.0, 80.0)  # seconds of the second session that methods are judged on
 STRIDE = 4  # every which sample is scored
 # Minutes are those of the processor, which on two cores is at most twice the time.
-COLUMNS = ("r", "CRPS", "50 %", "90 %", "log p", "minutes")
+COLUMNS = "r,CRPS,50 %,90 %,LSD dB,exponent,alpha,log p,minutes".split(",")
 
 
 def main():
@@ -123,7 +124,7 @@ def score(model, pair, options):
     density = density.sel(time=slice(*WINDOW)).mean().item()
     truth = ieeg.get_data(tmin=WINDOW[0], tmax=WINDOW[1])
     draws = torch.as_tensor(draws.values[..., : truth.shape[1]])
-    return [*figures(mean, draws, truth), density]
+    return [*figures(mean, draws, truth, ieeg.info["sfreq"]), density]
 
 
 def score_ridge(first, second, options):
@@ -139,7 +140,8 @@ def score_ridge(first, second, options):
     for seed in range(10):
         draws = ridge.sample(scalp, positions, options.draws, seed)[..., :n_times]
         mean = mean + draws.mean(0)
-    return [*figures(mean, torch.as_tensor(draws), truth), np.nan, minutes]
+    sfreq = second[1].info["sfreq"]
+    return [*figures(mean, torch.as_tensor(draws), truth, sfreq), np.nan, minutes]
 
 
 def as_scalp(raw):
@@ -147,14 +149,36 @@ def as_scalp(raw):
     return Scalp(raw.get_data(), checked.electrodes, tuple(raw.ch_names))
 
 
-def figures(mean, draws, truth):
+def figures(mean, draws, truth, sfreq):
+    likeness = single_draws(np.asarray(draws[:5]), truth, sfreq)
     r = [np.corrcoef(*pair)[0, 1] for pair in zip(mean, truth, strict=False)]
     draws, truth = (
         torch.as_tensor(a, dtype=torch.float32)[..., ::STRIDE] for a in (draws, truth)
     )
     crps = crps_ensemble(draws, truth).mean(-1) / truth.std(-1)
     covered = [inside(draws, truth, level).mean().item() for level in (0.5, 0.9)]
-    return [np.mean(r), crps.mean().item(), *covered]
+    return [np.mean(r), crps.mean().item(), *covered, *likeness]
+
+
+def single_draws(draws, truth, sfreq):
+    """How far single draws are from the truth.
+
+    Log-spectral distance over 1-45 Hz in decibels, absolute difference of the aperiodic
+    exponent, relative Frobenius error of correlations in the alpha band.
+    """
+    freqs, density = signals.power_spectrum(draws, sfreq)
+    _, true = signals.power_spectrum(truth, sfreq)
+    exponents = [signals.aperiodic_exponent(freqs, d) for d in (density, true)]
+    matrices = [
+        signals.correlation_matrix(signals.in_band(x, sfreq, "alpha"))
+        for x in (truth, *draws)
+    ]
+    errors = [signals.relative_frobenius(draw, matrices[0]) for draw in matrices[1:]]
+    return [
+        signals.log_spectral_distance(density, true).mean(),
+        np.abs(exponents[0] - exponents[1]).mean(),
+        np.mean(errors),
+    ]
 
 
 def report(rows):
