@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from paired_cases import make_recording
+from verbal_wm_layout import stem, table, write_session
 
 from mne_neuroflow.cli import main
+from mne_neuroflow.datasets import verbal_wm
 from mne_neuroflow.evaluation import benchmark, protocols
 from mne_neuroflow.evaluation.ours import make_ieeg_raw, make_scalp_raw
 from mne_neuroflow.evaluation.report import write_report
@@ -432,3 +434,105 @@ def test_the_command(tmp_path, capsys):
     assert "'methods' parameter" in capsys.readouterr().err
     assert main([*command, "broken=test_benchmark:Broken"]) == 1
     assert "broken on p1" in capsys.readouterr().err
+
+
+VERBAL_WM, N_TRIALS = {3: [1], 5: [1, 2], 12: [1]}, 4
+
+
+def _common(n_channels, n_times):
+    """Rhythms that all channels of a session share, each with noise of its own.
+
+    Sessions of any rate have so many trials of eight seconds.
+    """
+    rng = np.random.default_rng(7)
+    freqs, phases = rng.uniform(1, 30, 40), rng.uniform(0, 2 * np.pi, 40)
+    clock = np.arange(n_times) / (n_times / (8 * N_TRIALS))
+    shared = np.cos(2 * np.pi * freqs[:, None] * clock + phases[:, None]).sum(0)
+    weights = np.random.default_rng(n_channels).uniform(1, 3, n_channels)
+    own = 10 * rng.standard_normal((n_channels, n_times), np.float32)
+    return weights[:, None] * shared + own
+
+
+@pytest.fixture(scope="module")
+def verbal_wm_files(tmp_path_factory):
+    """Sessions of three patients, as they are on disk."""
+    folder = tmp_path_factory.mktemp("mne_data") / "ds004752"
+    for subject, sessions in VERBAL_WM.items():
+        for session in sessions:
+            write_session(folder, subject, session, N_TRIALS, _common)
+    return folder.parent
+
+
+@pytest.fixture
+def verbal_wm_dataset(verbal_wm_files, monkeypatch):
+    """The dataset as the command finds it, as if it had these sessions only."""
+    monkeypatch.setenv("MNE_DATA", str(verbal_wm_files))
+    monkeypatch.setattr(verbal_wm, "sessions", lambda: VERBAL_WM)
+    return protocols.Dataset.of("ds004752", verbal_wm)
+
+
+def test_the_command_on_verbal_working_memory(verbal_wm_dataset, tmp_path):
+    """Catches all patients in place of those that are named."""
+    command = ["benchmark", "--data", "ds004752", "--quick", "--draws", "2"]
+    command += ["--patients", "5", "--methods", "prior", "--out", str(tmp_path)]
+    assert main(command) == 0
+    rows = benchmark.read_rows(tmp_path)
+    assert set(rows["dataset"]) == {"ds004752"} and set(rows["patient"]) == {"5"}
+
+
+@pytest.mark.parametrize("protocol", ["session", "loso", "paper"])
+def test_verbal_working_memory(protocol, verbal_wm_dataset, tmp_path):
+    """Trials and contacts are those of the dataset, and go together.
+
+    Scalp and contacts have rhythms in common, which the ridge finds where it knows the
+    contacts. Catches a scalp and contacts of different trials, contacts that are
+    dropped, and a trial that is trained and tested on.
+    """
+    settings = benchmark.Settings.quick(
+        protocol=protocol, n_draws=4, patients=("5",), minutes=0.2
+    )
+    rows, failures = benchmark.run_benchmark(
+        verbal_wm_dataset, ["prior", "lagged-ridge"], tmp_path, settings
+    )
+    assert not failures
+    assert rows["leaky"].all() == (protocol == "paper")
+    assert rows["test_seconds"].unique() == (16 if protocol == "paper" else 8)
+    broad = rows[rows["r"].notna() & (rows["band"] == "broad")].set_index("method")
+    electrodes = table(f"{stem(5, 1, 'ieeg')}electrodes.tsv")["name"].tolist()
+    assert broad.loc["prior", "contact"].tolist() == electrodes
+    r = broad.groupby("method")["r"].mean()
+    assert abs(r["prior"]) < 0.1 and (r["lagged-ridge"] > 0.7) == (protocol != "loso")
+    assert (rows.dropna(subset="nll").groupby("method").size() == 1).all()
+    (fold,) = json.loads((tmp_path / "split.json").read_text())
+    tested, trained = (
+        {(p["patient"], p["session"], k) for p in fold[part] for k in _trials(p)}
+        for part in ("test", "train")
+    )
+    assert tested and trained and not tested & trained
+    assert {p for p, _, _ in trained} == ({"3", "12"} if protocol == "loso" else {"5"})
+
+
+def _trials(piece):
+    """Numbers of the trials of a piece of a split."""
+    return range(N_TRIALS) if piece["trials"] is None else piece["trials"]
+
+
+def test_patients_of_the_paper():
+    """Those three where the dataset has them. Catches all patients in their place."""
+    patients = {name: ["1"] for name in ("1", "2", "6", "9")}
+    dataset = protocols.Dataset("four", patients, load_toy)
+    folds = protocols.make_split(dataset, "paper")
+    assert [fold.patient for fold in folds] == ["1", "6", "9"]
+
+
+def test_sessions_are_read_once_for_a_split():
+    """Catches a session that is read anew for every patient that is tested."""
+    read = []
+
+    def load(patient, session):
+        read.append((patient, session))
+        return load_toy(patient, session)
+
+    patients = {name: ["1"] for name in ("1", "2", "3")}
+    protocols.make_split(protocols.Dataset("three", patients, load), "loso")
+    assert sorted(read) == [("1", "1"), ("2", "1"), ("3", "1")]

@@ -223,7 +223,8 @@ class Settings:
     patients : tuple of str | None
         Who is tested; None takes everybody.
     n_patients : int | None
-        At most so many of them are tested, evenly over the list; None takes all.
+        At most so many are tested, evenly over the list, where no ``patients`` are
+        named; None takes all.
     seed : int
         Of splits, training and draws.
     """
@@ -281,7 +282,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         minutes=settings.minutes,
         train_seconds=settings.train_seconds,
         test_seconds=settings.test_seconds,
-        patients=_some(dataset, settings),
+        patients=_tested(dataset, settings),
         seed=settings.seed,
     )
     (out / "split.json").write_text(split_to_json(folds), encoding="utf-8")
@@ -317,14 +318,13 @@ def _same_run(fname, dataset, settings):
         )
 
 
-def _some(dataset, settings):
-    if settings.n_patients is None:
-        return None
+def _tested(dataset, settings):
+    if settings.patients or settings.n_patients is None:
+        return settings.patients
     known = list(dataset.sessions)
     number = min(settings.n_patients, len(known))
-    return [
-        known[k] for k in np.linspace(0, len(known) - 1, number).round().astype(int)
-    ]
+    picks = np.linspace(0, len(known) - 1, number).round().astype(int)
+    return [known[k] for k in picks]
 
 
 def provenance(dataset, settings, split):

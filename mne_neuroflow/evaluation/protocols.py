@@ -289,6 +289,7 @@ def make_split(
     for patient in patients:
         _check_option("patients", patient, known)
     rng = np.random.default_rng(seed)
+    begin = partial(_begin, dataset, {})
     folds = []
     for patient in patients:
         if protocol == "paper":
@@ -298,16 +299,16 @@ def make_split(
         if not earlier and protocol != "loso":
             continue
         if protocol == "session":
-            train = [_begin(dataset, patient, s, train_seconds) for s in earlier]
+            train = [begin(patient, s, train_seconds) for s in earlier]
         elif protocol == "loso+k":
-            train = [_begin(dataset, patient, earlier[0], 60 * minutes)]
+            train = [begin(patient, earlier[0], 60 * minutes)]
         else:
             train = [
-                _begin(dataset, other, dataset.sessions[other][0], 60 * minutes)
+                begin(other, dataset.sessions[other][0], 60 * minutes)
                 for other in known
                 if other != patient
             ]
-        test = _begin(dataset, patient, last, test_seconds)
+        test = begin(patient, last, test_seconds)
         folds.append(Fold(patient, tuple(train), (test,)))
     if not folds:
         raise ValueError(
@@ -317,15 +318,21 @@ def make_split(
     return folds
 
 
-def _begin(dataset, patient, session, seconds):
-    """Begin of a session: its first seconds, or trials that last so long together."""
+def _begin(dataset, extents, patient, session, seconds):
+    """Begin of a session: its first seconds, or trials that last so long together.
+
+    ``extents`` keeps what was read: number of recordings, seconds of each.
+    """
     if seconds is None:
         return Piece(patient, session)
-    recordings = read_session(dataset, patient, session)
-    if len(recordings) == 1:
+    if (patient, session) not in extents:
+        recordings = read_session(dataset, patient, session)
+        extents[patient, session] = len(recordings), recordings[0].seconds
+    n_recordings, length = extents[patient, session]
+    if n_recordings == 1:
         return Piece(patient, session, None, 0.0, float(seconds))
-    n_trials = max(1, int(seconds // recordings[0].seconds))
-    return Piece(patient, session, tuple(range(min(n_trials, len(recordings)))))
+    n_trials = max(1, int(seconds // length))
+    return Piece(patient, session, tuple(range(min(n_trials, n_recordings))))
 
 
 def _random_trials(dataset, patient, test_seconds, rng):
