@@ -17,8 +17,8 @@ from mne_neuroflow.datasets import load_demo
 
 SCALP = "Fp1 Fp2 F7 F8 T7 T8 C3 C4 P7 P8 O1 O2".split()
 SECONDS, START = 10, 20
-# Volts between neighbouring lines.
-SCALP_STEP, IEEG_STEP = 80e-6, 400e-6
+SCALP_STEP = 80e-6  # volts between neighbouring lines
+IEEG_STEP = 4  # the same for contacts, times the loudest one's standard deviation
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "ictal", "uncoupled")
 FREQUENCIES = (1, 2, 4, 6, 8, 10, 12, 16, 20, 25, 30, 40)
 REGIONS = {"frontopolar": "Fp1 Fp2", "temporal": "T7 T8", "central": "C3 C4"}
@@ -45,14 +45,26 @@ def simulate(number):
 
 
 def choose_contacts(ieeg, n_contacts=5):
-    """Take the loudest contact of every shaft, in the order of the shafts."""
+    """Take the loudest contact of some shafts, and first that of the focus.
+
+    The focus is where most happens at what annotations tell.
+    """
     std = ieeg.get_data().std(1)
+    focus = []
+    inside = ieeg.annotations.onset > 0.1  # an event from before has no beginning
+    if inside.any():
+        events = mne.events_from_annotations(ieeg, verbose=False)[0][inside]
+        options = dict(tmin=-0.1, tmax=0.1, baseline=None, verbose=False)
+        epochs = mne.Epochs(ieeg, events, **options, event_repeated="drop")
+        average = epochs.average("seeg").data
+        focus = [ieeg.ch_names[np.abs(average).max(1).argmax()]]
     shafts = {}
     for name, value in zip(ieeg.ch_names, std, strict=True):
         shaft = name.rstrip("0123456789")
         shafts.setdefault(shaft, []).append((value, name))
     loudest = [max(of_shaft)[1] for of_shaft in shafts.values()]
-    return loudest[:: max(1, len(loudest) // n_contacts)][:n_contacts]
+    others = [name for name in loudest if name not in focus]
+    return (focus + others[:: max(1, len(others) // n_contacts)])[:n_contacts]
 
 
 def draw(ax, raw, names, step, top, colour, start):
@@ -63,6 +75,13 @@ def draw(ax, raw, names, step, top, colour, start):
         ax.plot(times, top - k - series / step, colour, lw=0.5)
         ax.text(-0.1, top - k, name, ha="right", va="center", fontsize=5)
     return top - len(names)
+
+
+def mark_events(ax, raw):
+    """Draw a line where something begins."""
+    for onset in raw.annotations.onset - START:
+        if 0 <= onset <= SECONDS:
+            ax.axvline(onset, color="0.6", lw=0.5, ls=":")
 
 
 def plot(real, pairs, fname):
@@ -76,9 +95,13 @@ def plot(real, pairs, fname):
     ):
         top = draw(ax, scalp, SCALP, SCALP_STEP, 0, "C0", START)
         contacts = choose_contacts(ieeg)
-        draw(ax, ieeg, contacts, IEEG_STEP, top - 2, "C3", START)
+        step = IEEG_STEP * ieeg.get_data(contacts).std(1).max()
+        draw(ax, ieeg, contacts, step, top - 2, "C3", START)
+        mark_events(ax, ieeg)
         ax.set_title(
-            f"simulated, not recorded: {SCENARIOS[number % len(SCENARIOS)]}", fontsize=8
+            f"simulated, not recorded: {SCENARIOS[number % len(SCENARIOS)]}, contacts "
+            f"{step * 1e6:.0f} µV apart",
+            fontsize=8,
         )
     for ax in axes.flat:
         ax.set(xlim=(-1, SECONDS), yticks=[])
@@ -86,8 +109,8 @@ def plot(real, pairs, fname):
         ax.tick_params(labelsize=6)
         ax.spines[["left", "right", "top"]].set_visible(False)
     fig.suptitle(
-        f"Line spacing: scalp {SCALP_STEP * 1e6:.0f} µV, contacts "
-        f"{IEEG_STEP * 1e6:.0f} µV; negative up",
+        f"Scalp lines {SCALP_STEP * 1e6:.0f} µV apart, the focus first among the "
+        "contacts, negative up; dotted: a spike, or where a burst or seizure begins",
         fontsize=9,
     )
     fig.savefig(fname, dpi=110)
