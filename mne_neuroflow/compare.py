@@ -140,8 +140,9 @@ def compare_sources(
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
     >>> raw = load_demo(verbose=False).crop(0, 2)
+    >>> hippocampi = [[-0.027, -0.02, -0.018], [0.027, -0.02, -0.018]]  # metres
     >>> comparison = mne_neuroflow.compare_sources(
-    ...     raw, contacts="mtl-core", n_draws=19, random_state=0, verbose=False
+    ...     raw, contacts=hippocampi, n_draws=19, random_state=0, verbose=False
     ... )
     >>> table = comparison.table
     >>> alpha = table[table.band == "alpha"].groupby(["method", "structure"])["r"]

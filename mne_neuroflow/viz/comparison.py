@@ -61,8 +61,9 @@ def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=Tru
     >>> from mne_neuroflow.datasets import load_demo
     >>> from mne_neuroflow.viz import plot_comparison
     >>> raw = load_demo(verbose=False).crop(0, 2)
+    >>> hippocampi = [[-0.027, -0.02, -0.018], [0.027, -0.02, -0.018]]  # metres
     >>> comparison = mne_neuroflow.compare_sources(
-    ...     raw, contacts="mtl-core", n_draws=19, random_state=0, verbose=False
+    ...     raw, contacts=hippocampi, n_draws=19, random_state=0, verbose=False
     ... )
     >>> fig = plot_comparison(comparison, show=False)
     """
