@@ -316,11 +316,10 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
     picks = mne.pick_types(info, meg=False, eeg=True, exclude="bads")
     if not len(picks):
         bads = len(mne.pick_types(info, meg=False, eeg=True, exclude=()))
-        why = f"all {bads} are marked bad" if bads else "it has none"
-        raise ValueError(
-            f"The recording needs good EEG channels, but {why}. Set channel types "
-            "with inst.set_channel_types()."
-        )
+        why = "it has none. Set channel types with inst.set_channel_types()."
+        if bads:
+            why = f"all {bads} are in inst.info['bads']."
+        raise ValueError(f"The recording needs good EEG channels, but {why}")
     chs = [info["chs"][pick] for pick in picks]
     names = [ch["ch_name"] for ch in chs]
     # MNE keeps the position of the anode alone.

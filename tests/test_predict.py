@@ -505,7 +505,7 @@ def _short(raw):
     ("spoil", "error", "message"),
     [
         (_no_eeg, ValueError, "needs good EEG channels, but it has none"),
-        (_all_bad, ValueError, "needs good EEG channels, but all 32 are marked bad"),
+        (_all_bad, ValueError, "needs good EEG channels, but all 32 are in inst"),
         (_unknown_names, ValueError, "without a 10-05 name: E0, E1.*set_montage"),
         (_three_channels, ValueError, "t least 4"),
         (_nan, ValueError, r"NaN or infinite.* Fz \(first at sample 300, 1.172 s\)"),

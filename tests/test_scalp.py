@@ -389,7 +389,7 @@ def test_no_good_eeg(raw):
     with pytest.raises(ValueError, match="good EEG channels, but it has none"):
         check_scalp(mag)
     raw.info["bads"] = raw.ch_names
-    with pytest.raises(ValueError, match="all 32 are marked bad"):
+    with pytest.raises(ValueError, match="all 32 are in inst"):
         check_scalp(raw)
     raw.info["bads"] = raw.ch_names[3:]
     with pytest.raises(ValueError, match="At least 4 good EEG channels.*got 3"):
