@@ -23,7 +23,7 @@ from mne_neuroflow.simulation import setups as setups_module
 from mne_neuroflow.training import __main__ as command
 from mne_neuroflow.training import data as data_module
 from mne_neuroflow.training import fit
-from mne_neuroflow.training.calibrate import calibrate
+from mne_neuroflow.training.calibrate import calibrate, widen_amplitudes
 from mne_neuroflow.training.data import build_patients
 from mne_neuroflow.training.fit import (
     RECIPES,
@@ -432,3 +432,21 @@ def test_calibration_mends_what_is_too_wide(data):
     assert flow.calibration.weight.abs().max() > 0.1
     again = calibrate(flow, data[0], n_batches=3, n_draws=8)
     assert again == figures  # an earlier calibration does not count
+
+
+def test_amplitudes_are_widened_where_draws_are_too_much_alike(data):
+    """As loud as one another they are; as different as can be they are not.
+
+    Catches the worst candidate taken for the best, and one that builds on the one
+    before it.
+    """
+    chosen = {}
+    for spread in (0.15, 1.5):
+        flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
+        flow.amplitude.start(spread)
+        scores = widen_amplitudes(flow, data[0], n_batches=2, n_draws=8)
+        assert min(scores.values()) < 0.95 * max(scores.values())
+        chosen[spread] = flow.amplitude.weight[0].tolist()
+    narrow, wide = chosen.values()
+    assert narrow[-1] == pytest.approx(2 * 0.15) and narrow[0] == pytest.approx(-0.25)
+    assert wide[-1] == pytest.approx(1.5) and wide[0] == 0

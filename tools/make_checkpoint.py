@@ -44,12 +44,17 @@ def main():
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--version", default="1")
     parser.add_argument(
+        "--weights", type=Path, help="those of the last run, calibrated"
+    )
+    parser.add_argument(
         "--after", type=Path, help="card of the weights that the first run started from"
     )
     options = parser.parse_args()
     recipe = load_recipe(options.recipe)
     flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
-    flow.load_state_dict(load_file(averaged_weights(options.runs[-1])))
+    flow.load_state_dict(
+        load_file(options.weights or averaged_weights(options.runs[-1]))
+    )
     logs = [read_log(run) for run in options.runs]
     steps = [log[-1]["step"] for log in logs]
     minutes = [f"{log[-1]['seconds'] / 60:.0f}" for log in logs]

@@ -156,6 +156,12 @@ class ConditionedFlow:
         conditions = self._conditions
         return self._flow.levels, (conditions.relations, conditions.half, self._start)
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Batch, contacts, seconds and coefficients of the noise."""
+        n_batch, n_contacts, n_times = self._conditions.mean.shape
+        return n_batch, n_contacts, n_times // PATCH, PATCH
+
     def whiten(self, potentials: Tensor) -> Tensor:
         """Volts to residuals of the spatial posterior with unit covariance."""
         conditions = self._conditions

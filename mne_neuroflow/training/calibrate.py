@@ -1,11 +1,13 @@
-"""The last layer of a trained flow: scales and tails that draws lack.
+"""What likelihood leaves open in a trained flow: how loud draws are, and their tails.
 
 One command, after training::
 
     python -m mne_neuroflow.training.calibrate weights.safetensors mtl-v1 --out FILE
 
-The recordings are simulated from the recipe's training patients, in batches that no
-step of training has used.
+First the spread of amplitudes, which a recording's likelihood hardly depends on: a
+level of a contact counts once among thousands of its samples. Then the last layer,
+scales and tails. The recordings are simulated from the recipe's training patients, in
+batches that no step of training has used.
 """
 
 import argparse
@@ -24,7 +26,60 @@ from .judge import draw
 # Batches are numbered by the steps of training; these are beyond all of them.
 _FIRST_BATCH = 10**6
 _THINNED = 16  # samples, of which one counts: neighbours say the same
+# Factors on the spreads of amplitudes and shifts of their centres that are tried: the
+# wider the spread, the louder the mean of contacts.
+_WIDER = ((1.0, 0.0), (1.3, -0.06), (1.5, -0.1), (1.7, -0.16), (2.0, -0.25))
 _LEFT_OUT = 5  # parts of the recordings, each scored by what the others say
+
+
+@torch.no_grad()
+def widen_amplitudes(
+    flow: ConditionalFlow, data: SimulatedData, n_batches: int, n_draws: int = 16
+) -> dict:
+    """Choose how much wider than the likeliest amplitudes shall be.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        In evaluation mode, on the data's device. Its amplitudes are changed.
+    data : SimulatedData
+        Where recordings come from: of training, not those that judge.
+    n_batches, n_draws : int
+        Batches, and draws of each recording.
+
+    Returns
+    -------
+    scores : dict
+        By factor on the spreads and shift of the centres, the continuous ranked
+        probability score of the logarithm of every contact's r.m.s. in volts over the
+        window, levels counting alike. The best was taken.
+    """
+    weight = flow.amplitude.weight
+    likeliest = weight.clone()
+    n_levels = likeliest.shape[1] // 2
+
+    def change(factor, shift):
+        weight.copy_(likeliest)
+        weight[0, :n_levels] += shift
+        weight[:, n_levels:] *= factor
+
+    scores = dict.fromkeys(_WIDER, 0.0)
+    for number in range(_FIRST_BATCH, _FIRST_BATCH + n_batches):
+        batch = data.batch(number)
+        truth = _loudness(flow, batch.pairs.deep)
+        for how in scores:
+            change(*how)
+            draws = draw(flow, batch.conditions, n_draws, number)
+            loudness = torch.stack([_loudness(flow, one) for one in draws])
+            scores[how] += float(crps_ensemble(loudness, truth).mean()) / n_batches
+    change(*min(scores, key=scores.get))
+    return scores
+
+
+def _loudness(flow, potentials):
+    """Logarithm of the r.m.s. of each contact by level, (batch, contact, level)."""
+    powers = [level.square().mean((2, 3)) for level in flow.wavelet(potentials)]
+    return 0.5 * torch.log(torch.stack(powers, -1))
 
 
 @torch.no_grad()
@@ -111,6 +166,7 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batches", type=int, default=30)
+    parser.add_argument("--amplitude-batches", type=int, default=8)
     parser.add_argument("--heads", nargs="*", help="head tables beside the template")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
@@ -118,7 +174,11 @@ def main(argv=None):
     flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"])).to(options.device)
     flow.load_state_dict(load_file(options.weights, device=options.device))
     data, _ = prepare_data(recipe, options.device, options.heads, options.jobs)
-    print(calibrate(flow.eval(), data, options.batches))
+    flow.eval()
+    if options.amplitude_batches:
+        print(widen_amplitudes(flow, data, options.amplitude_batches))
+    if options.batches:
+        print(calibrate(flow, data, options.batches))
     save_file({k: v.cpu() for k, v in flow.state_dict().items()}, options.out)
 
 

@@ -92,21 +92,19 @@ def draw(flow, conditions, n_draws: int, seed: int, sign: int = 1) -> torch.Tens
 
     With the sign -1 come the mirror images of the draws: the same noise, negated.
     """
-    device = conditions.mean.device
-    rng = torch.Generator(device).manual_seed(seed)
-    n_batch, n_contacts, n_times = conditions.mean.shape
+    rng = torch.Generator(conditions.mean.device).manual_seed(seed)
     at_once = min(n_draws, _DRAWS_AT_ONCE)
     conditioned = flow.condition(conditions.repeat(at_once))
-    shape = (at_once * n_batch, n_contacts, n_times // 128, 128)
+    shape = conditioned.shape
 
     def normals(*shape):
-        return torch.randn(shape, generator=rng, device=device)
+        return torch.randn(shape, generator=rng, device=rng.device)
 
     draws = [
         conditioned.sample(sign * normals(*shape), normals(*shape[:2], N_VARIATES))
         for _ in range(0, n_draws, at_once)
     ]
-    return torch.cat(draws).unflatten(0, (-1, n_batch))[:n_draws]
+    return torch.cat(draws).unflatten(0, (-1, len(conditions.mean)))[:n_draws]
 
 
 def _stratify(sums, batch, hit):
