@@ -48,7 +48,8 @@ def stages():
             tensor(contact_halves(CONTACTS)),
         )
         conditioned = flow.condition(conditions)
-        sample = conditioned.sample(noise([0], 0, N_PATCHES))
+        draw = noise([0], 0, N_PATCHES), noise.amplitude([0])
+        sample = conditioned.sample(*draw)
         log_prob = conditioned.log_prob(sample)
         context = flow.context(conditions)
     return {
