@@ -113,7 +113,7 @@ def mixture_density(noise, amplitudes):
     recording, contact, level = (
         np.linspace(-4, 4, round(8 / step) + 1) for step in (0.2, 0.1, 0.25)
     )
-    share, common = amplitudes.share.detach().numpy(), float(amplitudes.common)
+    share, common = amplitudes.share.detach().numpy(), float(amplitudes.common.detach())
     total = np.log(masses(recording, 0, 1))
     for k in range(noise.shape[1]):
         centre, spread = (

@@ -314,6 +314,14 @@ def test_runs_go_on(run):
         benchmark.run_benchmark(TOY, QUICK, out, replace(SETTINGS, n_draws=9))
 
 
+def test_settings_that_are_wrong_take_no_folder(tmp_path):
+    """The same folder can be given again; it was not, before the split came first."""
+    wrong = replace(SETTINGS, patients=("nobody",))
+    with pytest.raises(ValueError, match="'patients' parameter.*'nobody'"):
+        benchmark.run_benchmark(TOY, QUICK, tmp_path / "run", wrong)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_processes_do_not_change_the_rows(run, tmp_path):
     """Catches draws that depend on the process."""

@@ -274,8 +274,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     settings = Settings() if settings is None else settings
     chosen = dict(find_method(name) for name in methods)
     out = Path(out)
-    (out / "parts").mkdir(parents=True, exist_ok=True)
-    _same_run(out / "run.json", dataset, settings)
+    # What is wrong with the settings shows before the folder is theirs.
     folds = make_split(
         dataset,
         settings.protocol,
@@ -285,6 +284,8 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         patients=_tested(dataset, settings),
         seed=settings.seed,
     )
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    _same_run(out / "run.json", dataset, settings)
     (out / "split.json").write_text(split_to_json(folds), encoding="utf-8")
     stamp = provenance(dataset, settings, split_hash(folds))
     tasks = [
