@@ -24,8 +24,10 @@ from .fit import learning_rate
 _TOKENS = 1000
 # Seconds read before and after a window, which are not scored.
 _HALO = 3
-# Seconds in which a contact's amplitude is compared with that in others.
-_PIECE = 30
+# Seconds in which a contact's amplitude is compared with that in others, and the least
+# that its logarithm may differ by in another session (simulated patients: 0.02 to 0.05,
+# 0.2 where a quarter of the electrodes is missing there).
+_PIECE, _BETWEEN = 30, 0.1
 _WARM_UP = 5
 _CLIP = 1.0
 
@@ -173,7 +175,7 @@ def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Te
     -------
     amplitude : Tensor of shape (contact, level, 2)
         Log-amplitude and its precision, see
-        :func:`~mne_neuroflow.flow.amplitude.seen_amplitudes`.
+        :func:`~mne_neuroflow.flow.amplitude.seen_amplitudes`, for other sessions.
     """
     energies, lengths = [], []
     for stretch in stretches:
@@ -188,7 +190,9 @@ def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Te
             lengths.append(length)
     energy = torch.stack(energies).double()
     seconds = torch.tensor(lengths, device=energy.device)
-    return seen_amplitudes(energy, seconds[:, None, None] * level_sizes(energy.device))
+    count = seconds[:, None, None] * level_sizes(energy.device)
+    seen, precision = seen_amplitudes(energy, count).unbind(-1)
+    return torch.stack([seen, 1 / (1 / precision + _BETWEEN**2)], -1)
 
 
 def _window(stretches, rng):
