@@ -60,6 +60,13 @@ def _masses(nodes: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return torch.diff(below, dim=-1, prepend=ends, append=ends + 1).clamp_min(1e-200)
 
 
+def _standard(step: float, device) -> tuple[Tensor, Tensor]:
+    """Nodes of a standard normal variate's grid, and the logarithm of their masses."""
+    nodes = _nodes(step, device)
+    zero = torch.zeros_like(nodes[0])
+    return nodes, torch.log(_masses(nodes, zero, zero + 1))
+
+
 @dataclass(frozen=True)
 class Amplitudes:
     """Distribution of each contact's log-amplitude in one batch of recordings.
@@ -93,11 +100,10 @@ class Amplitudes:
         scale : Tensor of shape (batch, contact, level)
             Amplitudes.
         """
-        steps = _STEPS
-        recording = _on_grid(variates[:, :1, :1], steps[0])
+        recording = _on_grid(variates[:, :1, :1], _STEPS[0])
         own = torch.sqrt(1 - self.common**2) * variates[..., 1:2]
-        contact = _on_grid(self.common * recording + own, steps[1])
-        level = _on_grid(variates[..., 2:], steps[2])
+        contact = _on_grid(self.common * recording + own, _STEPS[1])
+        level = _on_grid(variates[..., 2:], _STEPS[2])
         rest = torch.sqrt(1 - self.share**2)
         return torch.exp(
             self.centre + self.spread * (self.share * contact + rest * level)
@@ -119,7 +125,7 @@ class Amplitudes:
             each other in the same second is shared evenly between them.
         """
         total = energy.double().cumsum(2)
-        log_mass = self._recording()[1]
+        _, log_mass = _standard(_STEPS[0], total.device)
         given = [total.new_zeros(*total.shape[:2], 1, len(log_mass))]
         length = max(1, _AT_ONCE // (total[:, :, 0].numel() * self._n_terms))
         for start in range(0, total.shape[2], length):
@@ -149,18 +155,13 @@ class Amplitudes:
             Nats of all contacts together, of each level given the coarser ones.
         """
         given = self._given_recording(energy.double()[:, :, None], n_patches)
-        joint = given[:, :, 0].sum(1) + self._recording()[1]
+        joint = given[:, :, 0].sum(1) + _standard(_STEPS[0], given.device)[1]
         joint = torch.logsumexp(joint, -1)
         return torch.diff(joint, dim=-1, prepend=torch.zeros_like(joint[:, :1]))
 
     @property
     def _n_terms(self):
         return round(2 * _END / _STEPS[1]) * round(2 * _END / _STEPS[2])
-
-    def _recording(self):
-        """Nodes of the recording's variate and their log-masses."""
-        nodes = _nodes(_STEPS[0], self.centre.device)
-        return nodes, torch.log(_masses(nodes, 0 * nodes[0], 0 * nodes[0] + 1))
 
     def _given_recording(self, energy: Tensor, n_patches: int) -> Tensor:
         """Log-density of stretches given the recording's variate.
@@ -180,7 +181,9 @@ class Amplitudes:
         device = energy.device
         seconds = torch.arange(energy.shape[2], device=device) + n_patches
         count = (seconds[:, None] * level_sizes(device))[..., None, None]
-        contact, level = (_nodes(step, device) for step in _STEPS[1:])
+        recording, _ = _standard(_STEPS[0], device)
+        contact = _nodes(_STEPS[1], device)
+        level, log_mass = _standard(_STEPS[2], device)
         share = self.share.double()[:, None, None]
         place = share * contact[:, None] + torch.sqrt(1 - share**2) * level
         log_scale = self.centre.double()[..., None, None] + (
@@ -189,11 +192,9 @@ class Amplitudes:
         log_scale = log_scale[:, :, None]
         terms = -0.5 * torch.exp(-2 * log_scale) * energy[..., None, None]
         terms = terms - count * (log_scale + 0.5 * log(2 * pi))
-        mass = torch.log(_masses(level, 0 * level[0], 0 * level[0] + 1))
-        given_contact = torch.logsumexp(terms + mass, -1).cumsum(-2)
+        given_contact = torch.logsumexp(terms + log_mass, -1).cumsum(-2)
         # Over the contact's variate by a product of matrices.
         common = self.common.double()
-        recording = self._recording()[0]
         own = torch.sqrt(1 - common**2).expand_as(recording)
         turn = _masses(contact, common * recording, own)
         most = given_contact.amax(-1, keepdim=True).detach()
