@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import mne
@@ -178,13 +179,20 @@ def test_contacts_by_structure():
 def test_contacts_in_3d(monkeypatch):
     """The scene gets positions in the template's head, and colours by contact.
 
-    Seen to catch: the transform inverted.
+    Seen to catch: the transform inverted, and contacts without a number left
+    transparent, as on paper where a ring remains.
     """
     calls = []
-    monkeypatch.setattr(
-        mne.viz, "plot_alignment", lambda info, **options: calls.append((info, options))
-    )
-    plot_contacts_3d(_montage(), [1.0, 2.0, 3.0, 4.0])
+    figure = mock.MagicMock()
+
+    def plot_alignment(info, **options):
+        calls.append((info, options))
+        return figure
+
+    monkeypatch.setattr(mne.viz, "plot_alignment", plot_alignment)
+    monkeypatch.setattr(mne.viz, "set_3d_view", mock.MagicMock())
+    monkeypatch.setattr(mne.viz, "set_3d_title", title := mock.MagicMock())
+    plot_contacts_3d(_montage(), [1.0, 2.0, np.nan, 4.0], label="Power (µV²)")
     ((info, options),) = calls
     head = np.array([ch["loc"][:3] for ch in info["chs"]])
     np.testing.assert_allclose(
@@ -194,13 +202,46 @@ def test_contacts_in_3d(monkeypatch):
         "head",
         "MRI (surface RAS)",
     )
-    wanted = plt.get_cmap("viridis")(np.arange(4) / 3)
+    wanted = plt.get_cmap("viridis")(np.array([0, 1 / 3, 0, 1]))
+    wanted[2] = 0.75, 0.75, 0.75, 1
     np.testing.assert_allclose(options["sensor_colors"]["seeg"], wanted)
     scalp, inner_skull = options["bem"]
     assert np.abs(inner_skull["rr"]).max() < np.abs(scalp["rr"]).max() < 0.2
     np.testing.assert_allclose(
         get_head_to_mri("fsaverage"), options["trans"]["trans"], atol=1e-7
     )
+    assert "no electrode" in title.call_args.args[1]
+    assert "Power (µV²)" in title.call_args.args[1]
+    (labels,) = figure.plotter.add_legend.call_args.args
+    assert [name.strip() for name, _ in labels] == ["4", "3.25", "2.5", "1.75", "1"]
+
+
+def test_scene_in_3d():
+    """Contacts are seen inside the head, on their own side; where there is a display.
+
+    Seen to catch: contacts mirrored, and the transform of the head inverted.
+    """
+    pytest.importorskip("pyvistaqt")
+    qtpy = pytest.importorskip("qtpy.QtWidgets")
+    try:
+        with mne.viz.use_3d_backend("pyvistaqt"):
+            fig = plot_contacts_3d(_montage(), np.sign(POINTS[:, 0]), cmap="bwr")
+    except (ImportError, RuntimeError) as err:
+        pytest.skip(f"no 3-D figures here: {err}")
+    # From behind: the right is on the right.
+    mne.viz.set_3d_view(fig, azimuth=270, elevation=90, focalpoint=(0, 0, 0))
+    for _ in range(20):  # Qt draws when it finds time
+        qtpy.QApplication.processEvents()
+    picture = fig.plotter.screenshot(return_img=True).astype(int)
+    mne.viz.close_3d_figure(fig)
+    height, width = picture.shape[:2]
+    # A little below the middle of the head, where temporal lobes are.
+    red, _, blue = np.moveaxis(picture[height // 2 : 3 * height // 5], -1, 0)
+    right = np.flatnonzero((red > blue + 60).any(axis=0))
+    left = np.flatnonzero((blue > red + 60).any(axis=0))
+    assert left.size and right.size
+    assert width * 0.2 < left.min() < left.max() < width / 2
+    assert width / 2 < right.min() < right.max() < width * 0.8
 
 
 # Calibration, spectra, connectivity, lateralization -----------------------------------

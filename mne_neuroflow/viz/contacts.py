@@ -36,7 +36,10 @@ _CORNER, _HALF = 2.1, 1.3
 _PIXEL, _BLUR, _MARGIN = 1.0, 2.5, 12.0  # mm
 _DEEP = ("hippocampus", "amygdala")
 _MISSING = "0.75"
-_SPHERE = 8e-3  # metres, larger than a contact so that it is seen from afar
+_SPHERE = 5e-3  # metres, larger than a contact so that it is seen from afar
+_SCENE = "Virtual contacts in a template head: no electrode was there"
+# From the left and in front, a little above; metres and degrees.
+_EYE = dict(azimuth=135, elevation=75, distance=0.56, focalpoint=(0, 0, -0.005))
 
 
 def plot_contacts(
@@ -108,15 +111,17 @@ def plot_contacts(
     return finish(fig, show)
 
 
-def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
+def plot_contacts_3d(contacts, values=None, *, label=None, cmap=None, vlim=None):
     """Plot contacts inside the template head in 3-D.
 
     Parameters
     ----------
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        The contacts, as for :func:`mne_neuroflow.make_contacts`.
+        The contacts, as for :func:`mne_neuroflow.make_contacts`; arrays in metres.
     values : array_like of shape (n_contacts,) | Series | dict | None
-        As for :func:`plot_contacts`.
+        As for :func:`plot_contacts`, but contacts without a number are grey.
+    label : str | None
+        What the numbers are, with their unit.
     cmap : str | Colormap | None
         As for :func:`plot_contacts`.
     vlim : tuple of float | None
@@ -126,7 +131,8 @@ def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
     -------
     fig : mne.viz.Figure3D
         The scene of :func:`mne.viz.plot_alignment`, with the template's scalp and
-        inner skull around the contacts.
+        inner skull around the contacts. It can be turned with the mouse and with
+        :func:`mne.viz.set_3d_view`; ``fig.plotter.screenshot("a.png")`` keeps it.
 
     See Also
     --------
@@ -134,7 +140,12 @@ def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
 
     Notes
     -----
-    It needs what MNE-Python's 3-D figures need: PyVista and a display.
+    It needs what MNE-Python's 3-D figures need: PyVistaQt with a Qt binding and a
+    display, which on a server may be a virtual one (``xvfb-run python script.py``), or
+    a notebook with MNE-Python's notebook backend. Elsewhere :func:`plot_contacts` does.
+
+    Spheres are drawn larger than contacts are. Head and skull are those of fsaverage,
+    not the patient's own.
 
     Examples
     --------
@@ -144,12 +155,15 @@ def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
     montage = make_contacts(contacts)
     ch_names = contact_positions(montage)[0]
     if values is None:
-        colors, _ = _structure_colors(montage)
+        colors, key = _structure_colors(montage)
     else:
-        colors, _ = _value_colors(_values(values, ch_names), cmap, vlim)
+        values = _values(values, ch_names)
+        colors, mappable = _value_colors(values, cmap, vlim)
+        colors[~np.isfinite(values)] = to_rgba(_MISSING)  # a sphere has no ring
+        key = _value_key(mappable)
     info = mne.create_info(ch_names, 1.0, "seeg", verbose=False)
     info.set_montage(montage, verbose=False)
-    return mne.viz.plot_alignment(
+    fig = mne.viz.plot_alignment(
         info,
         trans=mne.transforms.Transform("head", "mri", load_head().head_to_mri),
         coord_frame="mri",
@@ -160,6 +174,23 @@ def plot_contacts_3d(contacts, values=None, *, cmap=None, vlim=None):
         sensor_scales={"seeg": _SPHERE},
         verbose=False,
     )
+    mne.viz.set_3d_view(fig, **_EYE)
+    about = "" if values is None or label is None else f"\n{label}"
+    mne.viz.set_3d_title(fig, _SCENE + about, size=12)
+    fig.plotter.add_legend(
+        [[f" {name}", color[:3]] for name, color in key.items()],
+        bcolor=None,
+        face="circle",
+        loc="lower left",
+        size=(0.02 * max(map(len, key)), 0.045 * len(key)),
+    )
+    return fig
+
+
+def _value_key(mappable):
+    """Return some values of a colour bar, as text -> colour, the largest first."""
+    some = np.linspace(mappable.norm.vmax, mappable.norm.vmin, 5)
+    return {f"{value:.3g}": tuple(mappable.to_rgba(value)) for value in some}
 
 
 def _values(values, ch_names):
