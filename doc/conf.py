@@ -1,11 +1,13 @@
 """Configuration of the documentation, which is built without any network."""
 
+import os
 import sys
 from pathlib import Path
 
 import mne_neuroflow
 
 sys.path.insert(0, str(Path(__file__).parent / "sphinxext"))
+os.environ["MNE_TQDM"] = "off"  # a page shows every step of a progress bar
 
 project = "mne_neuroflow"
 author = "the mne_neuroflow developers"

@@ -25,8 +25,9 @@ print(raw)
 # One draw
 # --------
 # One ``'seeg'`` channel for each of the 80 contacts of the default implant, at the rate
-# and with the annotations of the recording. The recording is not preloaded, so that the
-# signals are computed when they are read. The log tells how much the scalp can say: for
+# and with the annotations of the recording (but for those of single scalp channels, of
+# which nothing is left). The recording is not preloaded, so that the signals are
+# computed when they are read. The log tells how much the scalp can say: for
 # half of the contacts it explains less than a sixth of the variance.
 virtual = mne_neuroflow.predict_ieeg(raw, random_state=0)
 print(virtual)
@@ -39,9 +40,9 @@ print(virtual.info["description"])
 # The distribution
 # ----------------
 # A draw is one of many signals that fit the scalp. A hundred of them show what they
-# agree on. Three contacts of an electrode through the left amygdala, from its tip in
-# the medial temporal lobe out to the lateral surface, and three of its mirror image on
-# the right:
+# agree on. Three contacts of an electrode through the left posterior hippocampus, from
+# its tip in the medial temporal lobe out to the lateral surface, and three of its
+# mirror image on the right:
 names = ["vPHL1", "vPHL5", "vPHL8", "vPHR1", "vPHR5", "vPHR8"]
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 draws = mne_neuroflow.sample_ieeg(
@@ -91,6 +92,7 @@ axes[0, 0].set_title("Scalp EEG (µV), recorded")
 axes[0, 1].set_title("Virtual iEEG (µV), predicted from it, not recorded")
 for ax in axes[-1]:
     ax.set_xlabel("Time (s)")
+    ax.set_xticks(range(20, 25))
 handles, labels = axes[0, 1].get_legend_handles_labels()
 fig.legend(handles, labels, loc="outside lower right", ncols=4, frameon=False)
 plt.show()

@@ -89,15 +89,15 @@ plot_virtual(draws.sel(channel=names))
 # Where the scalp tells something, draws agree in part, and their mean moves. The share
 # of their variance on which they agree is what the flow makes of the scalp;
 # observability is what the linear spatial model would make of it. On this recording the
-# flow believes the scalp less: it knows of muscle and eyes, which the spatial model
-# takes for the brain.
+# flow believes the scalp less. It was trained with muscle and eyes in the scalp EEG;
+# the spatial model takes all of it for the brain.
 mean, spread = draws.mean("draw"), draws.var("draw", ddof=1).mean("time")
 agreed = mean.var("time") - spread / draws.sizes["draw"]  # without the draws' own noise
 share = agreed / (agreed + spread)
 
 fig, ax = plt.subplots(figsize=(6, 4.5), layout="constrained")
 ax.plot([0, 0.7], [0, 0.7], color="0.5", ls="--", lw=1)
-colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+colors = ("#56B4E9", "#CC79A7", "#D55E00", "#009E73")  # as in the package's figures
 for structure, color in zip(structures, colors, strict=True):
     of = draws["structure"].values == structure
     told = draws["observability"][of]

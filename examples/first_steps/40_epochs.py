@@ -34,8 +34,10 @@ print(epochs)
 # %%
 # Virtual epochs
 # --------------
-# The same events, metadata, selection and times. Every epoch is predicted by itself:
-# none sees its neighbours, and leaving some out does not change the others.
+# The same events, metadata, selection and times. Every epoch is predicted by itself and
+# sees nothing of its neighbours; only the gain of the recording, one number, is taken
+# from all of them. Epochs must last for a second or more, shorter ones are refused:
+# predict the continuous recording, and cut the result.
 virtual = mne_neuroflow.predict_ieeg(epochs, contacts="mtl-core", random_state=0)
 print(virtual["task == 'movement' and trial > 4"])
 

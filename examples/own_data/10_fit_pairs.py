@@ -57,6 +57,10 @@ for name, draws in (("shipped", shipped), ("fitted", fitted)):
     )
 
 # %%
+# After fitting the error is smaller and the intervals are sharper. They may cover less
+# than they promise, as another session is never quite like the one that was fitted.
+# ``doc/decisions/fitting.md`` has the figures of several patients.
+#
 # A fitted model is saved with its weights, what was fitted, and a model card. It can be
 # given to :func:`mne_neuroflow.predict_ieeg` and its companions as ``model``.
 #

@@ -10,9 +10,10 @@ alone, and see what the intervals hold.
 # A simulated pair
 # ----------------
 # Head, couplings, rhythms and artifacts are drawn from the prior that the weights were
-# trained on, so that this shows the model at its best: where its idea of the brain
-# holds. The contacts are those of a real patient whom the training never saw.
+# trained on: the model's idea of the brain holds here, as it need not in people. The
+# contacts are those of a real patient whom the training never saw.
 import matplotlib.pyplot as plt
+import numpy as np
 
 import mne_neuroflow
 from mne_neuroflow.evaluation.calibration import coverage, crps
@@ -58,14 +59,51 @@ for name, some in (("draws", draws), ("half a recording later", later)):
 # Spectra
 # -------
 # A draw has the spectrum of a signal. How loud a contact is, the scalp does not tell,
-# which is why the intervals are so wide.
+# which is why the intervals are so wide. In this patient three structures are louder
+# than nearly all draws.
 plot_spectra(draws, {"simulated truth": ieeg})
 
 # %%
 # Calibration
 # -----------
-# In one recording the coverage scatters about its mean over recordings, because a whole
-# contact may be louder or quieter than expected. :ref:`calibration` tells how to read
-# the panels, and the :ref:`model card <model_card>` has the means over recordings.
+# So this recording's samples lie outside of the intervals too often.
+# :ref:`calibration` tells how to read the panels.
 plot_calibration(draws, ieeg)
+
+# %%
+# Eight patients
+# --------------
+# One recording does not tell whether intervals hold. Intervals are right on average:
+# where contacts happen to be loud they cover too little, where they are quiet nearly
+# everything. The :ref:`model card <model_card>` has the means over many recordings.
+positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
+contacts = [places for name, places in positions.items() if name[-1] in "147"]
+levels = np.linspace(0.05, 0.9, 18)
+covered = []
+for patient in range(8):
+    scalp, ieeg = mne_neuroflow.simulate_pair(
+        contacts, "32", duration=6, random_state=patient, verbose=False
+    )
+    draws = mne_neuroflow.sample_ieeg(
+        scalp,
+        20,
+        contacts=ieeg.info,
+        random_state=0,
+        on_unlike="ignore",
+        verbose=False,
+    )
+    truth = ieeg.get_data()
+    covered.append([coverage(draws.values, truth, level).mean() for level in levels])
+covered = 100 * np.array(covered)
+
+fig, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
+ax.plot([0, 100], [0, 100], color="0.5", ls="--", lw=1, label="what is promised")
+for patient, share in enumerate(covered):
+    label = None if patient else "simulated patients"
+    ax.plot(100 * levels, share, color="#56B4E9", lw=1, label=label)
+ax.plot(100 * levels, covered.mean(axis=0), color="#0072B2", lw=3, label="their mean")
+ax.set(xlabel="Nominal coverage (%)", ylabel="Samples inside (%)", aspect="equal")
+ax.set_title("Intervals of virtual iEEG: predicted, not recorded", fontsize=10)
+ax.spines[["top", "right"]].set_visible(False)
+ax.legend(frameon=False)
 plt.show()

@@ -65,8 +65,8 @@ for name, area in (
 # virtual contact with the interval over draws of the same average. An average over many
 # spikes can show what a single one does not, but somebody has to know their times.
 # Last, single spikes: this focus is one of those that the scalp shows. With
-# ``random_state=2``, a hippocampal focus, no scalp electrode is much better than
-# chance, and nothing that is computed from the scalp can be.
+# ``random_state=2``, a hippocampal focus, the best scalp electrode reaches 0.53 and the
+# best virtual contact 0.56, which is chance.
 focus = ieeg.ch_names[int(np.argmax(inside))]
 nearest = scalp.ch_names[int(np.argmax(outside))]
 samples = np.round(onsets * sfreq).astype(int)
@@ -98,10 +98,10 @@ axes[0].set_ylabel(f"Mean of {len(samples)} spikes (µV)")
 axes[3].boxplot(
     [inside[left], virtual[left], outside], widths=0.6, medianprops=dict(color="k")
 )
-axes[3].set_xticks([1, 2, 3], ["inside", "virtual", "scalp"])
+axes[3].set_xticks([1, 2, 3], ["left inside", "left virtual", "scalp"])
 axes[3].axhline(0.5, color="0.5", lw=0.8, ls="--")
 axes[3].set_ylabel("Area under the ROC curve")
-axes[3].set_title("Single spikes, left contacts")
+axes[3].set_title("Single spikes")
 for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)
 plt.show()

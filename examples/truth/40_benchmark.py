@@ -42,20 +42,32 @@ rows, failures = run_benchmark(cohort, methods, folder / "run", settings)
 print(failures or "no failures")
 
 # %%
-# A run is a folder: what was asked for, the split, all rows, and a page that opens
-# offline. Rows carry versions, seeds and the split.
+# The figures of the shipped weights, of the :ref:`model card <model_card>` and of
+# :ref:`limits`, come from scripts of the repository, which print the machine with them:
+# on simulation that training never saw, stratum by stratum, and on simulations whose
+# prior is wrong on purpose::
+#
+#     python benchmarks/held_out.py
+#     python benchmarks/calibration.py
+#     python tools/build_head.py --skull-conductivity 0.002 --out skull-0.002.npz
+#     python tools/build_head.py --skull-conductivity 0.03 --out skull-0.03.npz
+#     python benchmarks/calibration.py --prior neural-masses \
+#         --heads skull-0.002.npz skull-0.03.npz --batches 5
+#
+# A run of the benchmark is a folder: what was asked for, the split, all rows, and a
+# page that opens offline. Rows carry versions, seeds and the split.
 print(write_report(folder / "run").name)
 print(rows.iloc[0][["method", "patient", "structure", "split", "mne_neuroflow"]])
 
 # %%
 # The leaderboard
 # ---------------
-# Means over patients. From three patients and six seconds nothing follows; the page of
-# a whole run says what does. Mind who has seen what: the prior and eLORETA have learned
-# how loud each contact is from the patient's first session, the shipped weights have
-# seen nothing of the patient.
+# Means over patients, of the columns that matter most. From three patients and six
+# seconds nothing follows; the page of a whole run says what does. Mind who has seen
+# what: the prior and eLORETA have learned how loud each contact is from the patient's
+# first session, the shipped weights have seen nothing of the patient.
 table, low, high = leaderboard(rows)
-table.round(2)
+table[["CRPS", "CRPS skill", "90 % covers", "spread/error", "r", "LSD dB"]].round(2)
 
 # %%
 # Lower CRPS is better, and 90 % intervals should cover 90 %. A method whose score does
