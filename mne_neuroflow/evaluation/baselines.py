@@ -182,6 +182,19 @@ class GaussianMethod:
 
     They have a function ``predict(scalp, contacts)`` that returns the mean, an array of
     shape (n_contacts, n_times) in volts, and the :class:`Noise`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> class White(GaussianMethod):
+    ...     def predict(self, scalp, contacts):
+    ...         mean = np.zeros((len(contacts), scalp.data.shape[1]))
+    ...         covariance = 5e-5**2 * np.eye(len(contacts))
+    ...         return mean, Noise(covariance, [0, 64], [1, 1], scalp.sfreq)
+    >>> scalp = Scalp(np.zeros((8, 256)), np.zeros((8, 3)))
+    >>> White().sample(scalp, np.zeros((2, 3)), n_draws=5).shape
+    (5, 2, 256)
     """
 
     def sample(self, scalp, contacts, n_draws, random_state=0):
@@ -251,7 +264,22 @@ class SpatialPosterior(GaussianMethod):
     """The package's linear-Gaussian stage alone: physics, and nothing learned.
 
     Its mean is a source estimate with the package's prior, its covariance what the
-    scalp cannot say, drawn with the average spectrum of the scalp recording.
+    scalp cannot say, drawn with the average spectrum of the scalp recording. The
+    equations are those of :func:`~mne_neuroflow.head.posterior.spatial_posterior`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 256))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> method = SpatialPosterior().fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=5).shape
+    (5, 2, 256)
     """
 
     def fit(self, pairs):
@@ -271,6 +299,20 @@ class Prior(GaussianMethod):
     Contacts that occur in the training pairs have the covariance and the spectra
     that they had there. Others have those of the package's spatial prior, at the
     amplitude and with the average spectrum of the scalp recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 256))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> method = Prior().fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=5).shape
+    (5, 2, 256)
     """
 
     def __init__(self):
@@ -328,6 +370,21 @@ class OtherScalp:
         ``'shifted'`` shows the scalp of the same recording half of its length later;
         ``'shuffled'`` that of another time or patient, the longest of the pairs that
         were given to :meth:`fit`, with the electrodes of that recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 256))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> method = OtherScalp(SpatialPosterior(), "shifted")
+    >>> method = method.fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=5).shape
+    (5, 2, 256)
     """
 
     def __init__(self, method, how):
@@ -477,7 +534,8 @@ class LaggedRidge:
     The penalty is chosen for every contact by cross-validation over blocks of time;
     intervals are Gaussian with the covariance and the spectra of the residuals that
     the cross-validation leaves. For contacts of several patients the regressor is the
-    spatial posterior's mean at the contact, see :class:`Encoding`.
+    spatial posterior's mean at the contact, see :class:`Encoding`. Ridge regression:
+    Hoerl & Kennard 1970, Technometrics 12:55.
 
     Parameters
     ----------
@@ -485,6 +543,20 @@ class LaggedRidge:
         Seconds before and after.
     n_blocks : int
         Blocks of the cross-validation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 640))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 640))
+    >>> method = LaggedRidge(reach=0.03).fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=5).shape
+    (5, 2, 640)
     """
 
     def __init__(self, reach=0.12, n_blocks=5):

@@ -25,7 +25,8 @@ def crps(draws, truth):
     Returns
     -------
     score : array of shape (...)
-        In the unit of the truth; zero is best. The fair estimator of
+        In the unit of the truth; zero is best. The fair estimator (Ferro 2014, Q. J.
+        R. Meteorol. Soc. 140:1917) of
         :func:`~mne_neuroflow.evaluation.metrics.crps_ensemble`, which may fall below
         zero for single values. One draw gets its absolute error, as does any
         prediction without spread.
@@ -104,7 +105,8 @@ def interval(draws, level):
 def interval_width(draws, level):
     """Width of the central interval of the draws, lower is sharper.
 
-    Sharpness counts only where the coverage is right.
+    Sharpness counts only where the coverage is right (Gneiting, Balabdaoui & Raftery
+    2007, J. R. Stat. Soc. B 69:243).
 
     Parameters
     ----------
@@ -252,6 +254,8 @@ def ranks(draws, truth):
 def pit(draws, truth):
     """Probability integral transform: where among its draws each truth lies.
 
+    ``(rank + 1 / 2) / (n_draws + 1)`` (Dawid 1984, J. R. Stat. Soc. A 147:278).
+
     Parameters
     ----------
     draws : array of shape (n_draws, ...)
@@ -288,8 +292,8 @@ def pit_distance(draws, truth):
     Returns
     -------
     distance : float
-        Statistic of Kolmogorov and Smirnov, 0 to 1. With ``n`` draws it cannot fall
-        below ``1 / (2 * (n + 1))``.
+        Statistic of Kolmogorov and Smirnov (:func:`scipy.stats.kstest`), 0 to 1. With
+        ``n`` draws it cannot fall below ``1 / (2 * (n + 1))``.
 
     Examples
     --------

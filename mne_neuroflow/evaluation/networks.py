@@ -203,7 +203,29 @@ class UNet(nn.Module):
 class UNetRegression(_Network):
     """A U-Net that predicts the mean, with Gaussian intervals.
 
-    Their covariance and spectra are those of its residuals on the held-out part.
+    Over time, after Ronneberger et al. 2015, MICCAI. The intervals' covariance and
+    spectra are those of its residuals on the held-out part.
+
+    Parameters
+    ----------
+    n_steps, width : int
+        Steps of training, and channels of the networks.
+    random_state : int
+        Seed of weights, batches and noise of the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 1280))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> method = UNetRegression(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 1280)
     """
 
     def _build(self, n_in, n_out):
@@ -246,6 +268,27 @@ class ConditionalVAE(_Network):
     Sixteen latent series a second; the decoder is Gaussian, and what it calls noise
     is part of its draws. The weight of the latent's divergence rises over the first
     third of the training.
+
+    Parameters
+    ----------
+    n_steps, width : int
+        Steps of training, and channels of the networks.
+    random_state : int
+        Seed of weights, batches and noise of the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 1280))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> method = ConditionalVAE(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 1280)
     """
 
     def _build(self, n_in, n_out):
@@ -294,6 +337,27 @@ class ConditionalGAN(_Network):
     Hinge losses, and ten times the mean absolute error. Generators of this kind
     learn to ignore their noise, so that draws hardly differ from each other: the
     spread of the draws and the coverage of their intervals show it.
+
+    Parameters
+    ----------
+    n_steps, width : int
+        Steps of training, and channels of the networks.
+    random_state : int
+        Seed of weights, batches and noise of the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 1280))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> method = ConditionalGAN(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 1280)
     """
 
     _fidelity = 10.0
@@ -343,6 +407,27 @@ class FlowMatching(_Network):
     """Conditional flow matching along straight lines (Lipman et al. 2023, ICLR).
 
     Fifty Euler steps from white noise to a draw.
+
+    Parameters
+    ----------
+    n_steps, width : int
+        Steps of training, and channels of the networks.
+    random_state : int
+        Seed of weights, batches and noise of the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 1280))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> method = FlowMatching(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 1280)
     """
 
     n_flow_steps = 50
@@ -419,10 +504,26 @@ class PatientFlow(_Network):
 
     Parameters
     ----------
-    n_steps, width, random_state : int
-        As for all networks.
+    n_steps, width : int
+        Steps of training, and channels of the networks.
+    random_state : int
+        Seed of weights, batches and noise of the training.
     uses_scalp : bool
         False trains and draws without the scalp: the unconditional control.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 1280))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> method = PatientFlow(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 1280)
     """
 
     window = 1.0
@@ -453,7 +554,20 @@ class PatientFlow(_Network):
         return parts.transpose(-1, -2).flatten(2)
 
     def log_prob(self, inputs, targets):
-        """Log-density of windows of one second, (batch,) in nats."""
+        """Log-density of windows of one second, (batch,) in nats.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (batch, n_inputs, 128)
+            The scalp as it is encoded.
+        targets : Tensor of shape (batch, n_outputs, 128)
+            The contacts as they are encoded.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (batch,)
+            Nats.
+        """
         state, context, total = self._fold(targets), self._fold(inputs), 0.0
         for coupling in self.nets:
             state, change = coupling(state, context)

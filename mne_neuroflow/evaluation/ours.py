@@ -71,6 +71,20 @@ class Pretrained:
     ----------
     model : str
         As for :func:`mne_neuroflow.sample_ieeg`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 256))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> method = Pretrained().fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 256)
     """
 
     def __init__(self, model="mtl-v1"):
@@ -111,13 +125,27 @@ class Pretrained:
 class Recalibrated(Pretrained):
     """The shipped weights with intervals corrected by the pairs.
 
-    Pairs of several patients say nothing about the contacts of another one, whose
-    intervals stay as they were.
+    By :meth:`mne_neuroflow.NeuroFlow.recalibrate`. Pairs of several patients say
+    nothing about the contacts of another one, whose intervals stay as they were.
 
     Parameters
     ----------
     model : str
         The weights to start from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 3840))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 3840))
+    >>> method = Recalibrated().fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 3840)
     """
 
     def fit(self, pairs):
@@ -135,8 +163,9 @@ class Recalibrated(Pretrained):
 class Fitted(Pretrained):
     """The shipped weights fitted to the pairs, as a user would.
 
-    Pairs of one patient change the spatial stage and the intervals too; pairs of
-    several patients train the flow alone, which can then predict contacts of others.
+    By :meth:`mne_neuroflow.NeuroFlow.fit`. Pairs of one patient change the spatial
+    stage and the intervals too; pairs of several patients train the flow alone, which
+    can then predict contacts of others.
 
     Parameters
     ----------
@@ -144,6 +173,20 @@ class Fitted(Pretrained):
         The weights to start from.
     random_state : int
         Seed of the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> rng = np.random.default_rng(0)
+    >>> data = 1e-5 * rng.standard_normal((20, 3840))
+    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> ieeg = 5e-5 * rng.standard_normal((2, 3840))
+    >>> method = Fitted().fit([(scalp, contacts, ieeg)])
+    >>> method.sample(scalp, contacts, n_draws=2).shape
+    (2, 2, 3840)
     """
 
     def __init__(self, model="mtl-v1", random_state=0):

@@ -28,10 +28,13 @@ POWER_WINDOW = 2.0
 def pearson_r(estimate, truth):
     """Correlation over time, higher is better.
 
+    The covariance over the product of standard deviations (Pearson 1896, Phil. Trans.
+    R. Soc. A 187:253).
+
     Parameters
     ----------
     estimate, truth : array of shape (..., n_times)
-        Signals.
+        Signals, both in one unit.
 
     Returns
     -------
@@ -49,10 +52,12 @@ def pearson_r(estimate, truth):
 def cosine_similarity(estimate, truth):
     """Cosine of the angle between signals, higher is better.
 
+    ``sum(a * b) / sqrt(sum(a**2) * sum(b**2))``.
+
     Parameters
     ----------
     estimate, truth : array of shape (..., n_times)
-        Signals.
+        Signals, both in one unit.
 
     Returns
     -------
@@ -71,10 +76,12 @@ def cosine_similarity(estimate, truth):
 def nrmse(estimate, truth):
     """Root-mean-square error in standard deviations of the truth, lower is better.
 
+    ``sqrt(mean((estimate - truth)**2)) / std(truth)``.
+
     Parameters
     ----------
     estimate, truth : array of shape (..., n_times)
-        Signals.
+        Signals, both in one unit.
 
     Returns
     -------
@@ -111,10 +118,12 @@ def _unit(series):
 def power_spectrum(series, sfreq):
     """Power spectral density by Welch's method: Hann windows of one second.
 
+    They overlap by half (Welch 1967, IEEE Trans. Audio Electroacoust. 15:70).
+
     Parameters
     ----------
     series : array of shape (..., n_times)
-        Signals.
+        Signals in volts.
     sfreq : float
         Sampling rate in Hz.
 
@@ -144,7 +153,7 @@ def log_spectral_distance(estimate, truth, level=True):
     Parameters
     ----------
     estimate, truth : array of shape (..., n_freqs)
-        Power spectral densities.
+        Power spectral densities in V²/Hz.
     level : bool
         Whether a difference of overall level counts; if not, the mean difference is
         taken away first and only the shape counts.
@@ -170,15 +179,16 @@ def log_spectral_distance(estimate, truth, level=True):
 def aperiodic_exponent(freqs, density, fmin=2.0, fmax=40.0):
     """Exponent of a spectrum's fall with frequency.
 
-    The slope of log power on log frequency by Theil and Sen's estimator, the median
-    over pairs of frequencies, which a rhythm's peak hardly moves.
+    The slope of log power on log frequency by Theil and Sen's estimator (Sen 1968, J.
+    Am. Stat. Assoc. 63:1379), the median over pairs of frequencies, which a rhythm's
+    peak hardly moves.
 
     Parameters
     ----------
     freqs : array of shape (n_freqs,)
         Hz.
     density : array of shape (..., n_freqs)
-        Power spectral density.
+        Power spectral density in V²/Hz.
     fmin, fmax : float
         Hz, between which the exponent is fitted.
 
@@ -209,10 +219,12 @@ def aperiodic_exponent(freqs, density, fmin=2.0, fmax=40.0):
 def in_band(series, sfreq, band):
     """Filter to a band, without delay.
 
+    By :func:`scipy.signal.sosfiltfilt`.
+
     Parameters
     ----------
     series : array of shape (..., n_times)
-        Signals.
+        Signals in volts.
     sfreq : float
         Sampling rate in Hz.
     band : str
@@ -240,10 +252,12 @@ def in_band(series, sfreq, band):
 def log_band_power(filtered, sfreq):
     """Logarithm of power in windows of two seconds.
 
+    ``10 * log10(mean(filtered**2))`` over each window.
+
     Parameters
     ----------
     filtered : array of shape (..., n_times)
-        Signals of one band, see :func:`in_band`.
+        Signals of one band in volts, see :func:`in_band`.
     sfreq : float
         Sampling rate in Hz.
 
@@ -289,6 +303,8 @@ def decibels(power):
 def lateralization(left, right):
     """Lateralization index of power.
 
+    The laterality index of imaging (Seghier 2008, Magn. Reson. Imaging 26:594).
+
     Parameters
     ----------
     left, right : array of shape (...)
@@ -316,6 +332,8 @@ def lateralization(left, right):
 def correlation_matrix(filtered):
     """Correlation between channels.
 
+    Pearson's, as for :func:`pearson_r`.
+
     Parameters
     ----------
     filtered : array of shape (n_channels, n_times)
@@ -338,12 +356,14 @@ def correlation_matrix(filtered):
 def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv")):
     """Coherence, imaginary coherence and phase-locking between channels.
 
-    By mne-connectivity over windows of two seconds.
+    By mne-connectivity over windows of two seconds. Imaginary coherence: Nolte et al.
+    2004, Clin. Neurophysiol. 115:2292; phase-locking: Lachaux et al. 1999, Hum. Brain
+    Mapp. 8:194.
 
     Parameters
     ----------
     series : array of shape (n_channels, n_times)
-        Signals, four seconds or more.
+        Signals in volts, four seconds or more.
     sfreq : float
         Sampling rate in Hz.
     bands : list of str
@@ -426,6 +446,8 @@ def relative_frobenius(estimate, truth):
 def matrix_similarity(estimate, truth):
     """Correlation between the entries of two matrices, higher is better.
 
+    Pearson's, as for :func:`pearson_r`.
+
     Parameters
     ----------
     estimate, truth : array of shape (..., n_channels, n_channels)
@@ -463,7 +485,7 @@ def spike_score(series, sfreq):
     Parameters
     ----------
     series : array of shape (..., n_times)
-        Signals.
+        Signals in volts.
     sfreq : float
         Sampling rate in Hz.
 
@@ -509,9 +531,10 @@ def spike_detection(score, spikes, sfreq, threshold=4.0, tolerance=0.15):
     false_alarms : float
         Detections per minute that are no spike, from zero up, lower is better.
     auc : float
-        Area under the receiver operating characteristic of the score's maximum around
-        spikes against that in other windows of the same length: 0 to 1, higher is
-        better, 0.5 is chance. It needs no threshold. NaN without spikes.
+        Area under the receiver operating characteristic (Hanley & McNeil 1982,
+        Radiology 143:29) of the score's maximum around spikes against that in other
+        windows of the same length: 0 to 1, higher is better, 0.5 is chance. It needs
+        no threshold. NaN without spikes.
 
     Examples
     --------
