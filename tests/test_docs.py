@@ -17,6 +17,7 @@ REFERENCE = Path(__file__).parents[1] / "doc" / "api" / "index.rst"
 SLOW = (
     "mne_neuroflow.compare",
     "mne_neuroflow.estimator",
+    "mne_neuroflow.evaluation.ours",
     "mne_neuroflow.viz.comparison",
 )
 

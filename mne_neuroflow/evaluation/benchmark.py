@@ -57,6 +57,13 @@ class Method:
     wrapped : str | None
         For a control around another method: which scalp it is shown, see
         :class:`~mne_neuroflow.evaluation.baselines.OtherScalp`.
+
+    Examples
+    --------
+    >>> module = "mne_neuroflow.evaluation.baselines"
+    >>> ridge = Method("regression", module, "LaggedRidge")
+    >>> ridge.make(seed=0, reach=0.05).reach
+    0.05
     """
 
     group: str
@@ -133,6 +140,19 @@ class CsvDraws:
         (``START`` as in ``split.json``: seconds or the number of the trial), columns
         ``draw``, ``time`` (seconds from the first sample of the stretch) and one for
         each contact, in volts.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.evaluation.pairs import Recording, Scalp
+    >>> scalp = Scalp(np.zeros((8, 256)), np.zeros((8, 3)))
+    >>> names, structures = ("HL1",), ("hippocampus",)
+    >>> recording = Recording(
+    ...     "1", "2", scalp, np.zeros((1, 3)), names, structures, np.zeros((1, 256))
+    ... )
+    >>> table = pd.DataFrame({"draw": 0, "time": [0.0, 2.0], "HL1": [0.0, 2e-5]})
+    >>> table.to_csv("1_ses-2_0.csv", index=False)
+    >>> CsvDraws(".").draws_of(recording).shape
+    (1, 1, 256)
     """
 
     def __init__(self, folder):
@@ -185,6 +205,12 @@ def find_method(name):
         What to call it in results.
     method : Method
         How to make it.
+
+    Examples
+    --------
+    >>> name, method = find_method("silence=my_methods:Silence")
+    >>> name, method.module, method.name
+    ('silence', 'my_methods', 'Silence')
     """
     if name in METHODS:
         return name, METHODS[name]
@@ -227,6 +253,11 @@ class Settings:
         named; None takes all.
     seed : int
         Of splits, training and draws.
+
+    Examples
+    --------
+    >>> Settings.quick(seed=1).n_draws
+    12
     """
 
     protocol: str = "session"
@@ -270,6 +301,21 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         ``method``, ``group``, ``patient``, protocol, split, seeds and versions.
     failures : dict of str to str
         Methods that failed, and how; they have no rows for the patient.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.evaluation.protocols import Dataset
+    >>> def load(patient, session):
+    ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
+    ...     return mne_neuroflow.simulate_pair(
+    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...     )
+    >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
+    >>> settings = Settings(n_draws=4, test_seconds=8.0)
+    >>> rows, failures = run_benchmark(dataset, ["prior"], "run", settings)
+    >>> list(rows["method"].unique()), failures
+    (['prior'], {})
     """
     settings = Settings() if settings is None else settings
     chosen = dict(find_method(name) for name in methods)
@@ -344,6 +390,15 @@ def provenance(dataset, settings, split):
     -------
     stamp : dict
         Columns that every row gets.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import simulated_cohort
+    >>> from mne_neuroflow.evaluation.protocols import Dataset
+    >>> cohort = Dataset.of("simulated", simulated_cohort)
+    >>> stamp = provenance(cohort, Settings(), "9d73bf28")
+    >>> stamp["dataset"], stamp["split"]
+    ('simulated', '9d73bf28')
     """
     stamp = {
         "dataset": dataset.name,
@@ -543,6 +598,21 @@ def read_rows(out):
     rows : pandas.DataFrame
         With ``crps_skill`` where the run has the prior: one minus the CRPS over that
         of the prior at the same contact and band; 0 is worthless, 1 perfect.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.evaluation.protocols import Dataset
+    >>> def load(patient, session):
+    ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
+    ...     return mne_neuroflow.simulate_pair(
+    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...     )
+    >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
+    >>> settings = Settings(n_draws=4, test_seconds=8.0)
+    >>> rows, failures = run_benchmark(dataset, ["prior"], "run", settings)
+    >>> len(read_rows("run")) == len(rows)
+    True
     """
     parts = sorted((Path(out) / "parts").glob("*.csv"))
     if not parts:
@@ -600,6 +670,19 @@ def leaderboard(rows):
         One row for each method, best CRPS first, columns by :data:`LEADERBOARD`.
     low, high : pandas.DataFrame
         Ends of 95 % intervals from a bootstrap over patients, same shape.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame(
+    ...     {
+    ...         "method": ["prior", "prior", "mine", "mine"],
+    ...         "patient": ["1", "2", "1", "2"],
+    ...         "band": "broad",
+    ...         "crps_relative": [0.5, 0.6, 0.4, 0.5],
+    ...     }
+    ... )
+    >>> leaderboard(rows)[0]["CRPS"].round(2).to_dict()
+    {'mine': 0.45, 'prior': 0.55}
     """
     parts = {"mean": {}, "low": {}, "high": {}}
     for measure, band, name, _ in LEADERBOARD:

@@ -40,6 +40,12 @@ class Scalp:
         Names of the electrodes.
     sfreq : float
         Samples a second.
+
+    Examples
+    --------
+    >>> scalp = Scalp(np.full((8, 256), 1e-5), np.zeros((8, 3)))
+    >>> scalp.robust_rms().shape
+    (8,)
     """
 
     data: np.ndarray
@@ -76,6 +82,16 @@ class Recording:
         knows.
     start : float
         Seconds from the start of the session, or the number of the trial.
+
+    Examples
+    --------
+    >>> scalp = Scalp(np.zeros((8, 256)), np.zeros((8, 3)))
+    >>> names, structures = ("HL1",), ("hippocampus",)
+    >>> recording = Recording(
+    ...     "1", "2", scalp, np.zeros((1, 3)), names, structures, np.zeros((1, 256))
+    ... )
+    >>> recording.crop(0.5, 1.5).seconds
+    1.0
     """
 
     patient: str

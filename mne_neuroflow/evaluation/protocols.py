@@ -46,6 +46,19 @@ class Dataset:
     load : callable
         ``load(patient, session)`` returns scalp and iEEG as Raw or Epochs, and
         possibly more, which is not used. It must be picklable.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> def load(patient, session):
+    ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
+    ...     return mne_neuroflow.simulate_pair(
+    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...     )
+    >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
+    >>> scalp, ieeg = dataset.load("1", "2")
+    >>> len(scalp.ch_names), len(ieeg.ch_names)
+    (10, 2)
     """
 
     name: str
@@ -137,6 +150,19 @@ def read_session(dataset, patient, session):
     -------
     recordings : list of Recording
         One for a continuous recording, or one for each trial.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> def load(patient, session):
+    ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
+    ...     return mne_neuroflow.simulate_pair(
+    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...     )
+    >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
+    >>> (recording,) = read_session(dataset, "1", "2")
+    >>> recording.ieeg.shape, recording.scalp.sfreq
+    ((2, 1280), 128.0)
     """
     raw_scalp, raw_ieeg, *_ = dataset.load(patient, session)
     scalp = check_scalp(raw_scalp, on_unlike="ignore", verbose="error")
@@ -280,6 +306,19 @@ def make_split(
     -------
     folds : list of Fold
         One for each patient.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> def load(patient, session):
+    ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
+    ...     return mne_neuroflow.simulate_pair(
+    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...     )
+    >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
+    >>> (fold,) = make_split(dataset, "session", test_seconds=8)
+    >>> fold.patient
+    '1'
     """
     _check_option("protocol", protocol, list(PROTOCOLS))
     known = list(dataset.sessions)

@@ -63,6 +63,22 @@ def write_report(out):
     -------
     fname : Path
         ``report.html`` in the folder.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.evaluation.benchmark import Settings, run_benchmark
+    >>> from mne_neuroflow.evaluation.protocols import Dataset
+    >>> def load(patient, session):
+    ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
+    ...     return mne_neuroflow.simulate_pair(
+    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...     )
+    >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
+    >>> settings = Settings(n_draws=4, test_seconds=8.0)
+    >>> rows, failures = run_benchmark(dataset, ["prior"], "run", settings)
+    >>> write_report("run").name
+    'report.html'
     """
     out = Path(out)
     rows = read_rows(out)

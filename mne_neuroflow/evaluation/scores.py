@@ -61,6 +61,20 @@ def score(draws, recordings, log_densities=None):
         coherence, imaginary coherence and phase-locking of single draws
         ``correlation_error`` (relative Frobenius) and ``correlation_similarity``, and
         so on. Over the sides of a structure: ``lateralization_error``.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.evaluation.pairs import Recording, Scalp
+    >>> rng = np.random.default_rng(0)
+    >>> draws = 5e-5 * rng.standard_normal((20, 2, 1280))
+    >>> scalp = Scalp(np.zeros((8, 1280)), np.zeros((8, 3)))
+    >>> names, structures = ("HL1", "HR1"), ("hippocampus", "hippocampus")
+    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> truth = Recording("1", "2", scalp, contacts, names, structures, draws[0])
+    >>> rows = score([draws[1:]], [truth])
+    >>> broad = rows[(rows["band"] == "broad") & (rows["contact"] == "HL1")]
+    >>> bool(broad["coverage_90"].iloc[0] > 0.8)
+    True
     """
     first = recordings[0]
     labels = {"contact": first.ch_names, "structure": first.structures}

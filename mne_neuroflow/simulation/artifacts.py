@@ -1,4 +1,15 @@
-"""What the scalp shows and the brain does not: eyes, muscle, mains, sensors."""
+"""What the scalp shows and the brain does not: eyes, muscle, mains, sensors.
+
+Examples
+--------
+A minute of blinks at twenty places of the template's scalp, in volts:
+
+>>> from mne_neuroflow.head.geometry import load_head
+>>> electrodes = torch.tensor(load_head().scalp.rr[None, ::33][:, :20])
+>>> potential, train = blinks(electrodes, 60 * SFREQ, torch.Generator().manual_seed(0))
+>>> potential.shape
+torch.Size([1, 20, 7680])
+"""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,18 @@
-"""Paired recordings: scalp and contacts of virtual patients, batch by batch."""
+"""Paired recordings: scalp and contacts of virtual patients, batch by batch.
+
+Examples
+--------
+Four seconds of a virtual patient with two contacts, in volts:
+
+>>> from mne_neuroflow.head.geometry import load_head
+>>> from mne_neuroflow.simulation.setups import build_patient
+>>> head, rng = load_head(), torch.Generator().manual_seed(0)
+>>> contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
+>>> setups, worlds = build_patient(head.scalp.rr[::40], contacts, seed=0)
+>>> pairs = simulate(setups, worlds, Company.from_head(head), 4, rng)
+>>> pairs.deep.shape
+torch.Size([1, 2, 512])
+"""
 
 from dataclasses import dataclass
 

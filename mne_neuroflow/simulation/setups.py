@@ -3,6 +3,14 @@
 A setup names the truth (rows of gains in a head that is not the template, with
 electrodes that are not where they should be) and holds what the package will
 believe: the template's spatial posterior for the nominal positions.
+
+Examples
+--------
+A depth electrode of eight contacts or fewer, in metres:
+
+>>> contacts = random_shaft(load_head(), np.random.default_rng(0))
+>>> contacts.shape[1], bool(np.abs(contacts).max() < 0.1)
+(3, True)
 """
 
 import csv

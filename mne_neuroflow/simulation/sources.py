@@ -4,6 +4,16 @@ Every quantity is drawn on whatever device the generator of random numbers lives
 ``draw_*`` draw what belongs to a patient, the other functions what is new in every
 recording. Activity has unit variance on average, so that the second moments of a
 simulated cohort are those of the spatial prior.
+
+Examples
+--------
+Ten seconds of aperiodic noise that falls with the square of the frequency:
+
+>>> rng = torch.Generator().manual_seed(0)
+>>> frequency = torch.fft.rfftfreq(10 * SFREQ, 1 / SFREQ)
+>>> power = aperiodic_power(frequency, torch.tensor(2.0), torch.tensor(1.0))
+>>> coloured(power, 10 * SFREQ, rng).shape
+torch.Size([1280])
 """
 
 from dataclasses import dataclass, fields
