@@ -87,7 +87,9 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
     >>> virtual = mne_neuroflow.predict_ieeg(
     ...     raw, contacts="mtl-core", random_state=0, verbose=False
     ... )
-    >>> fname = mne_neuroflow.export_edf(virtual, "virtual.edf")  # doctest: +SKIP
+    >>> fname = mne_neuroflow.export_edf(virtual, "virtual.edf")
+    >>> fname.name
+    'virtual.edf'
     """
     _check_result(result)
     _validate_type(fname, "path-like", "fname")
@@ -170,9 +172,9 @@ def write_bids(
     >>> virtual = mne_neuroflow.predict_ieeg(
     ...     raw, contacts="mtl-core", random_state=0, verbose=False
     ... )
-    >>> path = mne_neuroflow.write_bids(
-    ...     virtual, "derivatives/mne_neuroflow", subject="01"
-    ... )  # doctest: +SKIP
+    >>> path = mne_neuroflow.write_bids(virtual, "derivative", subject="01")
+    >>> path.basename
+    'sub-01_task-rest_desc-virtual_ieeg.edf'
     """
     mne_bids = _needed("mne_bids", "mne-bids", "write BIDS datasets")
     _check_result(result)

@@ -150,8 +150,8 @@ def load(subject, session, path=None, *, verbose=None):
     Examples
     --------
     >>> from mne_neuroflow.datasets import simulated_cohort
-    >>> scalp, ieeg, contacts = simulated_cohort.load(3, 1)  # doctest: +SKIP
-    >>> scalp.info["subject_info"]["his_id"]  # doctest: +SKIP
+    >>> scalp, ieeg, contacts = simulated_cohort.load(3, 1, path=".", verbose=False)
+    >>> scalp.info["subject_info"]["his_id"]
     'sim-03'
     """
     _check_option("subject", subject, list(_PATIENTS))

@@ -137,7 +137,13 @@ def read_contacts(fname, *, on_missing="raise", verbose=None):
     Examples
     --------
     >>> from mne_neuroflow import read_contacts
-    >>> montage = read_contacts("sub-01_ses-01_electrodes.tsv")  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> rows = ["name x y z", "HL1 -27 -20 -18", "HR1 27 -20 -18"]  # millimetres
+    >>> table = "".join("\\t".join(row.split()) + "\\n" for row in rows)
+    >>> _ = Path("sub-01_ses-01_electrodes.tsv").write_text(table)
+    >>> montage = read_contacts("sub-01_ses-01_electrodes.tsv")
+    >>> montage.ch_names
+    ['HL1', 'HR1']
     """
     _check_option("on_missing", on_missing, ("raise", "warn", "ignore"))
     names, rr = _read_electrodes(Path(fname))

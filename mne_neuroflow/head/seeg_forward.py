@@ -83,11 +83,25 @@ def make_seeg_forward(
 
     Examples
     --------
-    >>> from mne_neuroflow import make_seeg_forward
-    >>> fwd = make_seeg_forward(
-    ...     raw.info, trans, src, bem
-    ... )  # doctest: +SKIP
-    >>> stc_to_contacts = mne.apply_forward(fwd, stc, raw.info)  # doctest: +SKIP
+    A source in either hippocampus of the template. With surfaces of your own, ``bem`` is
+    ``mne.make_bem_solution(mne.make_bem_model(subject))``; here it has one layer.
+
+    >>> import mne
+    >>> from mne_neuroflow import make_contacts, make_seeg_forward
+    >>> from mne_neuroflow.head.geometry import load_head
+    >>> skull = load_head().inner_skull
+    >>> surface = dict(rr=skull.rr.astype(float), tris=skull.tris, np=len(skull.rr))
+    >>> surface.update(id=1, coord_frame=5, sigma=0.3, ntri=len(skull.tris))  # in MRI
+    >>> surface = mne.surface.complete_surface_info(surface)
+    >>> bem = mne.make_bem_solution([surface])
+    >>> places = [[-0.027, -0.02, -0.018], [0.027, -0.02, -0.018]]  # metres
+    >>> places = {"rr": np.array(places), "nn": np.array([[0, 0, 1.0], [0, 0, 1]])}
+    >>> src = mne.setup_volume_source_space(pos=places)
+    >>> montage = make_contacts("mtl-core")
+    >>> info = mne.create_info(montage.ch_names, 128, "seeg").set_montage(montage)
+    >>> fwd = make_seeg_forward(info, "fsaverage", src, bem)
+    >>> fwd["sol"]["data"].shape  # three orientations
+    (30, 6)
     """
     _validate_type(info, mne.Info, "info")
     _validate_type(mindist, "numeric", "mindist")

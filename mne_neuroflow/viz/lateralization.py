@@ -48,8 +48,13 @@ def left_minus_right(draws, contacts="mtl"):
 
     Examples
     --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
     >>> from mne_neuroflow.viz.lateralization import left_minus_right
-    >>> left_minus_right(draws, "mtl").quantile([0.05, 0.95], "draw")  # doctest: +SKIP
+    >>> raw = load_demo(verbose=False).crop(0, 2)
+    >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
+    >>> left_minus_right(draws, "mtl-core").quantile([0.05, 0.95], "draw").dims
+    ('quantile', 'structure', 'band')
     """
     import xarray
 

@@ -95,8 +95,11 @@ def make_report(
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
-    >>> report = mne_neuroflow.make_report(load_demo())  # doctest: +SKIP
-    >>> report.save("report.html")  # doctest: +SKIP
+    >>> raw = load_demo(verbose=False).crop(0, 4)
+    >>> report = mne_neuroflow.make_report(
+    ...     raw, contacts="mtl-core", n_draws=4, random_state=0, verbose=False
+    ... )
+    >>> fname = report.save("report.html", open_browser=False, verbose=False)
     """
     tmin, tmax = _stretch(inst, tmin, tmax)
     model = model if isinstance(model, Model) else Model.load(model)
