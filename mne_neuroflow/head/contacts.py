@@ -105,7 +105,7 @@ def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
 
 @verbose
 def read_contacts(fname, *, on_missing="raise", verbose=None):
-    """Read contacts from a BIDS ``electrodes.tsv``.
+    r"""Read contacts from a BIDS ``electrodes.tsv``.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def read_contacts(fname, *, on_missing="raise", verbose=None):
     >>> from mne_neuroflow import read_contacts
     >>> from pathlib import Path
     >>> rows = ["name x y z", "HL1 -27 -20 -18", "HR1 27 -20 -18"]  # millimetres
-    >>> table = "".join("\\t".join(row.split()) + "\\n" for row in rows)
+    >>> table = "".join("\t".join(row.split()) + "\n" for row in rows)
     >>> _ = Path("sub-01_ses-01_electrodes.tsv").write_text(table)
     >>> montage = read_contacts("sub-01_ses-01_electrodes.tsv")
     >>> montage.ch_names

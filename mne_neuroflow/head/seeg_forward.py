@@ -83,8 +83,8 @@ def make_seeg_forward(
 
     Examples
     --------
-    A source in either hippocampus of the template. With surfaces of your own, ``bem`` is
-    ``mne.make_bem_solution(mne.make_bem_model(subject))``; here it has one layer.
+    A source in either hippocampus of the template. With surfaces of your own, ``bem``
+    is ``mne.make_bem_solution(mne.make_bem_model(subject))``; here it has one layer.
 
     >>> import mne
     >>> from mne_neuroflow import make_contacts, make_seeg_forward
