@@ -338,6 +338,11 @@ def predict_ieeg(
     the typical amplitude of the scalp over all of them. An epoch's draws belong to its
     place in ``inst.selection``, so that dropping others does not change its noise.
 
+    Recordings and epochs must last for a second or more. Annotations of single scalp
+    channels (their ``ch_names``) are left out, since these channels are.
+
+    The method and its sources: :ref:`method`.
+
     Examples
     --------
     >>> import mne_neuroflow
@@ -422,6 +427,11 @@ def sample_ieeg(
     See Also
     --------
     predict_ieeg
+
+    Notes
+    -----
+    Each draw is what :func:`predict_ieeg` gives with ``output='sample'``; the sources of
+    the method are named at :ref:`method`.
 
     Examples
     --------
@@ -515,8 +525,14 @@ def score_ieeg(
 
     Examples
     --------
-    >>> score = mne_neuroflow.score_ieeg(raw, ieeg)  # doctest: +SKIP
-    >>> score.mean("time")  # doctest: +SKIP
+    >>> import mne_neuroflow
+    >>> contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
+    >>> scalp, ieeg = mne_neuroflow.simulate_pair(
+    ...     contacts, "10", duration=10, random_state=1, verbose=False
+    ... )
+    >>> score = mne_neuroflow.score_ieeg(scalp, ieeg, on_unlike="ignore", verbose=False)
+    >>> score.mean("time").sizes
+    Frozen({'channel': 2})
     """
     import xarray
 
@@ -580,6 +596,11 @@ def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
     See Also
     --------
     predict_ieeg
+
+    Notes
+    -----
+    The observability is one minus the ratio of posterior to prior variance of the
+    spatial posterior, see :ref:`method`.
 
     Examples
     --------
