@@ -430,8 +430,8 @@ def sample_ieeg(
 
     Notes
     -----
-    Each draw is what :func:`predict_ieeg` gives with ``output='sample'``; the sources of
-    the method are named at :ref:`method`.
+    Each draw is what :func:`predict_ieeg` gives with ``output='sample'``; the sources
+    of the method are named at :ref:`method`.
 
     Examples
     --------
