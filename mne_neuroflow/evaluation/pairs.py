@@ -16,6 +16,12 @@ third function::
 which returns one number: the natural logarithm of the density of all samples of all
 contacts together, as volts, divided by their number. Arrays and no MNE objects, so that
 a method of any making fits in.
+
+Examples
+--------
+>>> scalp = Scalp(np.zeros((8, 256)), electrodes=np.zeros((8, 3)))  # volts, metres
+>>> contacts, ieeg = np.zeros((2, 3)), np.zeros((2, 256))
+>>> pairs = [(scalp, contacts, ieeg)]
 """
 
 from dataclasses import dataclass, field, replace
