@@ -198,13 +198,45 @@ class GaussianMethod:
     """
 
     def sample(self, scalp, contacts, n_draws, random_state=0):
-        """Draw contact potentials, (n_draws, n_contacts, n_times) in volts."""
+        """Draw contact potentials.
+
+        Parameters
+        ----------
+        scalp : Scalp
+            A recording, see :mod:`~mne_neuroflow.evaluation.pairs`.
+        contacts : array of shape (n_contacts, 3)
+            Positions in metres, fsaverage surface RAS.
+        n_draws : int
+            How many.
+        random_state : int
+            Seed of the noise.
+
+        Returns
+        -------
+        draws : array of float32, shape (n_draws, n_contacts, n_times)
+            Volts.
+        """
         mean, noise = self.predict(scalp, contacts)
         rng = np.random.default_rng(random_state)
         return mean.astype(np.float32) + noise.draw(n_draws, mean.shape[1], rng)
 
     def log_density(self, scalp, contacts, ieeg):
-        """Log-density of recorded contacts, nats per sample and contact for volts."""
+        """Compute the log-density of recorded contacts.
+
+        Parameters
+        ----------
+        scalp : Scalp
+            As for :meth:`sample`.
+        contacts : array of shape (n_contacts, 3)
+            As for :meth:`sample`.
+        ieeg : array of shape (n_contacts, n_times)
+            What was recorded, in volts.
+
+        Returns
+        -------
+        log_density : float
+            Nats per sample and contact.
+        """
         mean, noise = self.predict(scalp, contacts)
         return noise.log_density(ieeg - mean)
 

@@ -45,7 +45,7 @@ _PACKAGES = ("mne", "torch", "numpy", "scipy", "scoringrules", "mne_connectivity
 class Method:
     """How to make a method, and what to call it.
 
-    Attributes
+    Parameters
     ----------
     group : str
         ``'control'``, ``'physics'``, ``'regression'``, ``'generative'``, ``'ours'`` or
@@ -159,7 +159,18 @@ class CsvDraws:
         self.folder = Path(folder)
 
     def fit(self, pairs):
-        """Learn nothing: the draws are there."""
+        """Learn nothing: the draws are there.
+
+        Parameters
+        ----------
+        pairs : list of tuple
+            Not used.
+
+        Returns
+        -------
+        self : CsvDraws
+            The same object.
+        """
         return self
 
     def draws_of(self, recording):
@@ -231,7 +242,7 @@ def find_method(name):
 class Settings:
     """What a run does.
 
-    Attributes
+    Parameters
     ----------
     protocol : str
         One of :data:`~mne_neuroflow.evaluation.protocols.PROTOCOLS`.
@@ -272,7 +283,18 @@ class Settings:
 
     @classmethod
     def quick(cls, **changes):
-        """Make settings for a first look: two patients, little of everything."""
+        """Make settings for a first look: two patients, little of everything.
+
+        Parameters
+        ----------
+        **changes : dict
+            Settings that differ.
+
+        Returns
+        -------
+        settings : Settings
+            For a run of seconds to minutes.
+        """
         few = {"n_draws": 12, "test_seconds": 10.0, "train_seconds": 60.0}
         few |= {"minutes": 0.5, "n_steps": 40, "n_patients": 2}
         return cls(**(few | changes))

@@ -13,7 +13,7 @@ from .metrics import crps_ensemble, inside
 
 
 def crps(draws, truth):
-    """Continuous ranked probability score of draws, lower is better.
+    """Compute the continuous ranked probability score, lower is better.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ _TRIAL, _TESTED = 8.0, 0.1
 class Dataset:
     """Simultaneous recordings by patient and session.
 
-    Attributes
+    Parameters
     ----------
     name : str
         What to call it in results.
