@@ -25,9 +25,11 @@ from .head.contacts import (
 from .head.geometry import load_head
 from .head.posterior import contact_halves, spatial_posterior
 from .head.ridge import N_LAGS
+from .head.wiener import N_HALO
 from .ieeg import check_ieeg
 from .resampling import BLOCK
-from .scalp import check_scalp, find_electrodes, reference_operator, say_unlike
+from .scalp import find_electrodes, reference_operator, say_unlike
+from .scalp_as_fitted import check_as_fitted, filter_as_fitted
 from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_info
 
 # A contact of whose variance the scalp explains less than this rests on the
@@ -44,8 +46,6 @@ _TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "i
 # A CPU works in slabs smaller than this anyway, and more draws make slabs too short.
 _CPU_TOKENS, _GPU_TOKENS = 10_000, 40_000
 _MODEL = "mtl-v1"
-# Times an electrode's amplitude in the pairs from which it is taken for bad.
-_LOUD = 3.0
 
 
 class _Predictor:
@@ -65,12 +65,13 @@ class _Predictor:
         self.model = _find_model(model)
         self.flow = self.model.flow_on(self.device)
         implant = self.model.implant_at(self.positions)
-        self.scalp = _check_as_fitted(inst, implant, trans, on_unlike)
+        self.scalp = check_as_fitted(inst, implant, trans, on_unlike)
         self.noise = Noise(self.seed, contact_keys(self.positions), self.device)
         self.physics = spatial_posterior(
             self.scalp.electrodes, self.positions, reference=self.scalp.operator
         )
         self._geometry = self._describe_geometry()
+        self._usual_scalp = None
         self.use(implant)
         self._tell(self.observability)
         self._check_likeness(on_unlike)
@@ -79,26 +80,17 @@ class _Predictor:
         """See the scalp as pairs have taught for these contacts, if any have."""
         self.implant, posterior = implant, self.physics
         if implant is not None and implant.lagged is not None:
-            self._fill_in = self._heard(implant)
-            posterior = implant.lagged.update(posterior)
+            lagged = implant.lagged
+            if self._usual_scalp is not lagged.scalp_covariance:
+                self._usual_scalp = lagged.scalp_covariance
+                self._scalp_filter = filter_as_fitted(self.scalp, implant)
+            posterior = lagged.update(
+                posterior, self._scalp_filter.error(lagged.weights)
+            )
         self.observability = posterior.observability
         self._posterior = {
             name: self._tensor(value)[None] for name, value in asdict(posterior).items()
         }
-
-    def _heard(self, implant):
-        """Operator from the channels at hand to those of the fit, (fit, at hand)."""
-        place = [implant.electrodes.index(name) for name in self.scalp.ch_names]
-        absent = sorted(set(implant.electrodes).difference(self.scalp.ch_names))
-        if not absent:
-            return np.eye(len(place))[np.argsort(place)]
-        logger.info(
-            "Estimated from the other EEG channels, because they are missing, bad or "
-            "%g times as loud as in the pairs that the model was fitted to: %s.",
-            _LOUD,
-            listed(absent),
-        )
-        return implant.lagged.fill_in(np.array(place))
 
     def _tensor(self, array):
         import torch
@@ -172,9 +164,9 @@ class _Predictor:
             scalp = self.scalp.to_model(first_block, n_blocks, epoch)
         else:
             wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
-            around = self._fill_in @ wide[:, BLOCK - N_LAGS : N_LAGS - BLOCK]
-            gain = self.implant.gain
-            mean = gain * self.implant.lagged.mean(around / gain)
+            gain, halo = self.implant.gain, N_LAGS + N_HALO
+            clean = self._scalp_filter(wide[:, BLOCK - halo : halo - BLOCK] / gain)
+            mean = gain * self.implant.lagged.mean(clean)
             known["mean"] = self._tensor(mean)[None]
             known["gain"] = self._tensor([gain])
             scalp = wide[:, BLOCK:-BLOCK]
@@ -657,33 +649,6 @@ def _find_model(model):
     from .weights.model import Model
 
     return model if isinstance(model, Model) else Model.load(model)
-
-
-def _check_as_fitted(inst, implant, trans, on_unlike):
-    """Check a scalp recording, without EEG channels that the fit does not know.
-
-    One that is far louder than it was in the pairs is left out as well; the loudest
-    first, because the average reference spreads what it holds over the others.
-    """
-    if implant is None or implant.lagged is None or not hasattr(inst, "info"):
-        return check_scalp(inst, trans=trans, on_unlike=on_unlike)
-    bads = inst.info["bads"]
-    kept = [e for e in implant.electrodes if e in inst.ch_names and e not in bads]
-    if 2 * len(kept) < len(implant.electrodes):
-        absent = sorted(set(implant.electrodes).difference(kept))
-        raise ValueError(
-            "More than half of the EEG channels that the model was fitted with are "
-            f"missing, bad or {_LOUD:g} times as loud as they were: {listed(absent)}. "
-            "Fit again without them."
-        )
-    inst = inst.copy().pick(kept, verbose=False)
-    scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
-    place = [implant.electrodes.index(name) for name in scalp.ch_names]
-    loudness = scalp.robust_rms() / (implant.gain * implant.lagged.scalp_rms[place])
-    if loudness.max() < _LOUD:
-        return scalp
-    inst.info["bads"] = [scalp.ch_names[loudness.argmax()]]
-    return _check_as_fitted(inst, implant, trans, on_unlike)
 
 
 def find_seed(random_state):

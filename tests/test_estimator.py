@@ -21,6 +21,7 @@ from mne_neuroflow.evaluation.metrics import inside
 from mne_neuroflow.flow.calibration import Marginal, fit_marginal
 from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.head.ridge import N_LAGS, fit_lagged_map
+from mne_neuroflow.predict import _Predictor
 from mne_neuroflow.training.pairs import fine_tune, remove_location
 
 POINTS = np.array(
@@ -322,9 +323,10 @@ def test_some_contacts_and_more_electrodes(pair):
 
 
 def test_bad_electrodes_are_filled_in(pair):
-    """One that is missing, bad or noisy costs little; which of the three is the same.
+    """One that is missing, bad, noisy or silent costs little, whichever it is.
 
-    Seen to fail when only names are looked at, not how loud a channel is.
+    Seen to fail when only names are looked at, not how loud a channel is or how
+    silent.
     """
     model = NeuroFlow.load()
     scalp, ieeg = pair
@@ -334,15 +336,47 @@ def test_bad_electrodes_are_filled_in(pair):
     def predicted(inst):
         return predict_ieeg(inst, **known, random_state=0, verbose="error").get_data()
 
-    marked, noisy = scalp.copy(), scalp.copy()
+    marked, noisy, silent = (scalp.copy() for _ in range(3))
     marked.info["bads"] = [scalp.ch_names[4]]
+    silent._data[4] = silent._data.mean(0) + 0.01 * silent._data[4]
     rng = np.random.default_rng(0)
     noisy._data[4] += 1e-3 * rng.standard_normal(noisy.n_times)
     missing = predicted(scalp.copy().drop_channels([scalp.ch_names[4]]))
     np.testing.assert_allclose(predicted(marked), missing, atol=1e-12)
-    for other in (missing, predicted(noisy)):
-        for rows in zip(other, predicted(scalp), strict=True):
-            assert np.corrcoef(*rows)[0, 1] > 0.5
+    for other in (marked, noisy, silent):
+        np.testing.assert_allclose(predicted(other), missing, atol=1e-12)
+    for rows in zip(missing, predicted(scalp), strict=True):
+        assert np.corrcoef(*rows)[0, 1] > 0.5
+
+
+def test_noisier_electrodes_mislead_little(pair):
+    """An electrode three times as loud costs less than half of what it would.
+
+    And the intervals know of it. Seen to fail without the filter, and without its
+    error in the covariance.
+    """
+    model = NeuroFlow.load()
+    scalp, ieeg = pair
+    fit(model, pair)
+    noisy = scalp.copy()
+    rng = np.random.default_rng(0)
+    spread = noisy._data[4].std()
+    noisy._data[4] += 3 * spread * rng.standard_normal(noisy.n_times)
+    contacts, (implant,) = ieeg.info, model.implants
+
+    def seen(inst):
+        known = (contacts, model, 0, "cpu", 1, "fsaverage", "ignore")
+        predictor = _Predictor(inst, *known)
+        mean = predictor.conditions(1, 30).mean[0].numpy()
+        return mean, predictor.scalp.to_model(1, 30) / implant.gain, predictor
+
+    calm, usual, before = seen(scalp)
+    loud, unusual, after = seen(noisy)
+    unfiltered = implant.lagged.mean(unusual - usual).std()
+    assert (loud - calm).std() < 0.5 * unfiltered
+    assert (after.observability < before.observability).all()
+    wider = after._posterior["covariance"] - before._posterior["covariance"]
+    assert (wider[0].diagonal() > 0).all()
 
 
 def test_several_sessions_and_patients(make_raw):

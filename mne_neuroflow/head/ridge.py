@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import eigh
 
 from .posterior import symmetric_roots
+from .wiener import band_covariance, clip, loudest
 
 #: Samples at 128 Hz to either side of a moment that the map sees (117 ms).
 N_LAGS = 15
@@ -27,10 +28,9 @@ _N_COMPONENTS = 48
 # How far the covariance of residuals leans on that of the physics.
 _LEANINGS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 _SAME_PLACE = 1e-4  # metres
-# Times an electrode's typical amplitude at which its signal is cut off.
-_LOUDEST = 6.0
-# Share of the scalp's power that counts as noise where electrodes are filled in.
-_FILL_NOISE = 1e-3
+# Least share of a contact's variance that counts as the map's: even a map that says
+# nothing has a scale.
+_LEAST_POWER = 1e-6
 _PIECE = 10 * 128  # samples whose lagged features are held at once
 
 
@@ -51,8 +51,8 @@ class LaggedMap:
         Standard deviation of the map's output and of the contacts, volts.
     scalp_rms : array of shape (n_electrodes,)
         Typical amplitude of each electrode, volts.
-    scalp_covariance : array of shape (n_electrodes, n_electrodes)
-        Of the scalp, V².
+    scalp_covariance : array of shape (n_bands, n_electrodes, n_electrodes)
+        Of the scalp in the bands of :func:`~mne_neuroflow.head.wiener.split`, V².
     """
 
     weights: np.ndarray
@@ -74,49 +74,34 @@ class LaggedMap:
             prior_std=self.prior_std[contacts],
         )
 
-    def fill_in(self, heard):
-        """Estimate electrodes that are missing or bad from the others.
-
-        Parameters
-        ----------
-        heard : array of int, shape (n_heard,)
-            Electrodes that are neither.
-
-        Returns
-        -------
-        operator : array of shape (n_electrodes, n_heard)
-            The expected potentials of all electrodes against the average of all, given
-            those heard against any reference: the Gaussian conditional mean.
-        """
-        centring = np.eye(len(heard)) - 1 / len(heard)
-        view = centring @ np.eye(len(self.scalp_rms))[heard]
-        total = view @ self.scalp_covariance @ view.T
-        noise = _FILL_NOISE * np.trace(total) / len(heard)
-        gain = np.linalg.solve(total + noise * np.eye(len(heard)), centring)
-        return self.scalp_covariance @ view.T @ gain
-
-    def update(self, posterior):
+    def update(self, posterior, error):
         """Put what is known from pairs into a spatial posterior of the same contacts.
 
         Parameters
         ----------
         posterior : SpatialPosterior
             From the physics. Its operator is not used with a lagged map.
+        error : array of shape (n_contacts, n_contacts)
+            Covariance that the recording at hand adds, V² at unit gain; see
+            :meth:`~mne_neuroflow.head.wiener.ScalpFilter.error`.
 
         Returns
         -------
         posterior : SpatialPosterior
             With the map's covariance, spreads and explained shares.
         """
-        root, inverse_root = symmetric_roots(self.covariance)
+        covariance, added = self.covariance + error, np.diag(error)
+        root, inverse_root = symmetric_roots(covariance)
+        # What the recording does not show is missing in the mean.
+        power = np.maximum(self.mean_std**2 - added, _LEAST_POWER * self.prior_std**2)
         return replace(
             posterior,
-            covariance=self.covariance,
+            covariance=covariance,
             root=root,
             inverse_root=inverse_root,
-            mean_std=self.mean_std,
+            mean_std=np.sqrt(power),
             prior_std=self.prior_std,
-            observability=self.explained,
+            observability=np.maximum(self.explained - added / self.prior_std**2, 0),
         )
 
     def mean(self, scalp):
@@ -126,7 +111,8 @@ class LaggedMap:
         ----------
         scalp : array of shape (n_electrodes, n_times + 2 * N_LAGS)
             Average-referenced volts at 128 Hz at unit gain, with the samples before
-            and after the stretch that is wanted.
+            and after the stretch that is wanted; what a
+            :class:`~mne_neuroflow.head.wiener.ScalpFilter` returns.
 
         Returns
         -------
@@ -134,9 +120,9 @@ class LaggedMap:
             Volts at unit gain.
         """
         n_times = scalp.shape[1] - 2 * N_LAGS
-        lags, scalp = range(2 * N_LAGS + 1), _clipped(scalp, self.scalp_rms)
         return sum(
-            self.weights[..., lag] @ scalp[:, lag : lag + n_times] for lag in lags
+            self.weights[..., lag] @ scalp[:, lag : lag + n_times]
+            for lag in range(2 * N_LAGS + 1)
         )
 
 
@@ -172,9 +158,10 @@ def fit_lagged_map(blocks, operator, covariance):
     and start are chosen per contact by the error in the parts left out.
     """
     rms = _typical_rms(blocks)
-    blocks = [[(_clipped(scalp, rms), deep) for scalp, deep in b] for b in blocks]
-    scalp_covariance = _scalp_covariance(blocks)
-    components = eigh(scalp_covariance)[1][:, ::-1][:, :_N_COMPONENTS].T
+    limit = loudest(rms)
+    blocks = [[(clip(scalp, limit), deep) for scalp, deep in b] for b in blocks]
+    scalp = [scalp for block in blocks for scalp, _ in block]
+    components = _principal(scalp)
     parts = [_moments(block, components) for block in blocks]
     total = sum(parts[1:], parts[0])
     starts = (np.zeros_like(total.cross), _at_lag_zero(operator @ components.T))
@@ -199,11 +186,10 @@ def fit_lagged_map(blocks, operator, covariance):
         weights=_unfolded(best[-1], components),
         covariance=_leaning(residuals, [part.count for part in parts], covariance),
         explained=np.clip(1 - least / power, 0, 1),
-        # A map that says nothing still has a scale.
-        mean_std=np.sqrt(np.maximum(fitted, 1e-6 * power) / total.count),
+        mean_std=np.sqrt(np.maximum(fitted, _LEAST_POWER * power) / total.count),
         prior_std=np.sqrt(power / total.count),
         scalp_rms=rms,
-        scalp_covariance=scalp_covariance,
+        scalp_covariance=band_covariance(scalp),
     )
     return lagged, [_unfolded(weights, components) for weights in best[:-1]]
 
@@ -253,12 +239,6 @@ class _Solver:
             yield start + self._fade * (self._vectors @ (rotated / scale[:, None]))
 
 
-def _clipped(scalp, rms):
-    """Take the top off what is far louder than an electrode is, such as pops."""
-    limit = _LOUDEST * rms[:, None]
-    return np.clip(scalp, -limit, limit)
-
-
 def _typical_rms(blocks):
     """Median over seconds of the r.m.s. of each electrode, volts."""
     step = int(_SFREQ)
@@ -268,13 +248,13 @@ def _typical_rms(blocks):
         for scalp, _ in block
         for k in range(0, max(1, scalp.shape[1] - step + 1), step)
     ]
-    return np.median(seconds, axis=0)
+    return np.median(np.array(seconds, float), axis=0)
 
 
-def _scalp_covariance(blocks):
-    pieces = [scalp for block in blocks for scalp, _ in block]
-    n_times = sum(piece.shape[1] for piece in pieces)
-    return sum(piece @ piece.T for piece in pieces) / n_times
+def _principal(pieces):
+    """Principal components of the scalp, (n_components, n_electrodes)."""
+    covariance = sum(piece @ piece.T for piece in pieces)
+    return eigh(covariance)[1][:, ::-1][:, :_N_COMPONENTS].T
 
 
 def _moments(block, components):
@@ -302,7 +282,8 @@ def _at_lag_zero(operator):
 def _unfolded(weights, components):
     """Weights of electrodes, (n_contacts, n_electrodes, n_lags)."""
     folded = weights.reshape(len(components), 2 * N_LAGS + 1, -1)
-    return np.einsum("ke,klc->cel", components, folded)
+    # In the order of a file, so that what is computed from both is the same.
+    return np.einsum("ke,klc->cel", components, folded, order="C")
 
 
 def _leaning(residuals, counts, covariance):

@@ -22,9 +22,10 @@ from ..flow.wavelet import LEVEL_SIZES
 from ..head.ridge import Implant, LaggedMap
 
 # 2 adds the calibration and what pairs have taught about implants, 3 the amplitudes of
-# contacts; older files, which have none of these, are read as well.
-FORMAT_VERSION = 3
-_READABLE = (1, 2, 3)
+# contacts, 4 the scalp's covariance in bands. Older files are read as well, but for
+# maps of 2 and 3, which lack these bands.
+FORMAT_VERSION = 4
+_READABLE = (1, 2, 3, 4)
 
 # What every model of these formats was built for, whatever the montage or the contacts.
 CONTRACT = {
@@ -177,9 +178,9 @@ def load_implants(fname):
         Empty where the model was not fitted.
     """
     fname = _checked_name(fname)
-    tensors = load_file(fname)
+    tensors, header = load_file(fname), _read_header(fname)
     implants = []
-    for number, names in enumerate(_read_header(fname).get("implants", [])):
+    for number, names in enumerate(header.get("implants", [])):
         prefix = _IMPLANT.format(number)
         arrays = {
             name.removeprefix(prefix): tensor.numpy()
@@ -191,6 +192,12 @@ def load_implants(fname):
         )
         unseen = np.zeros((len(positions), len(LEVEL_SIZES), 2))
         amplitude = arrays.pop("amplitude", unseen)
+        if arrays and header["format_version"] < FORMAT_VERSION:
+            raise RuntimeError(
+                f"{fname} was fitted to pairs by an earlier version of mne_neuroflow, "
+                "which did not keep how loud each electrode was by frequency. Fit "
+                "again."
+            )
         lagged = LaggedMap(**arrays) if arrays else None
         implants.append(
             Implant(

@@ -1,0 +1,110 @@
+"""A scalp recording as a model sees it that was fitted to pairs.
+
+The map that pairs have taught reads the EEG channels of these pairs, as noisy as they
+were there. Here another recording is brought to that.
+"""
+
+import numpy as np
+
+from ._compat import logger
+from .head.contacts import listed
+from .head.wiener import N_HALO, band_covariance, clip, find_scalp_filter, loudest
+from .resampling import BLOCK
+from .scalp import check_scalp
+
+# Times an electrode's amplitude in the pairs, or one over it, from which it is taken
+# for bad.
+_FAR = 6.0
+# Seconds of one stretch that the scalp's covariance is computed from, and their number.
+_STRETCH, _N_STRETCHES = 10, 60
+
+
+def check_as_fitted(inst, implant, trans, on_unlike):
+    """Check a scalp recording, without EEG channels that the fit does not know.
+
+    One that is far louder or far more silent than it was in the pairs is left out as
+    well; the most unlike first, because the average reference spreads what it holds
+    over the others.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The scalp EEG.
+    implant : Implant | None
+        What pairs have taught, if anything.
+    trans : str | path-like | Transform
+        As for :func:`mne_neuroflow.predict_ieeg`.
+    on_unlike : str
+        As for :func:`mne_neuroflow.predict_ieeg`.
+
+    Returns
+    -------
+    scalp : Scalp
+        The recording, checked.
+    """
+    if implant is None or implant.lagged is None or not hasattr(inst, "info"):
+        return check_scalp(inst, trans=trans, on_unlike=on_unlike)
+    bads = inst.info["bads"]
+    kept = [e for e in implant.electrodes if e in inst.ch_names and e not in bads]
+    if 2 * len(kept) < len(implant.electrodes):
+        absent = sorted(set(implant.electrodes).difference(kept))
+        raise ValueError(
+            "More than half of the EEG channels that the model was fitted with are "
+            f"missing, bad, or more than {_FAR:g} times as loud as they were or as "
+            f"silent: {listed(absent)}. Fit again without them."
+        )
+    inst = inst.copy().pick(kept, verbose=False)
+    scalp = check_scalp(inst, trans=trans, on_unlike=on_unlike)
+    place = [implant.electrodes.index(name) for name in scalp.ch_names]
+    loudness = scalp.robust_rms() / (implant.gain * implant.lagged.scalp_rms[place])
+    unlike = np.maximum(loudness, 1 / loudness)
+    if unlike.max() < _FAR:
+        return scalp
+    inst.info["bads"] = [scalp.ch_names[unlike.argmax()]]
+    return check_as_fitted(inst, implant, trans, on_unlike)
+
+
+def filter_as_fitted(scalp, implant):
+    """Compute the filter from a recording to the scalp of the pairs.
+
+    Parameters
+    ----------
+    scalp : Scalp
+        The recording, from :func:`check_as_fitted`.
+    implant : Implant
+        What pairs have taught.
+
+    Returns
+    -------
+    scalp_filter : ScalpFilter
+        From the channels at hand to those of the pairs.
+    """
+    lagged, names = implant.lagged, scalp.ch_names
+    heard = np.array([implant.electrodes.index(name) for name in names])
+    absent = sorted(set(implant.electrodes).difference(names))
+    if absent:
+        logger.info(
+            "Estimated from the other EEG channels, because they are missing, bad or "
+            "unlike in the pairs that the model was fitted to: %s.",
+            listed(absent),
+        )
+    limit = loudest(lagged.scalp_rms[heard])
+    pieces = (clip(piece / implant.gain, limit) for piece in _stretches(scalp))
+    return find_scalp_filter(
+        lagged.scalp_covariance, lagged.scalp_rms, heard, band_covariance(pieces)
+    )
+
+
+def _stretches(scalp):
+    """Yield stretches from all over a recording, with the filter's halo."""
+    n_seconds = max(1, int(scalp.n_times / scalp.sfreq))
+    length = min(_STRETCH, n_seconds)
+    starts = [
+        (epoch, first)
+        for epoch in range(scalp.n_epochs)
+        for first in range(0, n_seconds - length + 1, length)
+    ]
+    for k in np.unique(np.linspace(0, len(starts) - 1, _N_STRETCHES).astype(int)):
+        epoch, first = starts[k]
+        wide = scalp.to_model(first - 1, length + 2, epoch)
+        yield wide[:, BLOCK - N_HALO : N_HALO - BLOCK]
