@@ -30,6 +30,7 @@ _TABLE_ENDINGS, _FIGURE_ENDINGS = (".csv",), (".png", ".pdf", ".svg")
 _RAW_ENDINGS = ("_raw.fif", "-raw.fif", "_ieeg.fif")  # names that MNE-Python expects
 _EPOCHS_ENDINGS = ("-epo.fif", "_epo.fif")
 _EPOCHS_INPUT = re.compile(r"[-_]epo\.fif(\.gz)?$")
+_METHODS = ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
 _COMPARED = 30.0  # seconds, unless the user asks otherwise
 _DEMO_FILES = ("virtual_ieeg_raw.fif", "virtual_ieeg.png")
 # The demo's figure: seconds of the recording shown, draws behind the intervals, and
@@ -210,7 +211,7 @@ def _add_compare(commands):
     )
     parser.add_argument(
         "--methods",
-        type=lambda text: tuple(name.strip() for name in text.split(",")),
+        type=_methods,
         default=("eLORETA", "sLORETA", "dSPM", "LCMV"),
         metavar="A,B",
         help="of eLORETA, sLORETA, dSPM, MNE and LCMV (default: all but MNE)",
@@ -661,6 +662,13 @@ def _save_comparison(comparison, folder, name):
     plt.close(fig)
 
 
+def _methods(text):
+    """Split names of methods, whose capitals nobody remembers."""
+    known = {name.lower(): name for name in _METHODS}
+    names = [name.strip() for name in text.split(",")]
+    return tuple(known.get(name.lower(), name) for name in names)
+
+
 def _export(args):
     from .export import export_edf, write_bids
 
@@ -720,8 +728,10 @@ def _read(fname):
     import mne
 
     read = mne.read_epochs if _is_epochs(fname) else mne.io.read_raw
-    with _as_bad_input(Exception):
+    try:
         return read(fname, preload=False)
+    except Exception as err:  # MNE-Python's readers raise many kinds
+        raise _BadInput(f"Cannot read {fname}: {_one_line(err)}") from err
 
 
 def _check_input(in_, out):

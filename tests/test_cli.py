@@ -276,9 +276,10 @@ def test_unknown_contacts(predict, scalp, out, capsys, monkeypatch):
 
 
 def test_unreadable_input(predict, scalp, out, capsys):
+    """Seen to fail without the name of the file, which readers leave out."""
     scalp.write_bytes(b"no recording at all")
     assert _run("predict", scalp, out) == 2
-    _assert_error(capsys, 2)
+    _assert_error(capsys, 2, f"Cannot read {scalp}")
     unknown = scalp.with_suffix(".docx")
     unknown.write_bytes(b"")
     assert _run("predict", unknown, out) == 2

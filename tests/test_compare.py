@@ -274,7 +274,7 @@ def test_command(short, tmp_path, capsys):
     )
     command = ["--quiet", "compare", str(tmp_path / "scalp_raw.fif")]
     command += ["--contacts", str(tmp_path / "electrodes.tsv"), "--seed", "0"]
-    command += ["--methods", "eLORETA, MNE", "--draws", "19", "--tmin", "1"]
+    command += ["--methods", "eloreta, MNE", "--draws", "19", "--tmin", "1"]
     command += ["--output", str(tmp_path / "t.csv")]
     command += ["--figure", str(tmp_path / "f.png")]
     assert main(command) == 0
@@ -282,6 +282,7 @@ def test_command(short, tmp_path, capsys):
     assert told.count("hippocampus") == 2 and "Written" in told
     table = pandas.read_csv(tmp_path / "t.csv")
     assert list(table["channel"].unique()) == ["A1", "B1"]
+    assert list(table["method"].unique()) == ["eLORETA", "MNE"]
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     assert main(command) == 2  # nothing is replaced unless asked
     assert "t.csv" in capsys.readouterr().err

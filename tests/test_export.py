@@ -5,8 +5,11 @@ Every test of numbers names the planted bugs that it was seen to catch.
 
 import datetime
 import json
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -336,7 +339,9 @@ def test_predictions_are_kept_from_recordings(virtual, tmp_path):
 
 def test_bids_validator_accepts_it(bids):
     """With the official validator, where it is installed."""
-    validator = shutil.which("bids-validator-deno")
+    beside = Path(sys.executable).parent, *os.get_exec_path()
+    path = os.pathsep.join(map(str, beside))  # also where no environment is activated
+    validator = shutil.which("bids-validator-deno", path=path)
     if validator is None:
         pytest.skip("bids-validator-deno is not installed")
     done = subprocess.run(

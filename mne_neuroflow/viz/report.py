@@ -196,7 +196,7 @@ def _add_recording(report, inst, messages):
     )
     _add_figure(
         report,
-        spectrum.plot(show=False),
+        spectrum.plot(spatial_colors=inst.get_montage() is not None, show=False),
         "Spectra of the scalp EEG",
         "Recorded. The model reads 0.5 to 50 Hz.",
     )
