@@ -12,6 +12,8 @@ alone, and see what the intervals hold.
 # Head, couplings, rhythms and artifacts are drawn from the prior that the weights were
 # trained on: the model's idea of the brain holds here, as it need not in people. The
 # contacts are those of a real patient whom the training never saw.
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -79,18 +81,14 @@ plot_calibration(draws, ieeg)
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 contacts = [places for name, places in positions.items() if name[-1] in "147"]
 levels = np.linspace(0.05, 0.9, 18)
+warnings.filterwarnings("ignore", "EEG channels more than")  # a bad one is simulated
 covered = []
 for patient in range(8):
     scalp, ieeg = mne_neuroflow.simulate_pair(
         contacts, "32", duration=6, random_state=patient, verbose=False
     )
     draws = mne_neuroflow.sample_ieeg(
-        scalp,
-        20,
-        contacts=ieeg.info,
-        random_state=0,
-        on_unlike="ignore",
-        verbose=False,
+        scalp, 20, contacts=ieeg.info, random_state=0, verbose=False
     )
     truth = ieeg.get_data()
     covered.append([coverage(draws.values, truth, level).mean() for level in levels])
