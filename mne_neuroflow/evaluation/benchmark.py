@@ -5,6 +5,7 @@ A run is a folder::
     run.json       what was asked for, and with which versions
     split.json     who was trained and tested on what
     parts/         rows of each method and patient, as they are finished
+    sessions/      recordings as methods see them, until the run is done
     results.csv    all rows
     report.html    one page, opens offline
 
@@ -15,10 +16,11 @@ import importlib
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -343,6 +345,8 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     chosen = dict(find_method(name) for name in methods)
     out = Path(out)
     # What is wrong with the settings shows before the folder is theirs.
+    asked = _same_run(out / "run.json", dataset, settings)
+    dataset = replace(dataset, cache=out / "sessions")
     folds = make_split(
         dataset,
         settings.protocol,
@@ -353,7 +357,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         seed=settings.seed,
     )
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    _same_run(out / "run.json", dataset, settings)
+    (out / "run.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
     (out / "split.json").write_text(split_to_json(folds), encoding="utf-8")
     stamp = provenance(dataset, settings, split_hash(folds))
     tasks = [
@@ -369,14 +373,15 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     failures = _work(todo, n_jobs)
     rows = read_rows(out)
     rows.to_csv(out / "results.csv", index=False)
+    shutil.rmtree(dataset.cache, ignore_errors=True)
     return rows, failures
 
 
 def _same_run(fname, dataset, settings):
+    """Return what is asked for, which must be what an earlier run was asked for."""
     asked = json.loads(json.dumps({"dataset": dataset.name, **asdict(settings)}))
     if not fname.exists():
-        fname.write_text(json.dumps(asked, indent=1), encoding="utf-8")
-        return
+        return asked
     earlier = json.loads(fname.read_text(encoding="utf-8"))
     wrong = [key for key in asked if earlier.get(key) != asked[key]]
     if wrong:
@@ -385,6 +390,7 @@ def _same_run(fname, dataset, settings):
             + ", ".join(f"{k} was {earlier.get(k)}, not {asked[k]}" for k in wrong)
             + ". Choose another folder."
         )
+    return asked
 
 
 def _tested(dataset, settings):

@@ -6,6 +6,8 @@ and written next to the results.
 
 import hashlib
 import json
+import os
+import pickle
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +48,9 @@ class Dataset:
     load : callable
         ``load(patient, session)`` returns scalp and iEEG as Raw or Epochs, and
         possibly more, which is not used. It must be picklable.
+    cache : path-like | None
+        Folder where sessions are kept at the benchmark's rate once they were read;
+        None reads them anew each time.
 
     Examples
     --------
@@ -64,6 +69,7 @@ class Dataset:
     name: str
     sessions: dict
     load: object
+    cache: object = None
 
     @classmethod
     def of(cls, name, module, key=int, load_options=None):
@@ -164,6 +170,20 @@ def read_session(dataset, patient, session):
     >>> recording.ieeg.shape, recording.scalp.sfreq
     ((2, 1280), 128.0)
     """
+    if dataset.cache is None:
+        return _read_anew(dataset, patient, session)
+    fname = Path(dataset.cache) / f"{patient}_ses-{session}.pickle"
+    if not fname.exists():
+        recordings = _read_anew(dataset, patient, session)
+        fname.parent.mkdir(parents=True, exist_ok=True)
+        # Several processes may read the same session at once.
+        temporary = fname.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(pickle.dumps(recordings))
+        temporary.replace(fname)
+    return pickle.loads(fname.read_bytes())
+
+
+def _read_anew(dataset, patient, session):
     raw_scalp, raw_ieeg, *_ = dataset.load(patient, session)
     scalp = check_scalp(raw_scalp, on_unlike="ignore", verbose="error")
     ieeg = check_ieeg(raw_ieeg)
