@@ -303,7 +303,7 @@ def decibels(power):
 def lateralization(left, right):
     """Lateralization index of power.
 
-    The laterality index of imaging (Seghier 2008, Magn. Reson. Imaging 26:594).
+    The laterality index of imaging (Seghier 2008, Magnetic Resonance Imaging 26:594).
 
     Parameters
     ----------
@@ -357,8 +357,8 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
     """Coherence, imaginary coherence and phase-locking between channels.
 
     By mne-connectivity over windows of two seconds. Imaginary coherence: Nolte et al.
-    2004, Clin. Neurophysiol. 115:2292; phase-locking: Lachaux et al. 1999, Hum. Brain
-    Mapp. 8:194.
+    2004, Clin. Neurophysiol. 115:2292; phase-locking: Lachaux et al. 1999, Human Brain
+    Mapping 8:194.
 
     Parameters
     ----------
