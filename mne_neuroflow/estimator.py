@@ -333,7 +333,7 @@ class _Session:
     @property
     def gain(self):
         """The recording's gain."""
-        return self.predictor.conditions(0, 1).gain.item()
+        return self.predictor.conditions(0, 1, self._epochs[0]).gain.item()
 
     def pieces(self):
         """Epoch, first second and number of seconds of everything."""

@@ -29,7 +29,11 @@ from .head.wiener import N_HALO
 from .ieeg import check_ieeg
 from .resampling import BLOCK
 from .scalp import find_electrodes, reference_operator, say_unlike
-from .scalp_as_fitted import check_as_fitted, filter_as_fitted
+from .scalp_as_expected import (
+    check_as_fitted,
+    filter_as_expected,
+    filter_as_fitted,
+)
 from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_info
 
 # A contact of whose variance the scalp explains less than this rests on the
@@ -71,7 +75,7 @@ class _Predictor:
             self.scalp.electrodes, self.positions, reference=self.scalp.operator
         )
         self._geometry = self._describe_geometry()
-        self._usual_scalp = None
+        self._usual = None
         self.use(implant)
         self._tell(self.observability)
         self._check_likeness(on_unlike)
@@ -79,14 +83,17 @@ class _Predictor:
     def use(self, implant):
         """See the scalp as pairs have taught for these contacts, if any have."""
         self.implant, posterior = implant, self.physics
-        if implant is not None and implant.lagged is not None:
-            lagged = implant.lagged
-            if self._usual_scalp is not lagged.scalp_covariance:
-                self._usual_scalp = lagged.scalp_covariance
-                self._scalp_filter = filter_as_fitted(self.scalp, implant)
-            posterior = lagged.update(
-                posterior, self._scalp_filter.error(lagged.weights)
-            )
+        lagged = None if implant is None else implant.lagged
+        usual = posterior if lagged is None else lagged
+        # Views of the same patient differ in their maps alone.
+        if self._usual is not usual.scalp_covariance:
+            self._usual = usual.scalp_covariance
+            if lagged is None:
+                self._filter = filter_as_expected(self.scalp, self._usual)
+            else:
+                self._filter = filter_as_fitted(self.scalp, implant)
+        if lagged is not None:
+            posterior = lagged.update(posterior, self._filter.error(lagged.weights))
         self.observability = posterior.observability
         self._posterior = {
             name: self._tensor(value)[None] for name, value in asdict(posterior).items()
@@ -160,16 +167,18 @@ class _Predictor:
         if self.implant is not None:
             known["calibration"] = self._tensor(self.implant.calibration)[None]
             known["amplitude"] = self._tensor(self.implant.amplitude)[None]
-        if self.implant is None or self.implant.lagged is None:
-            scalp = self.scalp.to_model(first_block, n_blocks, epoch)
+        lagged = None if self.implant is None else self.implant.lagged
+        halo = N_HALO + (0 if lagged is None else N_LAGS)
+        wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
+        wide = wide[:, BLOCK - halo : halo - BLOCK]
+        if lagged is None:
+            scalp = self._filter(wide)
         else:
-            wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
-            gain, halo = self.implant.gain, N_LAGS + N_HALO
-            clean = self._scalp_filter(wide[:, BLOCK - halo : halo - BLOCK] / gain)
-            mean = gain * self.implant.lagged.mean(clean)
-            known["mean"] = self._tensor(mean)[None]
+            gain = self.implant.gain
+            clean = self._filter(wide / gain)
+            known["mean"] = self._tensor(gain * lagged.mean(clean))[None]
             known["gain"] = self._tensor([gain])
-            scalp = wide[:, BLOCK:-BLOCK]
+            scalp = wide[:, halo:-halo]
         return make_conditions(
             self._tensor(scalp)[None],
             self._tensor(self.scalp.robust_rms())[None],

@@ -456,7 +456,9 @@ def test_amplitudes_are_kept_with_a_patient(pair):
     seen, precision = np.moveaxis(model.implants[0].amplitude, -1, 0)
     assert seen.shape == (len(ieeg.ch_names), 4)
     assert (seen > quiet[..., 0] + 0.1).all()
-    assert (precision <= 100).all() and (precision > 5).all()
+    # Of 30 s and 6 s, whose slow parts differ by chance.
+    assert (precision <= 100).all() and (precision > 2).all()
+    assert (precision[:, 2:] > 50).all()
     (session,) = _pair_up(*pair, model, "fsaverage", "ignore")
     told = model.flow.amplitude(session.predictor.conditions(0, 4))
     part = precision / (1 + precision)

@@ -262,7 +262,11 @@ def test_order_of_electrodes_and_contacts(mtl):
     places, names = rng.permutation(len(electrodes)), rng.permutation(len(positions))
     one = spatial_posterior(electrodes, positions)
     other = spatial_posterior(electrodes[places], positions[names])
-    electrode_axis = {"operator": 1, "roi_operator": 1, "scalp_std": 0}
+    electrode_axes = {
+        **dict.fromkeys(("operator", "roi_operator"), (1,)),
+        "scalp_std": (0,),
+        "scalp_covariance": (0, 1),
+    }
     contact_axes = {
         "operator": (0,),
         **dict.fromkeys(("covariance", "root", "inverse_root"), (0, 1)),
@@ -270,8 +274,8 @@ def test_order_of_electrodes_and_contacts(mtl):
     }
     for field in fields(one):
         expected = getattr(one, field.name)
-        if field.name in electrode_axis:
-            expected = np.take(expected, places, electrode_axis[field.name])
+        for axis in electrode_axes.get(field.name, ()):
+            expected = np.take(expected, places, axis)
         for axis in contact_axes.get(field.name, ()):
             expected = np.take(expected, names, axis)
         found = getattr(other, field.name)

@@ -87,6 +87,8 @@ class SpatialPosterior:
         Posterior mean of cortical virtual sensors, in units of its own spread.
     scalp_std : array of shape (n_electrodes,)
         Expected standard deviation of each electrode at unit gain, volts.
+    scalp_covariance : array of shape (n_electrodes, n_electrodes)
+        Expected covariance of the electrodes at unit gain, V².
     """
 
     operator: np.ndarray
@@ -98,6 +100,7 @@ class SpatialPosterior:
     observability: np.ndarray
     roi_operator: np.ndarray
     scalp_std: np.ndarray
+    scalp_covariance: np.ndarray
 
 
 def is_volume(head):
@@ -352,6 +355,7 @@ def posterior_from_fields(scalp, contacts, rois, noise=None):
         observability=np.clip(np.diag(explained) / prior, 0, 1),
         roi_operator=roi_operator / roi_spread[:, None],
         scalp_std=np.sqrt(np.diag(total)),
+        scalp_covariance=total,
     )
 
 

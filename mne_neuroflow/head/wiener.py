@@ -1,18 +1,18 @@
-"""A Wiener filter that brings a scalp recording to what a map was learned from.
+"""A Wiener filter for electrodes that are noisier than they should be.
 
-A map from scalp to contacts that was learned from pairs knows how noisy each electrode
-was there. In another session other electrodes are noisy: one dries, a jaw is tense.
+What electrodes show together is known beforehand: from the head model or, better, from
+recorded pairs. In a recording some electrodes add to that: one dries, a jaw is tense.
 Their excess is estimated from the recording alone, by electrode and frequency band,
-and what the electrodes would have shown without it is its conditional mean. What this
-leaves open widens the intervals.
+and what the electrodes would have shown without it is its conditional mean.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import firwin, oaconvolve
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import firwin
 
-#: Samples at 128 Hz by which :meth:`ScalpFilter.__call__` shortens either end.
+#: Samples at 128 Hz by which filters shorten a signal at either end.
 N_HALO = 32
 _SFREQ = 128.0
 # Hz, between the bands.
@@ -21,6 +21,8 @@ _EDGES = (4.0, 8.0, 16.0, 32.0)
 _LOUDEST = 6.0
 # Share of the scalp's power that counts as noise of every electrode.
 _FLOOR = 1e-3
+# Power of a reference that may be anything, over that of an electrode.
+_REFERENCE = 1e4
 _ITERATIONS = 50
 # Frequencies at which the error of a map is summed.
 _N_FREQS = 128
@@ -28,16 +30,16 @@ _N_FREQS = 128
 
 @dataclass(frozen=True)
 class ScalpFilter:
-    """What the electrodes of the pairs would have shown in another recording.
+    """What electrodes would show without their excess of noise.
 
     Attributes
     ----------
     limit : array of shape (n_heard, 1)
-        Amplitude at which each electrode at hand is cut off, volts at unit gain.
+        Amplitude at which each electrode at hand is cut off, volts.
     operator : array of shape (n_bands, n_electrodes, n_heard)
         Expected potentials in each band, given those of the electrodes at hand.
     lost : array of shape (n_bands, n_electrodes, n_electrodes)
-        Covariance of the error, V² at unit gain.
+        Covariance of the error, V².
     """
 
     limit: np.ndarray
@@ -50,14 +52,14 @@ class ScalpFilter:
         Parameters
         ----------
         scalp : array of shape (n_heard, n_times + 2 * N_HALO)
-            Average-referenced volts at 128 Hz at unit gain.
+            Volts at 128 Hz against any common reference.
 
         Returns
         -------
         clean : array of shape (n_electrodes, n_times)
-            Volts at unit gain against the average of all electrodes.
+            Volts against the average of all electrodes.
         """
-        return np.einsum("beh,bht->et", self.operator, split(clip(scalp, self.limit)))
+        return (self.operator @ split(clip(scalp, self.limit))).sum(0)
 
     def error(self, weights):
         """Compute the covariance with which the error passes through a map.
@@ -70,9 +72,9 @@ class ScalpFilter:
         Returns
         -------
         covariance : array of shape (n_contacts, n_contacts)
-            V² at unit gain, if the error's spectrum is flat within each band.
+            V², if the error's spectrum is flat within each band.
         """
-        shape = np.abs(np.fft.rfft(_bank(), _N_FREQS)) ** 2
+        shape = band_responses(_N_FREQS) ** 2
         shape /= _over_freqs(shape)[:, None]
         response = np.moveaxis(np.fft.rfft(weights, _N_FREQS), -1, 0)
         passed = 0.0
@@ -88,8 +90,31 @@ def clip(scalp, limit):
 
 
 def loudest(rms):
-    """Amplitude at which electrodes are cut off, (n, 1), given their typical ones."""
-    return _LOUDEST * np.asarray(rms)[:, None]
+    """Amplitude at which electrodes are cut off, with one more axis than theirs."""
+    return _LOUDEST * rms[..., None]
+
+
+def band_responses(n_times):
+    """Compute what filters of the bands do to each frequency.
+
+    Parameters
+    ----------
+    n_times : int
+        Samples at 128 Hz, at least ``2 * N_HALO + 1``.
+
+    Returns
+    -------
+    responses : array of shape (n_bands, n_times // 2 + 1)
+        Below 4 Hz, 4 to 8, 8 to 16, 16 to 32 and above; they sum to one. The filters
+        have no phase and reach N_HALO samples to either side.
+    """
+    lags = 2 * np.pi * np.arange(n_times // 2 + 1)[:, None] / n_times
+    waves = np.cos(lags * np.arange(1, N_HALO + 1)).T
+    low = [np.zeros(waves.shape[1])]
+    for edge in _EDGES:
+        taps = firwin(2 * N_HALO + 1, edge, fs=_SFREQ)[N_HALO:]
+        low.append(taps[0] + 2 * taps[1:] @ waves)
+    return np.diff([*low, np.ones(waves.shape[1])], axis=0)
 
 
 def split(data):
@@ -103,9 +128,13 @@ def split(data):
     Returns
     -------
     bands : array of shape (n_bands, n_channels, n_times)
-        Below 4 Hz, 4 to 8, 8 to 16, 16 to 32 and above, by symmetric filters.
+        See :func:`band_responses`.
     """
-    return np.stack([oaconvolve(data, band[None], "valid", 1) for band in _bank()])
+    n_times = data.shape[-1]
+    n_fft = next_fast_len(n_times, real=True)
+    spectrum = rfft(np.asarray(data, float), n_fft)
+    bands = irfft(spectrum * band_responses(n_fft)[:, None], n_fft)
+    return bands[..., N_HALO : n_times - N_HALO]
 
 
 def band_covariance(pieces):
@@ -129,19 +158,38 @@ def band_covariance(pieces):
     return total / count
 
 
-def find_scalp_filter(usual, rms, heard, observed):
+def scaled_to(observed, expected):
+    """Give an expected covariance the power that a recording has in each band.
+
+    Parameters
+    ----------
+    observed : array of shape (n_bands, n_electrodes, n_electrodes)
+        From :func:`band_covariance`.
+    expected : array of shape (n_electrodes, n_electrodes)
+        The head model's.
+
+    Returns
+    -------
+    usual : array of shape (n_bands, n_electrodes, n_electrodes)
+        Multiples of the expected one: half of the electrodes may be bad.
+    """
+    power = np.diagonal(observed, axis1=1, axis2=2) / np.diag(expected)
+    return np.median(power, axis=1)[:, None, None] * expected
+
+
+def find_scalp_filter(usual, limit, heard, observed):
     """Compute the filter for a recording.
 
     Parameters
     ----------
     usual : array of shape (n_bands, n_electrodes, n_electrodes)
-        Covariance of the electrodes in the pairs, V² at unit gain.
-    rms : array of shape (n_electrodes,)
-        Their typical amplitudes there, volts at unit gain.
+        Covariance of the electrodes as it should be, average-referenced, V².
+    limit : array of shape (n_heard, 1)
+        From :func:`loudest`.
     heard : array of int, shape (n_heard,)
-        Which of them the recording has.
+        Which of the electrodes the recording has.
     observed : array of shape (n_bands, n_heard, n_heard)
-        Covariance of these in the recording, at unit gain, average-referenced.
+        Covariance of these in the recording, average-referenced.
 
     Returns
     -------
@@ -150,49 +198,63 @@ def find_scalp_filter(usual, rms, heard, observed):
 
     Notes
     -----
-    The model is a scalp with the covariance of the pairs, to which every electrode
-    adds independent noise, seen against the average of those at hand. The variances of
-    this noise are those of most likelihood, by the updates of Zhou et al. 2019
-    (MM algorithms for variance components models, J Comput Graph Stat 28:350), and the
-    filter is the Gaussian conditional mean, that is, Wiener's.
+    The model is a scalp with the usual covariance, to which every electrode adds
+    independent noise, seen against an unknown reference. The variances of this noise
+    are those of most likelihood, see :func:`inverse_with_excess`, and the filter is
+    the Gaussian conditional mean, that is, Wiener's.
     """
-    # Signals against the average reference have one dimension less than electrodes.
-    view = np.linalg.svd(np.eye(len(heard)) - 1 / len(heard))[0][:, :-1].T
-    operator, lost = [], []
-    for before, now in zip(usual, observed, strict=True):
-        floor = _FLOOR * np.trace(before) / len(before)
-        signal = before + floor * np.eye(len(before))
-        cross = signal[:, heard] @ view.T
-        expected = view @ cross[heard]
-        excess = _excess(view @ now @ view.T, expected, view, floor)
-        gain = np.linalg.solve(expected + view * excess @ view.T, cross.T).T
-        operator.append(gain @ view)
-        # What the pairs' own noise floor hides is in the map's residuals already.
-        lost.append(signal - gain @ cross.T)
+    signal = usual + noise_floor(usual)[:, None, None] * np.eye(usual.shape[1])
+    cross = signal[:, :, heard]
+    inverse = inverse_with_excess(cross[:, heard], observed, np.linalg.inv)
+    operator = cross @ inverse
     centring = np.eye(usual.shape[1]) - 1 / usual.shape[1]
-    return ScalpFilter(
-        loudest(rms[heard]), centring @ np.array(operator), centring @ lost @ centring
-    )
+    lost = signal - operator @ cross.transpose(0, 2, 1)
+    return ScalpFilter(limit, centring @ operator, centring @ lost @ centring)
 
 
-def _excess(seen, expected, view, start):
-    """Variance of each electrode's noise that makes what is seen likeliest."""
-    variance = np.full(view.shape[1], start)
+def noise_floor(covariance):
+    """Variance of the noise that all electrodes have, (...,)."""
+    place = list(range(covariance.shape[-1]))
+    return _FLOOR * covariance[..., place, place].mean(-1)
+
+
+def inverse_with_excess(signal, observed, inv):
+    """Find the noise of each electrode that makes a recording likeliest.
+
+    NumPy arrays and torch tensors alike.
+
+    Parameters
+    ----------
+    signal : array of shape (n_bands, n_electrodes, n_electrodes)
+        Covariance without the noise, positive definite.
+    observed : array of shape (n_bands, n_electrodes, n_electrodes)
+        Covariance with it, against any reference.
+    inv : callable
+        Inverts stacks of matrices.
+
+    Returns
+    -------
+    inverse : array of shape (n_bands, n_electrodes, n_electrodes)
+        Of the covariance with the noise and a reference that may be anything.
+
+    Notes
+    -----
+    The multiplicative updates of Zhou et al. 2019 (MM algorithms for variance
+    components models, J Comput Graph Stat 28:350), which raise the likelihood with
+    every step.
+    """
+    place = list(range(signal.shape[-1]))
+    power = signal[..., place, place].mean(-1)
+    total = signal + _REFERENCE * power[:, None, None]
+    variance = noise_floor(signal)[:, None] + 0 * signal[:, 0]
     for _ in range(_ITERATIONS):
-        inverse = np.linalg.inv(expected + view * variance @ view.T)
-        expects = np.einsum("ke,kl,le->e", view, inverse, view, optimize=True)
-        finds = inverse @ view
-        power = np.einsum("ke,kl,le->e", finds, seen, finds, optimize=True)
-        variance = variance * np.sqrt(power / expects)
-    return variance
-
-
-def _bank():
-    """Make filters that sum to the identity, (n_bands, 2 * N_HALO + 1)."""
-    n_taps = 2 * N_HALO + 1
-    low = [firwin(n_taps, edge, fs=_SFREQ) for edge in _EDGES]
-    low = [np.zeros(n_taps), *low, np.eye(n_taps)[N_HALO]]
-    return np.diff(low, axis=0)
+        noisy = total + 0.0
+        noisy[..., place, place] += variance
+        inverse = inv(noisy)
+        seen = ((inverse @ observed) * inverse).sum(-1)
+        # Rounding can leave a silent electrode below zero.
+        variance = variance * (abs(seen) / inverse[..., place, place]) ** 0.5
+    return inverse
 
 
 def _over_freqs(values):

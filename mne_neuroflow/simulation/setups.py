@@ -80,7 +80,7 @@ class Setups(Batched):
     contacts : Tensor of shape (setup, contact, 3)
         Nominal positions, metres.
     operator, covariance, root, inverse_root, mean_std, prior_std, observability,
-    roi_operator, scalp_std : Tensor
+    roi_operator, scalp_std, scalp_covariance : Tensor
         The template's spatial posterior, padded to the montage.
     electrode_distance : Tensor of shape (setup, contact)
         Metres to the nearest electrode.
@@ -102,6 +102,7 @@ class Setups(Batched):
     observability: Tensor
     roi_operator: Tensor
     scalp_std: Tensor
+    scalp_covariance: Tensor
     electrode_distance: Tensor
     half: Tensor
 
@@ -473,15 +474,17 @@ _POSTERIOR = (
     "observability",
     "roi_operator",
     "scalp_std",
+    "scalp_covariance",
 )
-# The axis of each field along which electrodes lie.
-_ELECTRODE_AXIS = {
-    "scalp_rows": 0,
-    "used": 0,
-    "electrodes": 0,
-    "operator": 1,
-    "roi_operator": 1,
-    "scalp_std": 0,
+# The axes of each field along which electrodes lie.
+_ELECTRODE_AXES = {
+    "scalp_rows": (0,),
+    "used": (0,),
+    "electrodes": (0,),
+    "operator": (1,),
+    "roi_operator": (1,),
+    "scalp_std": (0,),
+    "scalp_covariance": (0, 1),
 }
 
 
@@ -544,11 +547,10 @@ def stack_setups(setups: list, n_electrodes: int, nothing: int) -> Setups:
         arrays = []
         for setup in setups:
             array = np.asarray(setup[name], np.int64 if rows else np.float32)
-            if name in _ELECTRODE_AXIS:
-                axis = _ELECTRODE_AXIS[name]
-                width = [(0, 0)] * array.ndim
+            width = [(0, 0)] * array.ndim
+            for axis in _ELECTRODE_AXES.get(name, ()):
                 width[axis] = (0, n_electrodes - array.shape[axis])
-                array = np.pad(array, width, constant_values=nothing if rows else 0)
+            array = np.pad(array, width, constant_values=nothing if rows else 0)
             arrays.append(array)
         columns[name] = torch.from_numpy(np.stack(arrays))
     return Setups(**columns)

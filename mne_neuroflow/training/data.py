@@ -8,6 +8,13 @@ from torch import Tensor
 
 from ..flow.context import Conditions, make_conditions
 from ..head.geometry import load_head
+from ..head.wiener import (
+    N_HALO,
+    band_responses,
+    inverse_with_excess,
+    loudest,
+    noise_floor,
+)
 from ..simulation.recordings import Pairs, electrode_rms, simulate
 from ..simulation.setups import (
     Company,
@@ -87,8 +94,53 @@ class SimulatedData:
         return simulate(setups, self.worlds, self.company, self.n_seconds, rng)
 
 
+def filtered(scalp: Tensor, rms: Tensor, expected: Tensor) -> Tensor:
+    """Take out what is noisier in a recording than the head model expects.
+
+    The same as :func:`mne_neuroflow.head.wiener.find_scalp_filter` and what it returns,
+    where the recording is a window and all electrodes are heard.
+
+    Parameters
+    ----------
+    scalp : Tensor of shape (electrode, time)
+        Average-referenced volts at 128 Hz.
+    rms : Tensor of shape (electrode,)
+        Robust r.m.s. of each electrode, volts.
+    expected : Tensor of shape (electrode, electrode)
+        Covariance that the head model expects, in any unit.
+
+    Returns
+    -------
+    clean : Tensor of shape (electrode, time)
+        Average-referenced volts.
+    """
+    limit = loudest(rms)
+    padded = torch.nn.functional.pad(
+        scalp.clamp(-limit, limit), (N_HALO, N_HALO), mode="reflect"
+    )
+    n_times = padded.shape[-1]
+    responses = torch.as_tensor(band_responses(n_times)).to(padded)
+    spectrum = torch.fft.rfft(padded) * responses[:, None]
+    bands = torch.fft.irfft(spectrum, n_times)[..., N_HALO:-N_HALO]
+    observed = (bands @ bands.mT / bands.shape[-1]).double()
+    expected = expected.double()
+    power = observed.diagonal(dim1=1, dim2=2) / expected.diagonal()
+    usual = power.quantile(0.5, dim=1)[:, None, None] * expected
+    usual = usual + noise_floor(usual)[:, None, None] * torch.eye(
+        len(expected), dtype=usual.dtype, device=usual.device
+    )
+    operator = usual @ inverse_with_excess(usual, observed, torch.linalg.inv)
+    clean = (operator.to(bands) @ bands).sum(0)
+    return clean - clean.mean(0)
+
+
 def conditions_of(scalp: Tensor, setups: Setups) -> Conditions:
     """Turn simulated scalps into what the flow is told."""
+    rms = electrode_rms(scalp)
+    clean = torch.zeros_like(scalp)
+    for k, n_used in enumerate(setups.used.sum(1).int().tolist()):
+        expected = setups.scalp_covariance[k, :n_used, :n_used]
+        clean[k, :n_used] = filtered(scalp[k, :n_used], rms[k, :n_used], expected)
     posterior = {
         name: getattr(setups, name)
         for name in (
@@ -104,8 +156,8 @@ def conditions_of(scalp: Tensor, setups: Setups) -> Conditions:
         )
     }
     return make_conditions(
-        scalp,
-        electrode_rms(scalp),
+        clean,
+        rms,
         posterior,
         setups.contacts,
         setups.electrode_distance,

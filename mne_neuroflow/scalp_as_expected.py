@@ -1,14 +1,22 @@
-"""A scalp recording as a model sees it that was fitted to pairs.
+"""A scalp recording without what is noisier in it than a model expects.
 
-The map that pairs have taught reads the EEG channels of these pairs, as noisy as they
-were there. Here another recording is brought to that.
+A model expects of the scalp what the head model tells or, where it was fitted to
+pairs, what it was like in these: the same EEG channels, as noisy as they were there.
+Here a recording is brought to that.
 """
 
 import numpy as np
 
 from ._compat import logger
 from .head.contacts import listed
-from .head.wiener import N_HALO, band_covariance, clip, find_scalp_filter, loudest
+from .head.wiener import (
+    N_HALO,
+    band_covariance,
+    clip,
+    find_scalp_filter,
+    loudest,
+    scaled_to,
+)
 from .resampling import BLOCK
 from .scalp import check_scalp
 
@@ -16,7 +24,7 @@ from .scalp import check_scalp
 # for bad.
 _FAR = 6.0
 # Seconds of one stretch that the scalp's covariance is computed from, and their number.
-_STRETCH, _N_STRETCHES = 10, 60
+_STRETCH, _N_STRETCHES = 10, 18
 
 
 def check_as_fitted(inst, implant, trans, on_unlike):
@@ -89,10 +97,35 @@ def filter_as_fitted(scalp, implant):
             listed(absent),
         )
     limit = loudest(lagged.scalp_rms[heard])
-    pieces = (clip(piece / implant.gain, limit) for piece in _stretches(scalp))
-    return find_scalp_filter(
-        lagged.scalp_covariance, lagged.scalp_rms, heard, band_covariance(pieces)
-    )
+    observed = _covariance(scalp, implant.gain, limit)
+    return find_scalp_filter(lagged.scalp_covariance, limit, heard, observed)
+
+
+def filter_as_expected(scalp, expected):
+    """Compute the filter from a recording to what the head model expects.
+
+    Parameters
+    ----------
+    scalp : Scalp
+        The recording.
+    expected : array of shape (n_electrodes, n_electrodes)
+        Covariance of the electrodes, in any unit.
+
+    Returns
+    -------
+    scalp_filter : ScalpFilter
+        For volts.
+    """
+    limit = loudest(scalp.robust_rms())
+    observed = _covariance(scalp, 1.0, limit)
+    everything = np.arange(len(expected))
+    usual = scaled_to(observed, expected)
+    return find_scalp_filter(usual, limit, everything, observed)
+
+
+def _covariance(scalp, gain, limit):
+    """Covariance in each band of what is seen of a recording, over a gain squared."""
+    return band_covariance(clip(piece / gain, limit) for piece in _stretches(scalp))
 
 
 def _stretches(scalp):
