@@ -59,7 +59,14 @@ class ScalpFilter:
         clean : array of shape (n_electrodes, n_times)
             Volts against the average of all electrodes.
         """
-        return (self.operator @ split(clip(scalp, self.limit))).sum(0)
+        n_times, n_fft = scalp.shape[-1], next_fast_len(scalp.shape[-1], real=True)
+        # Real operators, which take real and imaginary parts in turn.
+        spectrum = rfft(np.asarray(clip(scalp, self.limit), float), n_fft).view(float)
+        clean = np.zeros((self.operator.shape[1], spectrum.shape[1]))
+        responses = np.repeat(band_responses(n_fft), 2, axis=1)
+        for operator, response in zip(self.operator, responses, strict=True):
+            clean += operator @ (spectrum * response)
+        return irfft(clean.view(complex), n_fft)[:, N_HALO : n_times - N_HALO]
 
     def error(self, weights):
         """Compute the covariance with which the error passes through a map.
