@@ -23,6 +23,7 @@ ROOMS = [
     ["training"],
     ["recording"],
     ["scalp", "virtual"],
+    ["scalp_as_expected"],
     ["ieeg"],
     ["predict"],
     ["simulate", "estimator"],
@@ -37,13 +38,21 @@ FREE_OF_MNE = [
     "head.geometry",
     "head.leadfield",
     "head.posterior",
+    "head.wiener",
     "flow",
     "simulation",
     "training",
     "weights.checkpoint",
     "evaluation.metrics",
 ]
-FREE_OF_TORCH = ["head", "scalp", "resampling", "recording", "virtual"]
+FREE_OF_TORCH = [
+    "head",
+    "scalp",
+    "scalp_as_expected",
+    "resampling",
+    "recording",
+    "virtual",
+]
 NEVER = {
     **dict.fromkeys(FREE_OF_MNE, {"mne", "nilearn"}),
     **dict.fromkeys(FREE_OF_TORCH, {"torch"}),
