@@ -174,7 +174,11 @@ def _add_report(commands):
         help="a recording in any format that MNE-Python reads, or epochs (-epo.fif)",
     )
     parser.add_argument(
-        "out", metavar="OUT", type=Path, help="the file to write: *.html"
+        "out",
+        metavar="OUT",
+        type=Path,
+        nargs="?",
+        help="the file to write: *.html (default: IN_report.html in this folder)",
     )
     _add_prediction(parser)
     parser.add_argument(
@@ -560,7 +564,7 @@ def _save_figure(raw, folder, name):
 
 
 def _report(args):
-    out = _absolute(args.out)
+    out = _absolute(args.out or Path(f"{args.in_.stem}_report.html"))
     with _as_bad_input(OSError, ValueError):
         _check_input(args.in_, out)
         _check_ending(out, _REPORT_ENDINGS)

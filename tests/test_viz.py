@@ -524,3 +524,7 @@ def test_report_from_the_command_line(raw, tmp_path, capsys, monkeypatch):
     assert cli.main(["report", str(scalp), str(tmp_path / "report.pdf")]) == 2
     assert "must end with .html" in capsys.readouterr().err
     assert len(list(tmp_path.iterdir())) == 3
+    monkeypatch.chdir(tmp_path)
+    del argv[2]
+    assert cli.main(argv) == 0
+    assert (tmp_path / "scalp_raw_report.html").stat().st_size > 1000
