@@ -66,7 +66,7 @@ for name, area in (
 # spikes can show what a single one does not, but somebody has to know their times.
 # Last, single spikes: this focus is one of those that the scalp shows. With
 # ``random_state=2``, a hippocampal focus, the best scalp electrode reaches 0.53 and the
-# best virtual contact 0.56, which is chance.
+# best virtual contact 0.55, which is chance.
 focus = ieeg.ch_names[int(np.argmax(inside))]
 nearest = scalp.ch_names[int(np.argmax(outside))]
 samples = np.round(onsets * sfreq).astype(int)
