@@ -93,7 +93,7 @@ def filter_as_fitted(scalp, implant):
     if absent:
         logger.info(
             "Estimated from the other EEG channels, because they are missing, bad or "
-            "unlike in the pairs that the model was fitted to: %s.",
+            "unlike what they were in the pairs that the model was fitted to: %s.",
             listed(absent),
         )
     limit = loudest(lagged.scalp_rms[heard])
