@@ -65,11 +65,16 @@ scalp = raw.get_data(electrodes, tmin=20, tmax=24) * 1e6
 times = raw.times[(raw.times >= 20) & (raw.times < 24)]
 
 fig, axes = plt.subplots(
-    6, 2, figsize=(11, 6), sharex=True, layout="constrained", width_ratios=(1, 1.6)
+    6,
+    2,
+    figsize=(11, 6.5),
+    sharex=True,
+    sharey="col",
+    layout="constrained",
+    width_ratios=(1, 1.6),
 )
 for ax, name, signal in zip(axes[:, 0], electrodes, scalp, strict=True):
     ax.plot(times, signal - signal.mean(), color="0.2", lw=0.8)
-    ax.set_ylim(-180, 180)
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
 for ax, name in zip(axes[:, 1], names, strict=True):
     contact = draws.sel(channel=name) * 1e6
@@ -81,7 +86,6 @@ for ax, name in zip(axes[:, 1], names, strict=True):
         )
     ax.plot(draws["time"], contact.median("draw"), color="#0072B2", label="median")
     ax.plot(draws["time"], contact[0], color="0.2", lw=0.6, label="one draw")
-    ax.set_ylim(-320, 320)
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
     told = f"{100 * float(contact['observability']):.0f} % explained"
     ax.text(1.01, 0.5, told, transform=ax.transAxes, va="center", fontsize=8)

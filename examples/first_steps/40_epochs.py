@@ -45,7 +45,8 @@ print(virtual["task == 'movement' and trial > 4"])
 # They are ordinary MNE epochs of ``'seeg'`` channels, so that everything that
 # MNE-Python does with epochs works.
 spectrum = virtual.compute_psd(fmin=1, fmax=45)
-spectrum.plot(picks="seeg", amplitude=False, spatial_colors=False, ci=None)
+fig = spectrum.plot(picks="seeg", amplitude=False, spatial_colors=False, ci=None)
+fig.axes[0].set_title("Virtual contacts: predicted from scalp EEG, not recorded")
 
 # %%
 # Evoked responses
