@@ -59,6 +59,7 @@ class _Predictor:
         self, inst, contacts, model, random_state, device, batch_size, trans, on_unlike
     ):
         from .flow.sampler import Noise, contact_keys
+        from .weights.model import find_model
 
         # What is quickly checked comes before the recording is read.
         self.montage = make_contacts(contacts, trans=trans)
@@ -66,7 +67,7 @@ class _Predictor:
         self.device = _find_device(device)
         self.seed = find_seed(random_state)
         self.batch_size = _check_batch_size(batch_size)
-        self.model = _find_model(model)
+        self.model = find_model(model)
         self.flow = self.model.flow_on(self.device)
         implant = self.model.implant_at(self.positions)
         self.scalp = check_as_fitted(inst, implant, trans, on_unlike)
@@ -652,12 +653,6 @@ def _find_device(device):
             f"'cpu' and 'cuda' devices of this machine, but got {device!r}."
         ) from err
     return found
-
-
-def _find_model(model):
-    from .weights.model import Model
-
-    return model if isinstance(model, Model) else Model.load(model)
 
 
 def find_seed(random_state):

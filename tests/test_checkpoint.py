@@ -17,6 +17,7 @@ from mne_neuroflow.weights.checkpoint import (
     load_implants,
     save_checkpoint,
 )
+from mne_neuroflow.weights.model import Model, find_model
 
 CARD = {
     "name": "tiny",
@@ -220,3 +221,19 @@ def test_failed_save_keeps_the_earlier(fname, model, monkeypatch):
         save_checkpoint(fname, model, card)
     assert (fname.read_bytes(), fname.with_suffix(".json").read_bytes()) == before
     assert len(list(fname.parent.iterdir())) == 2
+
+
+def test_the_last_model_is_kept_until_its_files_change(fname, model):
+    """Seen to fail without the files' stamp in the key of what is kept."""
+    first = find_model(fname)
+    assert find_model(str(fname)) is first
+    assert find_model(first) is first
+    assert Model.load(fname).flow is not first.flow
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    save_checkpoint(fname, model, CARD)
+    second = find_model(fname)
+    assert second.sha256 == file_hash(fname) != first.sha256
+    fname.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match="A model is two files"):
+        find_model(fname)

@@ -13,7 +13,7 @@ from mne.utils import catch_logging
 
 from .._compat import logger, verbose, warn
 from ..predict import observability, sample_ieeg
-from ..weights.model import Model
+from ..weights.model import find_model
 from .connectivity import plot_connectivity
 from .contacts import plot_contacts
 from .lateralization import leaves_out_zero, left_minus_right, plot_lateralization
@@ -102,7 +102,7 @@ def make_report(
     >>> fname = report.save("report.html", open_browser=False, verbose=False)
     """
     tmin, tmax = _stretch(inst, tmin, tmax)
-    model = model if isinstance(model, Model) else Model.load(model)
+    model = find_model(model)
     with _kept_messages() as messages:
         draws = sample_ieeg(
             inst,

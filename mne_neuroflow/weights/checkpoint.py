@@ -178,9 +178,10 @@ def load_implants(fname):
         Empty where the model was not fitted.
     """
     fname = _checked_name(fname)
-    tensors, header = load_file(fname), _read_header(fname)
-    implants = []
-    for number, names in enumerate(header.get("implants", [])):
+    header, implants = _read_header(fname), []
+    known = header.get("implants", [])
+    tensors = load_file(fname) if known else {}
+    for number, names in enumerate(known):
         prefix = _IMPLANT.format(number)
         arrays = {
             name.removeprefix(prefix): tensor.numpy()

@@ -1,6 +1,7 @@
 """A model and what it was fitted to, from a name or a file."""
 
 import copy
+from functools import lru_cache
 from pathlib import Path
 
 from .._compat import _check_option, _validate_type
@@ -30,16 +31,12 @@ class Model:
     """
 
     def __init__(self, model="mtl-v1"):
-        from .checkpoint import file_hash, load_checkpoint, load_implants
+        from .checkpoint import load_checkpoint, load_implants
 
-        _validate_type(model, ("path-like",), "model")
-        fname = Path(model)
-        self.name = fname.stem if fname.suffix == ".safetensors" else str(model)
-        if fname.suffix != ".safetensors":
-            _check_option("model", str(model), [*fetch.model_names(), "*.safetensors"])
-            fname = fetch.fetch_model(model)
+        fname = _find_file(model)
+        self.name = fname.stem if _is_file(model) else str(model)
         self.flow, self.card = load_checkpoint(fname)
-        self.implants, self._sha256 = load_implants(fname), file_hash(fname)
+        self.implants, self._sha256 = load_implants(fname), self.card["sha256"]
 
     def __repr__(self):
         fitted = [len(implant.ch_names) for implant in self.implants]
@@ -168,3 +165,43 @@ class Model:
                 "spatial='physics'."
             )
         return None
+
+
+def find_model(model):
+    """Return a model that is only looked at: the last one that was loaded is kept.
+
+    Parameters
+    ----------
+    model : str | path-like | Model
+        As for :class:`Model`, or a model.
+
+    Returns
+    -------
+    model : Model
+        The same object as before where its files have not changed.
+    """
+    if isinstance(model, Model):
+        return model
+    fname = _find_file(model)
+    files = (fname, fname.with_suffix(".json"))
+    stats = [file.stat() for file in files if file.is_file()]
+    stamp = tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+    return _keep(str(model), str(fname.absolute()), stamp)
+
+
+@lru_cache(maxsize=1)
+def _keep(model, fname, stamp):
+    return Model(model)
+
+
+def _is_file(model):
+    return Path(model).suffix == ".safetensors"
+
+
+def _find_file(model):
+    """Return the weights file of a name or a path."""
+    _validate_type(model, ("path-like",), "model")
+    if _is_file(model):
+        return Path(model)
+    _check_option("model", str(model), [*fetch.model_names(), "*.safetensors"])
+    return fetch.fetch_model(model)
