@@ -487,6 +487,7 @@ def _benchmark(args):
         page = write_report(out)
     print(leaderboard(rows)[0].round(3).to_string())
     print(f"Scores: {out / 'results.csv'}")
+    print(f"Tables: {out / 'leaderboard.csv'}, {out / 'crps_by_patient.csv'}")
     print(f"Report: {page}")
     if failures:
         raise RuntimeError(f"these failed: {', '.join(failures)}.")

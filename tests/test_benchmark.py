@@ -309,6 +309,12 @@ def test_a_run(run):
     assert table.loc["lagged-ridge", "NLL"] < table.loc["prior", "NLL"]
     written = pd.read_csv(out / "results.csv", dtype={"patient": str})
     assert len(written) == len(rows)
+    short = pd.read_csv(out / "leaderboard.csv", index_col="method")
+    assert list(short.index) == list(table.index)
+    assert_allclose(short["CRPS from"], low["CRPS"], atol=6e-4)
+    each = pd.read_csv(out / "crps_by_patient.csv", index_col="method")
+    assert list(each) == ["1", "2"]
+    assert_allclose(each.mean(axis=1), short["CRPS"], atol=2e-3)
     split = json.loads((out / "split.json").read_text())
     assert [fold["patient"] for fold in split] == ["1", "2"]
 

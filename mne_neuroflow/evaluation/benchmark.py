@@ -2,12 +2,14 @@
 
 A run is a folder::
 
-    run.json       what was asked for, and with which versions
-    split.json     who was trained and tested on what
-    parts/         rows of each method and patient, as they are finished
-    sessions/      recordings as methods see them, until the run is done
-    results.csv    all rows
-    report.html    one page, opens offline
+    run.json             what was asked for, and with which versions
+    split.json           who was trained and tested on what
+    parts/               rows of each method and patient, as they are finished
+    sessions/            recordings as methods see them, until the run is done
+    results.csv          all rows
+    leaderboard.csv      the main measures of each method, means over patients
+    crps_by_patient.csv  the CRPS of each method and patient
+    report.html          one page, opens offline
 
 A run that was stopped goes on where it was.
 """
@@ -373,8 +375,22 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     failures = _work(todo, n_jobs)
     rows = read_rows(out)
     rows.to_csv(out / "results.csv", index=False)
+    _write_tables(rows, out)
     shutil.rmtree(dataset.cache, ignore_errors=True)
     return rows, failures
+
+
+def _write_tables(rows, out):
+    """Write what a page about the run shows."""
+    table, low, high = leaderboard(rows)
+    table.insert(1, "CRPS from", low["CRPS"])
+    table.insert(2, "CRPS to", high["CRPS"])
+    table.to_csv(out / "leaderboard.csv", float_format="%.3f")
+    broad = rows[rows["band"] == "broad"].dropna(subset=["crps_relative"])
+    each = broad.groupby(["method", "patient"])["crps_relative"].mean().unstack()
+    # Numbers are names here, and 10 comes after 9.
+    each = each.loc[table.index, sorted(each, key=lambda name: (len(name), name))]
+    each.to_csv(out / "crps_by_patient.csv", float_format="%.3f")
 
 
 def _same_run(fname, dataset, settings):
