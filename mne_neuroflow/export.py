@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from .head.contacts import contact_positions, listed, make_contacts
 from .resampling import BAND
 
 _LABEL_LENGTH = 16  # of a signal in EDF
+_YEARS = (1985, 2084)  # that two digits tell apart in EDF
 _LARGEST = 32767  # of 16 bits, the same on both sides of zero
 # Microvolts of one quantization step, finest first. Review software and amplifiers
 # use the first: it holds 3.2 mV, several times the largest seizure.
@@ -71,8 +74,9 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
     so that every sample is right to half a step. The recording field, every signal's
     transducer field and an annotation at the first sample say that it is virtual.
 
-    Labels have 16 characters at most: longer ones are cut, numbered where they would
-    be the same, and named in the log. EDF consists of whole seconds: the last one is
+    Labels have 16 ASCII characters at most: longer ones are cut, numbered where they
+    would be the same, and named in the log; accents are lost. The time is that of the
+    first sample, also after ``crop``. EDF consists of whole seconds: the last one is
     filled up with the last sample and annotated ``BAD_ACQ_SKIP``, which MNE-Python
     skips.
 
@@ -203,8 +207,7 @@ def write_bids(
         _bring_shared_files(root, draft, path)
         _, positions = contact_positions(make_contacts(result.info, trans=trans))
         _write_draft(result, positions, path.copy().update(root=draft), folder)
-        if not overwrite:
-            _check_same_contacts(draft, root)
+        _check_same_contacts(draft, path)
         _move_into(draft, root)
     return path
 
@@ -301,19 +304,33 @@ def _make_edf(raw, anonymize):
         )
         for row, label in zip(digital, labels, strict=True)
     ]
-    date = raw.info["meas_date"]
+    start = _start(raw, anonymize)
     return edfio.Edf(
         signals,
         patient=edfio.Patient() if anonymize else _patient(edfio, raw.info),
         recording=edfio.Recording(
-            startdate=None if anonymize or date is None else date.date(),
+            startdate=None if anonymize or start is None else start.date(),
             equipment_code="virtual_iEEG",
             additional=("predicted_not_recorded", "mne_neuroflow"),
         ),
-        starttime=None if date is None else date.time(),
+        starttime=None if start is None else start.time(),
         data_record_duration=duration,
         annotations=_annotations(edfio, raw, digital.shape[1] - raw.n_times),
     )
+
+
+def _start(raw, anonymize):
+    """Return when the first sample is from, later than the date if it was cropped."""
+    date = raw.info["meas_date"]
+    if date is None:
+        return None
+    start = date + timedelta(seconds=raw.first_time)
+    if not anonymize and not _YEARS[0] <= start.year <= _YEARS[1]:
+        raise ValueError(
+            f"EDF holds dates from {_YEARS[0]} to {_YEARS[1]}, but result was recorded "
+            f"on {start.date()}. Use anonymize=True, or result.set_meas_date()."
+        )
+    return start
 
 
 def edf_labels(names):
@@ -336,7 +353,7 @@ def edf_labels(names):
     """
     labels, taken = [], set()
     for name in names:
-        plain = name.encode("ascii", "replace").decode().strip() or "channel"
+        plain = _ascii(name) or "channel"
         label, k = plain[:_LABEL_LENGTH].strip(), 1
         while label in taken:
             k += 1
@@ -392,8 +409,15 @@ def _patient(edfio, info):
 
 
 def _word(text):
-    text = "_".join(str(text or "").split())
-    return text.encode("ascii", "replace").decode() or "X"
+    return _ascii(str(text or "")).replace(" ", "_") or "X"
+
+
+def _ascii(text):
+    """Write text in the letters of EDF: accents are lost, other letters are '?'."""
+    parts = unicodedata.normalize("NFKD", text)
+    plain = "".join(c for c in parts if not unicodedata.combining(c))
+    plain = plain.encode("ascii", "replace").decode()
+    return " ".join(re.sub("[\x00-\x1f\x7f]", " ", plain).split())
 
 
 def _annotations(edfio, raw, n_added):
@@ -497,17 +521,19 @@ def _say_what_it_is(path):
     (path.root / "README").write_text(_README, "utf-8")
 
 
-def _check_same_contacts(draft, root):
-    """Refuse to give recordings that are there other contacts.
+def _check_same_contacts(draft, path):
+    """Refuse to give other recordings that are there other contacts.
 
     BIDS keeps the electrodes of a session in one file.
     """
+    recordings = path.fpath.parent.glob("*_ieeg.edf")
+    others = [file.name for file in recordings if file != path.fpath]
     (file,) = draft.rglob("*_electrodes.tsv")
-    there = root / file.relative_to(draft)
-    if there.is_file() and there.read_bytes() != file.read_bytes():
+    there = path.root / file.relative_to(draft)
+    if others and there.is_file() and there.read_bytes() != file.read_bytes():
         raise ValueError(
             f"{there} holds other contacts, which belong to recordings that are there "
-            "already. Give this one another 'session'."
+            f"already: {listed(sorted(others))}. Give this one another 'session'."
         )
 
 

@@ -146,11 +146,30 @@ def test_privacy(virtual, tmp_path):
     assert "04-MAR-2021" in header
 
 
+def test_clock(virtual, tmp_path):
+    """The first sample's time of day, and dates that EDF has.
+
+    Seen to fail with the time of the first sample before the crop, and without the
+    check of the year.
+    """
+    shifted = virtual.copy().crop(3.5)  # half a second is lost already
+    again = _read(export_edf(shifted, tmp_path / "v.edf", anonymize=False))
+    start = virtual.info["meas_date"] + datetime.timedelta(seconds=4)
+    assert again.info["meas_date"] == start
+    np.testing.assert_allclose(again.annotations.onset[1], 0.25)
+    shifted.set_meas_date(datetime.datetime(1984, 12, 31, tzinfo=datetime.UTC))
+    with pytest.raises(ValueError, match="from 1985 to 2084, .* anonymize=True"):
+        export_edf(shifted, tmp_path / "old.edf", anonymize=False)
+    export_edf(shifted, tmp_path / "old.edf")
+
+
 def test_labels(raw, tmp_path):
-    """Seen to fail with labels that are cut and not numbered."""
-    names = ["left hippocampus 1", "left hippocampus 2", "Büchse", "vAL1", "vAL2"]
+    """Seen to fail with labels that are cut and not numbered, with letters lost for
+    their accents, and with a tab, which edfio refuses.
+    """
+    names = ["left hippocampus 1", "left hippocampus 2", "Büchse 右", "vAL\t1", "vAL2"]
     labels = edf_labels(names)
-    expected = ["left hippocampus", "left hippocamp~2", "B?chse", "vAL1", "vAL2"]
+    expected = ["left hippocampus", "left hippocamp~2", "Buchse ?", "vAL 1", "vAL2"]
     assert labels == expected
     again = _read(export_edf(_virtual(raw, names), tmp_path / "v.edf"))
     assert again.ch_names == expected
@@ -298,15 +317,19 @@ def test_bids_recordings_are_added(bids, virtual):
     assert scans.count("desc-virtual_ieeg.edf") == 2
 
 
-def test_bids_sessions_keep_their_contacts(bids, raw):
-    """Seen to fail without the check."""
+def test_bids_sessions_keep_their_contacts(bids, virtual, raw):
+    """Seen to fail without the check, and with a check of what is not replaced only."""
     (electrodes,) = bids.fpath.parent.glob("*_electrodes.tsv")
     before = electrodes.read_bytes()
     other = _virtual(raw, [f"vHR{k}" for k in range(1, 6)])
     with pytest.raises(ValueError, match="holds other contacts"):
         write_bids(other, bids.root, subject="01", run="2")
+    write_bids(virtual, bids.root, subject="01", run="2")
+    with pytest.raises(ValueError, match="already: sub-01_task-rest_desc-virtual"):
+        write_bids(other, bids.root, subject="01", run="2", overwrite=True)
     assert electrodes.read_bytes() == before
     write_bids(other, bids.root, subject="01", session="2")
+    write_bids(virtual, bids.root, subject="01", session="2", overwrite=True)
 
 
 def test_bids_fails_whole(bids, virtual, raw, monkeypatch):
