@@ -80,6 +80,11 @@ def report(figures):
         f"CRPS {skill:+.1%} against the prior; with another recording's scalp "
         f"{shuffled:+.1%} (none wanted)"
     )
+    print(
+        f"r of the mean of draws {figures['r mean']:.2f}, of any number of them "
+        f"{figures['r expected']:.2f}, of the spatial posterior's mean "
+        f"{figures['r posterior']:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from mne_neuroflow.simulation import setups as setups_module
 from mne_neuroflow.training import __main__ as command
 from mne_neuroflow.training import data as data_module
 from mne_neuroflow.training import fit
+from mne_neuroflow.training import judge as judge_module
 from mne_neuroflow.training.calibrate import calibrate, widen_amplitudes
 from mne_neuroflow.training.data import build_patients
 from mne_neuroflow.training.fit import (
@@ -450,3 +451,30 @@ def test_amplitudes_are_widened_where_draws_are_too_much_alike(data):
     narrow, wide = chosen.values()
     assert narrow[-1] == pytest.approx(1.3 * 0.15) and narrow[0] == pytest.approx(-0.06)
     assert wide[-1] == pytest.approx(1.5) and wide[0] == 0
+
+
+def test_judge_of_the_spatial_posterior(data, monkeypatch):
+    """An untrained flow is the posterior, and so are its figures.
+
+    Catches draws that are not mirrored, and a correlation that is not corrected for
+    the noise of the draws, or twice.
+    """
+    flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
+    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_strange=4)
+    wanted = figures["r posterior"]
+    assert_allclose(figures["crps flow"], figures["crps posterior"], rtol=0.03)
+    assert_allclose(figures["nll flow"], figures["nll posterior"], rtol=1e-4)
+    assert_allclose(figures["r mean"], wanted, rtol=1e-3)
+    assert_allclose(figures["r expected"], wanted, rtol=1e-3)
+
+    def draw(flow, conditions, n_draws, seed, sign=1):
+        rng = torch.Generator().manual_seed(2 * seed + sign)
+        mean = conditions.mean * conditions.gain[:, None, None]
+        noise = torch.randn((n_draws, *mean.shape), generator=rng)
+        return mean + 3 * mean.std(-1, keepdim=True) * noise
+
+    monkeypatch.setattr(judge_module, "draw", draw)
+    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_strange=4)
+    # Noise of 9 / 20 of the mean's variance.
+    assert_allclose(figures["r mean"], wanted / 1.45**0.5, rtol=0.03)
+    assert_allclose(figures["r expected"], wanted, rtol=0.03)

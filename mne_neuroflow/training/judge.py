@@ -1,5 +1,6 @@
 """Calibration and skill of a flow on simulated pairs it was not trained on."""
 
+import math
 from collections import defaultdict
 
 import torch
@@ -36,7 +37,10 @@ def judge(
     figures : dict
         ``coverage`` (by level, and by stratum at 90 %), ``crps`` of the flow,
         the spatial posterior, the prior and the flow with another recording's
-        scalp, relative to the posterior, ``nll`` in nats per sample.
+        scalp, relative to the posterior, ``nll`` in nats per sample. ``r mean`` is
+        that of the mean over draws, ``r expected`` what it would be with any number
+        of them: corrected for attenuation (Spearman 1904, Am. J. Psychol. 15:72) by
+        the correlation of the means over two halves of the draws.
     """
     sums = defaultdict(list)
     for number in range(n_batches):
@@ -78,13 +82,19 @@ def judge(
         # As predict_ieeg does: half of the draws, and their mirror images.
         half = n_draws // 2
         mirrored = draw(flow, conditions, half, number, sign=-1)
-        point = (draws[:half].mean(0) + mirrored.mean(0)) / 2
-        sums["r mean"].append(_correlation(point, truth).mean())
+        mirrored = (draws[:half] + mirrored) / 2
+        sums["r mean"].append(_correlation(mirrored.mean(0), truth).mean())
+        parts = (mirrored[::2].mean(0), mirrored[1::2].mean(0))
+        sums["r halves"].append(_correlation(*parts).mean())
         sums["r posterior"].append(_correlation(mean, truth).mean())
         sums["log-spectral distance dB"].append(_log_spectral(draws[0], truth))
-    return {
-        name: float(torch.stack(list(v)).mean()) for name, v in sorted(sums.items())
-    }
+    figures = {name: float(torch.stack(values).mean()) for name, values in sums.items()}
+    halves = figures.pop("r halves")
+    # Of the whole mean: Spearman 1910 and Brown 1910, Br. J. Psychol. 3.
+    reliability = 2 * halves / (1 + halves)
+    told = reliability**0.5 if reliability > 0 else math.nan
+    figures["r expected"] = figures["r mean"] / told
+    return dict(sorted(figures.items()))
 
 
 def draw(flow, conditions, n_draws: int, seed: int, sign: int = 1) -> torch.Tensor:
