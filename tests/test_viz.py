@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.colors import to_rgba
 from mne.transforms import apply_trans
 
-from mne_neuroflow import NeuroFlow, cli, make_contacts
+from mne_neuroflow import NeuroFlow, cli, make_contacts, sample_ieeg
 from mne_neuroflow.head.contacts import get_head_to_mri
 from mne_neuroflow.viz import (
     make_report,
@@ -167,6 +167,18 @@ def test_differences_are_coloured_around_zero():
     assert fig.axes[-1].get_xlim() == (-4.0, 4.0)
     faces = fig.axes[2].collections[-1].get_facecolors()
     np.testing.assert_array_equal(faces[:, 3], 0)  # rings: nan and no value
+    edges = fig.axes[2].collections[-1].get_edgecolors()
+    np.testing.assert_allclose(edges, [to_rgba("0.4")] * 2)  # seen on the grey below
+
+
+def test_one_value_has_the_colour_that_the_bar_gives_it():
+    """Seen to catch: contacts at the lower end, while their value is in the middle."""
+    fig = plot_contacts(_montage(), [2.0] * 4, show=False)
+    low, high = fig.axes[-1].get_xlim()
+    expected = plt.get_cmap("viridis")((2.0 - low) / (high - low))
+    np.testing.assert_allclose(
+        fig.axes[1].collections[-1].get_facecolors()[0], expected
+    )
 
 
 def test_contacts_by_structure():
@@ -313,6 +325,22 @@ def test_connectivity(white):
     assert fig.axes[2].get_xlabel().endswith("error 0.00")
 
 
+def test_names_leave_room_for_the_data(white):
+    """Seen to catch: names in full, and all names of many contacts."""
+    pytest.importorskip("mne_connectivity")
+    names = [f"Hippocampus antérieur gauche {k}" for k in range(4)]
+    fig = plot_connectivity(white.assign_coords(channel=names), show=False)
+    fig.draw_without_rendering()
+    assert fig.axes[0].get_window_extent().width > 1.5 * fig.dpi  # of 3.5 inches
+    assert fig.axes[0].get_yticklabels()[3].get_text() == "Hippoca…gauche 3"
+    many = xr.concat([white.isel(channel=[0])] * 20, "channel").isel(draw=[0, 1])
+    many = many.drop_vars("structure").assign_coords(
+        channel=[f"c{k}" for k in range(20)]
+    )
+    labels = plot_connectivity(many, show=False).axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == [f"c{k}" for k in range(0, 20, 2)]
+
+
 def test_lateralization(white):
     """Twice the amplitude is 6.02 dB, and left is positive.
 
@@ -402,6 +430,8 @@ def test_structures_keep_their_colours(white):
 def test_errors(white):
     epochs = white.expand_dims("epoch", 1)
     one_side = make_contacts(POINTS)
+    hole = white.values[0].copy()
+    hole[1, 300] = np.nan  # which would make its connectivity zero
     for call, error, said in (
         (lambda: plot_virtual(white.values), TypeError, "draws must be an instance"),
         (lambda: plot_virtual(epochs), ValueError, "isel\\(epoch=0\\)"),
@@ -428,6 +458,17 @@ def test_errors(white):
             ),
             ValueError,
             "none of the channels",
+        ),
+        (
+            lambda: plot_spectra(white, {"x": _raw(hole)}),
+            ValueError,
+            "'x'. has some in vAL1",
+        ),
+        (lambda: plot_connectivity(white, {"x": _raw(hole)}), ValueError, "in vAL1"),
+        (
+            lambda: plot_spectra(white, {"x": _raw(hole[:, :99])}),
+            ValueError,
+            "of 1 s or more, but others.'x'. has 0.773 s",
         ),
         (lambda: plot_connectivity(white, band="mu"), ValueError, "'band' parameter"),
         (lambda: plot_connectivity(white[..., :200]), ValueError, "two windows"),
@@ -458,15 +499,22 @@ def test_report(raw, epochs, model_file, tmp_path, monkeypatch):
     """Every part is there, and warnings reach both the reader and the user.
 
     Seen to catch: warnings that are kept from the user; a figure left open; the
-    provenance of the shipped weights for that of a fitted model.
+    provenance of the shipped weights for that of a fitted model; observability with
+    the channels that the checks have left out; contacts brought to the template
+    without the recording's transform; epochs from a file called "in memory".
     """
     raw.crop(0, 5).info["bads"] = ["Fp1"]
     options = dict(contacts=_montage(), n_draws=3, random_state=0)
     raw._data[3:5] *= 30
+    raw._data[10:] = 0
     with pytest.warns(RuntimeWarning, match="times as large as the others"):
         report = make_report(raw, **options)
     assert plt.get_fignums() == []
     html = _written(report, tmp_path)
+    with pytest.warns(RuntimeWarning, match="zero or constant"):
+        draws = sample_ieeg(raw, 1, contacts=_montage(), tmax=0.1, random_state=0)
+    for share in draws["observability"].values:
+        assert f"<td>{share:.3f}</td>" in html
     for said in (
         "for research, not a recording, and not for",
         "trained on simulations alone",
@@ -486,11 +534,30 @@ def test_report(raw, epochs, model_file, tmp_path, monkeypatch):
     _leave_out_pictures(monkeypatch)
     fitted = NeuroFlow.load(model_file)
     fitted.card = {**fitted.card, "pairs": [{"what": "recalibrated", "sessions": 2}]}
+    options["trans"] = _elsewhere()
+    options["contacts"] = _in_head(options["trans"])
+    epochs.save(tmp_path / "some-epo.fif", verbose=False)
+    epochs = mne.read_epochs(tmp_path / "some-epo.fif", verbose=False)
     html = _written(make_report(epochs, model=fitted, **options), tmp_path)
+    assert "some-epo.fif" in html and "intervals leave out zero" in html
     assert "simulations and fitted to recordings" in html
     assert "what: recalibrated, sessions: 2" in html and "model small" in html
     assert "mne-connectivity is not installed" in html
     assert f"{len(epochs)} epochs" in html and "-0.500 to 1.500 s" in html
+
+
+def _elsewhere():
+    """Return a transform that is not that of the template."""
+    shifted = get_head_to_mri().copy()
+    shifted[2, 3] += 0.05  # metres
+    return mne.transforms.Transform("head", "mri", shifted)
+
+
+def _in_head(trans):
+    """Return the contacts in the head coordinates of a recording."""
+    points = apply_trans(np.linalg.inv(trans["trans"]), POINTS)
+    positions = dict(zip(CONTACTS, points, strict=True))
+    return mne.channels.make_dig_montage(positions, coord_frame="head")
 
 
 def _leave_out_pictures(monkeypatch):

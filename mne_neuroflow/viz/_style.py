@@ -32,6 +32,7 @@ DRAW = "0.2"
 _LEVELS = (0.9, 0.5)  # of central intervals
 _OPACITY = (0.18, 0.40)
 NO_STRUCTURE = "contacts"
+_LONGEST_NAME = 16  # characters, as many as EDF has
 
 
 def check_draws(draws, dims=("draw", "channel", "time"), *, least=1, seconds=0.0):
@@ -198,6 +199,59 @@ def common_channels(draws, name, inst):
             "contacts, with contacts=inst.info, or rename its channels."
         )
     return names
+
+
+def short_name(name):
+    """Shorten a name that leaves no room for the data.
+
+    Parameters
+    ----------
+    name : str
+        Of a contact.
+
+    Returns
+    -------
+    name : str
+        16 characters at most: the beginning, and the end, where numbers are.
+    """
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def other_data(name, inst, names, *, seconds=0.0):
+    """Read what is laid beside the draws, and refuse what would be drawn wrongly.
+
+    Parameters
+    ----------
+    name : str
+        What the other recording is called.
+    inst : Raw | Epochs
+        The other recording.
+    names : list of str
+        Its channels to read.
+    seconds : float
+        Shortest duration, of an epoch where there are some.
+
+    Returns
+    -------
+    data : ndarray, shape (n_epochs, n_channels, n_times)
+        Volts, finite.
+    """
+    data = epochs_data(inst, names)
+    lasts = data.shape[-1] / inst.info["sfreq"]
+    if lasts < seconds - 1e-6:
+        raise ValueError(
+            "Invalid value for the 'others' parameter. Allowed values are recordings "
+            f"of {seconds:g} s or more, but others[{name!r}] has {lasts:.3g} s."
+        )
+    finite = np.isfinite(data).all(axis=(0, 2))
+    if not finite.all():
+        raise ValueError(
+            "Invalid value for the 'others' parameter. Allowed values are recordings "
+            f"without NaN and infinite values, but others[{name!r}] has some in "
+            f"{names[np.argmin(finite)]}. Crop them away, or drop the channel."
+        )
+    return data
 
 
 def epochs_data(inst, names):

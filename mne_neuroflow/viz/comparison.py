@@ -15,6 +15,7 @@ from ._style import (
     add_legend,
     fill_intervals,
     finish,
+    short_name,
     tidy,
 )
 
@@ -142,7 +143,7 @@ def _plot_contact(ax, comparison, name, shown):
     ax.text(
         1.01,
         0.5,
-        f"{name}\n{draws['structure'].values}\n"
+        f"{short_name(name)}\n{draws['structure'].values}\n"
         f"observability {float(draws['observability']):.2f}",
         transform=ax.transAxes,
         va="center",

@@ -1,6 +1,7 @@
 """Connectivity between virtual contacts."""
 
 from functools import partial
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,10 +24,11 @@ from ._style import (
     central_intervals,
     check_others,
     common_channels,
-    epochs_data,
     finish,
     groups,
+    other_data,
     sampling_rate,
+    short_name,
     tidy,
     with_epochs,
 )
@@ -37,6 +39,7 @@ _METHODS = {
     "plv": "Phase-locking value",
 }
 _MOST_NAMES = 15  # contacts named at a matrix; beyond, structures are
+_LINE = 24  # characters of a name above and below a panel
 
 
 def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=True):
@@ -105,7 +108,7 @@ def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=Tr
         _plot_matrix(axes[0, 1], high - low, draws, title, widest)
     rows = zip(axes, OTHERS, others, compared, strict=False)
     for row, color, name, (kept, found) in rows:
-        _plot_matrix(row[1], found, draws.isel(channel=kept), name, top)
+        _plot_matrix(row[1], found, draws.isel(channel=kept), fill(name, _LINE), top)
         _plot_pairs(row[2], drawn[:, kept][:, :, kept], found, name, color)
     low, high = BANDS[band]
     fig.suptitle(
@@ -119,7 +122,7 @@ def _shared(draws, name, inst, measure):
     """Return the channels that another recording shares, and its connectivity."""
     names = common_channels(draws, name, inst)
     kept = np.flatnonzero(np.isin(draws["channel"].values.astype(str), names))
-    return kept, measure(epochs_data(inst, names), inst.info["sfreq"])
+    return kept, measure(other_data(name, inst, names), inst.info["sfreq"])
 
 
 def _connectivity(data, sfreq, band, method):
@@ -162,7 +165,7 @@ def _plot_pairs(ax, virtual, other, name, color):
     ax.plot([0, end], [0, end], color="0.5", linestyle="--", linewidth=1)
     inside = 100 * np.mean((low <= other) & (other <= high))
     ax.set_title(f"{inside:.0f} % within the\n{label}", fontsize=MEDIUM)
-    ax.set_xlabel(f"{name}\nrelative Frobenius\nerror {error:.2f}")
+    ax.set_xlabel(f"{fill(name, _LINE)}\nrelative Frobenius\nerror {error:.2f}")
     ax.set_ylabel("Virtual")
     ax.set_xlim(0, end)
     ax.set_ylim(0, end)
@@ -185,7 +188,8 @@ def _plot_matrix(ax, matrix, draws, title, vmax, bar=True):
         ax.axvline(end, color="white", linewidth=0.8)
     n_channels = len(matrix)
     if n_channels <= _MOST_NAMES or NO_STRUCTURE in structures:
-        ticks, names = np.arange(n_channels), draws["channel"].values
+        ticks = np.arange(0, n_channels, -(-n_channels // _MOST_NAMES))
+        names = [short_name(str(name)) for name in draws["channel"].values[ticks]]
     else:
         ticks, names = (ends[1:] + ends[:-1]) / 2, list(structures)
     ax.set_yticks(ticks, names, fontsize=SMALL)

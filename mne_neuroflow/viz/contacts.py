@@ -35,7 +35,7 @@ _CORNER, _HALF = 2.1, 1.3
 # at half the depth of the cortex, 3 mm apart.
 _PIXEL, _BLUR, _MARGIN = 1.0, 2.5, 12.0  # mm
 _DEEP = ("hippocampus", "amygdala")
-_MISSING = "0.75"
+_MISSING, _RING = "0.75", "0.4"  # a sphere, and a ring on the grey of what is deep
 _SPHERE = 5e-3  # metres, larger than a contact so that it is seen from afar
 _SCENE = "Virtual contacts in a template head: no electrode was there"
 # From the left and in front, a little above; metres and degrees.
@@ -106,7 +106,7 @@ def plot_contacts(
         _structure_legend(fig, key)
     else:
         _color_bar(fig, key, label)
-    title = "Contacts on the template brain (fsaverage)"
+    title = "Virtual contacts on the template brain (fsaverage)"
     fig.suptitle(title, y=1 - 0.05 / fig.get_figheight(), va="top", fontsize=LARGE)
     return finish(fig, show)
 
@@ -219,6 +219,8 @@ def _value_colors(values, cmap, vlim):
             f"and the largest number, in this order, but got {vlim}."
         )
     low, high = vlim
+    if low == high:  # a bar has the colour of a single value in its middle
+        low, high = (low + 0.1 * (abs(low) or 1) * sign for sign in (-1, 1))
     both_signs = low < 0 < high
     norm = CenteredNorm(0, max(-low, high)) if both_signs else Normalize(low, high)
     mappable = ScalarMappable(norm, cmap or ("RdBu_r" if both_signs else "viridis"))
@@ -268,7 +270,7 @@ def _plot_markers(ax, view, positions, colors):
         positions[shown, up],
         s=16,
         c=colors[shown],
-        edgecolors=np.where(colors[shown, 3:] > 0, "0.15", _MISSING)[:, 0],
+        edgecolors=np.where(colors[shown, 3:] > 0, "0.15", _RING)[:, 0],
         linewidths=0.5,
         zorder=3,
     )

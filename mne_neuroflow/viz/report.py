@@ -4,6 +4,7 @@ import warnings
 from contextlib import contextmanager
 from html import escape
 from importlib.metadata import version
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import mne
@@ -12,7 +13,9 @@ import pandas as pd
 from mne.utils import catch_logging
 
 from .._compat import logger, verbose, warn
-from ..predict import observability, sample_ieeg
+from ..head.contacts import make_contacts
+from ..predict import ABSTAIN, observability, sample_ieeg
+from ..scalp import check_scalp
 from ..weights.model import find_model
 from .connectivity import plot_connectivity
 from .contacts import plot_contacts
@@ -104,10 +107,11 @@ def make_report(
     tmin, tmax = _stretch(inst, tmin, tmax)
     model = find_model(model)
     with _kept_messages() as messages:
+        montage = make_contacts(contacts, trans=trans)
         draws = sample_ieeg(
             inst,
             n_draws,
-            contacts=contacts,
+            contacts=montage,
             model=model,
             random_state=random_state,
             device=device,
@@ -116,13 +120,14 @@ def make_report(
             tmin=tmin,
             tmax=tmax,
         )
-    table = observability(inst.info, contacts, trans=trans, verbose="error")
+    scalp = check_scalp(inst, trans=trans, on_unlike="ignore", verbose="error")
+    table = _what_scalp_says(inst.info, scalp.ch_names, montage, draws, trans)
     report = mne.Report(
         title="Virtual intracranial EEG: a prediction, not a recording", verbose=False
     )
     report.add_html(_warning(model), "Read this first")
-    _add_recording(report, inst, messages)
-    _add_contacts(report, contacts, table)
+    _add_recording(report, inst, scalp.ch_names, messages)
+    _add_contacts(report, montage, table)
     _add_traces(report, draws)
     _add_figure(
         report,
@@ -131,7 +136,7 @@ def make_report(
         "Mean of a structure's contacts. Shaded: the central 50 and 90 % of draws.",
     )
     _add_connectivity(report, draws)
-    _add_lateralization(report, draws, contacts)
+    _add_lateralization(report, draws, montage)
     _add_table(report, table)
     _add_provenance(report, draws, model)
     return report
@@ -144,6 +149,20 @@ def _stretch(inst, tmin, tmax):
         middle = (first + last) / 2
         return max(first, middle - _SECONDS / 2), min(last, middle + _SECONDS / 2)
     return tmin, tmax
+
+
+def _what_scalp_says(info, used, montage, draws, trans):
+    """Make the table of contacts of the prediction that was made.
+
+    Channels that the recording's checks have left out are left out, and the shares
+    explained are the model's, which for a fitted one are not those of the physics.
+    """
+    info = info.copy()
+    info["bads"] = [name for name in info["ch_names"] if name not in used]
+    table = observability(info, montage, trans=trans, verbose="error")
+    table["observability"] = draws["observability"].values
+    table["abstain"] = table["observability"] < ABSTAIN
+    return table
 
 
 def _warning(model):
@@ -166,7 +185,7 @@ def _kept_messages():
         warn(str(one.message), one.category)
 
 
-def _add_recording(report, inst, messages):
+def _add_recording(report, inst, used, messages):
     info = inst.info
     eeg = mne.pick_types(info, eeg=True, exclude=())
     bads = [name for name in info["bads"] if info["ch_names"].index(name) in eeg]
@@ -175,7 +194,8 @@ def _add_recording(report, inst, messages):
         "Duration": _duration(inst),
         "Sampling rate": f"{info['sfreq']:g} Hz",
         "Filtered": f"{info['highpass']:g} to {info['lowpass']:g} Hz",
-        "Scalp EEG channels": f"{len(eeg)}, of which {len(bads)} bad {bads or ''}",
+        "Scalp EEG channels": f"{len(eeg)}, of which {len(bads)} bad "
+        f"{bads or ''} and {len(used)} used",
     }
     said = "".join(f"<li>{escape(line)}</li>" for line in messages["log"])
     html = _table(rows) + f"<p>What was found and decided:</p><ul>{said}</ul>"
@@ -190,8 +210,7 @@ def _add_recording(report, inst, messages):
         method="welch",
         n_fft=min(int(2 * info["sfreq"]), len(inst.times)),
         fmax=min(60, info["sfreq"] / 2),
-        picks="eeg",
-        exclude="bads",
+        picks=used,
         verbose=False,
     )
     _add_figure(
@@ -203,7 +222,8 @@ def _add_recording(report, inst, messages):
 
 
 def _file_name(inst):
-    names = [f.name for f in getattr(inst, "filenames", ()) if f is not None]
+    files = getattr(inst, "filenames", None) or [getattr(inst, "filename", None)]
+    names = [Path(file).name for file in files if file is not None]
     return ", ".join(names) or "in memory"
 
 
@@ -286,7 +306,6 @@ def _add_table(report, table):
             "Structure": table["structure"],
             "Observability": table["observability"].map("{:.3f}".format),
             "Prior s.d. (µV)": (1e6 * table["prior_std"]).map("{:.0f}".format),
-            "Posterior s.d. (µV)": (1e6 * table["posterior_std"]).map("{:.0f}".format),
             "Nearest electrode (mm)": (1e3 * table["electrode_distance"]).map(
                 "{:.0f}".format
             ),

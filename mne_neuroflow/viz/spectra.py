@@ -15,16 +15,17 @@ from ._style import (
     add_legend,
     check_others,
     common_channels,
-    epochs_data,
     fill_intervals,
     finish,
     groups,
+    other_data,
     sampling_rate,
     tidy,
     with_epochs,
 )
 
 _COLUMNS = 4
+_SHORTEST = 1.0  # seconds, the windows of the spectra
 _TICKS = (1, 2, 4, 8, 16, 32)
 
 
@@ -37,7 +38,7 @@ def plot_spectra(draws, others=None, *, show=True):
         What :func:`mne_neuroflow.sample_ieeg` returns, in volts, 1 s or more.
     others : dict of str -> Raw | Epochs | None
         What to compare with at the contacts that it shares, by its name in the
-        legend: recorded iEEG, or a source estimate.
+        legend: recorded iEEG, or a source estimate, 1 s or more.
     show : bool
         Show the figure.
 
@@ -67,7 +68,7 @@ def plot_spectra(draws, others=None, *, show=True):
     >>> draws = mne_neuroflow.sample_ieeg(raw, 10, contacts="mtl-core", random_state=0)
     >>> fig = plot_spectra(draws, show=False)
     """
-    draws = with_epochs(draws, seconds=1.0)
+    draws = with_epochs(draws, seconds=_SHORTEST)
     others = check_others(others)
     freqs, decibels = _decibels(draws.values, sampling_rate(draws))
     panels = groups(draws)
@@ -103,7 +104,8 @@ def _decibels(data, sfreq):
 def _plot_other(ax, name, inst, names, color):
     if not names:
         return
-    freqs, decibels = _decibels(epochs_data(inst, names), inst.info["sfreq"])
+    data = other_data(name, inst, names, seconds=_SHORTEST)
+    freqs, decibels = _decibels(data, inst.info["sfreq"])
     ax.plot(freqs, decibels.mean(axis=0), color=color, linewidth=1.3, label=name)
 
 

@@ -20,6 +20,7 @@ from ._style import (
     fill_intervals,
     finish,
     groups,
+    short_name,
     tidy,
 )
 
@@ -113,7 +114,7 @@ def _plot_row(ax, channel):
 
 def _label(channel):
     """Name a contact and say how much the scalp tells about it."""
-    name = str(channel["channel"].values)
+    name = short_name(str(channel["channel"].values))
     if "observability" not in channel.coords:
         return name
     return f"{name}\nobservability {float(channel['observability']):.2f}"
