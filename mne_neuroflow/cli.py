@@ -813,7 +813,13 @@ class _OutputFolder:
 
 def _save(virtual, folder, name):
     with folder.writing(name) as fname:
-        virtual.save(fname)
+        try:
+            virtual.save(fname)
+        except UnicodeEncodeError as err:
+            raise _BadInput(
+                "FIF files hold ASCII names only: rename the contacts "
+                f"{', '.join(ch for ch in virtual.ch_names if not ch.isascii())}."
+            ) from err
 
 
 # Messages -----------------------------------------------------------------------------

@@ -332,6 +332,14 @@ def _disk_of(n_bytes):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_names_that_fif_cannot_hold(predict, scalp, out, capsys, monkeypatch):
+    """Seen to fail with MNE's own error, of a codec and a position."""
+    monkeypatch.setattr(sys.modules[__name__], "CONTACTS", ["A\u20321", "vAL2"])
+    assert cli.main(["predict", str(scalp), str(out)]) == 2
+    assert "rename the contacts A\u20321." in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("earlier", [False, True])
 def test_full_disk(predict, scalp, out, capsys, earlier):
     """Nothing half-written is left, and an earlier result stays.

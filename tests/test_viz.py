@@ -390,12 +390,14 @@ def test_legible_on_paper(white):
     Seen to catch: a figure of 9 inches; letters of 6 points; a legend cut off.
     """
     other = {"another one": _raw(white.values[3])}
+    long = {"recorded iEEG in a bipolar montage": other["another one"]}
     figures = [
         plot_virtual(white, other, show=False),
         plot_contacts("mtl", show=False),
         plot_contacts(_montage(), [-1, 2, 3, 4], label="Difference (dB)", show=False),
         plot_calibration(white, white.values[3], show=False),
         plot_spectra(white, other, show=False),
+        plot_spectra(white[:, :1], long, show=False),  # a narrow figure
         plot_lateralization(white, _montage(), show=False),
     ]
     if importlib.util.find_spec("mne_connectivity"):

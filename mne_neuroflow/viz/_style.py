@@ -345,20 +345,24 @@ def add_legend(fig, axes, n_columns=5):
     axes : iterable of Axes
         Where labels are looked for; each is listed once.
     n_columns : int
-        Most columns of the legend.
+        Most columns of the legend; fewer where names are long.
     """
     entries = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    fig.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=min(len(entries), n_columns),
-        frameon=False,
-        fontsize=MEDIUM,
-    )
+    for n in range(min(len(entries), n_columns), 0, -1):
+        legend = fig.legend(
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=n,
+            frameon=False,
+            fontsize=MEDIUM,
+        )
+        if n == 1 or legend.get_window_extent().width <= fig.bbox.width:
+            break
+        legend.remove()
 
 
 def tidy(ax):
