@@ -602,7 +602,9 @@ def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
     Notes
     -----
     The observability is one minus the ratio of posterior to prior variance of the
-    spatial posterior, see :ref:`method`.
+    spatial posterior, see :ref:`method`. It follows from the electrodes alone:
+    :func:`predict_ieeg` also leaves out channels that turn out to carry no signal, and
+    then logs a lower one.
 
     Examples
     --------

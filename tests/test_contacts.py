@@ -241,6 +241,8 @@ def test_bad_types(bad):
 def test_more_bad_input():
     with pytest.raises(ValueError, match="unique.*A1"):
         check_contacts(["A1", "A1"], POINTS[:2])
+    with pytest.raises(ValueError, match="without a name: number 2"):
+        check_contacts(["A1", " "], POINTS[:2])
     with pytest.raises(ValueError, match="no 'seeg', 'ecog' or 'dbs'"):
         make_contacts(mne.create_info(3, 512.0, "eeg"))
     with pytest.raises(ValueError, match="without coordinates: 0, 1"):

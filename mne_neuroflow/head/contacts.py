@@ -290,6 +290,9 @@ def check_contacts(names, rr, *, measured=False, hint=""):
     """
     if not names:
         raise ValueError("No contacts: the list of positions is empty.")
+    nameless = [str(k) for k, name in enumerate(names, 1) if not name.strip()]
+    if nameless:
+        raise ValueError(f"Contacts without a name: number {listed(nameless)}.")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(

@@ -37,7 +37,7 @@ _PIXEL, _BLUR, _MARGIN = 1.0, 2.5, 12.0  # mm
 _DEEP = ("hippocampus", "amygdala")
 _MISSING, _RING = "0.75", "0.4"  # a sphere, and a ring on the grey of what is deep
 _SPHERE = 5e-3  # metres, larger than a contact so that it is seen from afar
-_SCENE = "Virtual contacts in a template head: no electrode was there"
+_SCENE = "Virtual contacts in a template head: predicted, not recorded"
 # From the left and in front, a little above; metres and degrees.
 _EYE = dict(azimuth=135, elevation=75, distance=0.56, focalpoint=(0, 0, -0.005))
 

@@ -49,7 +49,7 @@ def fetch_model(name="mtl-v1", path=None, base_url=None, force=False, *, verbose
     its hash is right, so that a failure leaves no half file, and processes that fetch
     the same model at once all end with a good one.
 
-    .. versionadded:: 0.1
+    .. versionadded:: 0.1.0
 
     Examples
     --------
