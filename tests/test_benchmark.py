@@ -25,6 +25,7 @@ from mne_neuroflow.evaluation.signals import pearson_r
 
 SECONDS = 24
 SETTINGS = benchmark.Settings(n_draws=8, test_seconds=8.0, minutes=0.2, n_steps=2)
+SEIZURE = 5.0, 6.0  # seconds: when, how long
 QUICK = ["prior", "spatial-posterior", "lagged-ridge"]
 
 
@@ -33,8 +34,8 @@ def load_toy(patient, session):
     number = 10 * int(patient) + int(session)
     recording = make_recording(SECONDS, number, patient, session, turn=int(patient))
     ieeg = make_ieeg_raw(recording.contacts, recording.ieeg, 128.0)
-    spikes = recording.spikes
-    ieeg.set_annotations(mne.Annotations(spikes, 0, ["spike/left"] * len(spikes)))
+    spikes = mne.Annotations(recording.spikes, 0, "spike/left")
+    ieeg.set_annotations(spikes + mne.Annotations(*SEIZURE, "seizure/left"))
     return make_scalp_raw(recording.scalp), ieeg
 
 
@@ -76,6 +77,9 @@ def test_sessions_are_read_as_they_are():
     assert_allclose(found.scalp.electrodes, truth.scalp.electrodes, atol=1e-4)
     assert_allclose(found.contacts, truth.contacts, atol=1e-6)
     assert_allclose(found.spikes, truth.spikes)
+    assert_allclose(found.seizures, [(5, 11)])
+    assert_allclose(found.crop(4, 8).seizures, [(1, 4)])
+    assert found.crop(12, 20).seizures.shape == (0, 2)
     # Between 0.5 and 0.75 Hz the band of the benchmark takes a little away.
     assert pearson_r(found.ieeg, truth.ieeg).min() > 0.98
     scalp = truth.scalp.data - truth.scalp.data.mean(0)
@@ -275,6 +279,22 @@ def test_spikes_are_scored_where_they_show():
     found = rows.set_index(["contact", "band"]).xs("broad", level="band")
     assert (found.loc[["HL1", "HL2", "HR1"], "spike_auc"] > 0.95).all()
     assert np.isnan(found.loc["HR2", "spike_auc"])
+
+
+def test_seizures_are_scored_where_they_show():
+    """Catches scores of contacts at which not even the truth shows a seizure."""
+    recording = replace(make_recording(24), seizures=np.array([(8.0, 18.0)]))
+    clock = np.arange(recording.ieeg.shape[1]) / 128
+    seizure = np.sin(2 * np.pi * 5 * clock) * ((clock > 8) & (clock < 18))
+    ieeg = recording.ieeg.copy()
+    ieeg[:3] += 1e-3 * seizure
+    recording = replace(recording, ieeg=ieeg, spikes=None)
+    rng = np.random.default_rng(0)
+    draws = ieeg + 2e-5 * rng.standard_normal((4, *ieeg.shape))
+    rows = score([draws], [recording])
+    found = rows.set_index(["contact", "band"]).xs("broad", level="band")
+    assert (found.loc[["HL1", "HL2", "HR1"], "seizure_auc"] > 0.95).all()
+    assert np.isnan(found.loc["HR2", "seizure_auc"])
 
 
 def test_a_run(run):

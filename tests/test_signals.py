@@ -174,12 +174,49 @@ def test_spikes_are_found():
     assert np.isnan([sensitivity, area]).all() and 4 <= false <= 8
 
 
+@pytest.mark.parametrize("width", [0.012, 0.035])
+def test_sharp_waves_are_found(width):
+    """Events of 30 and 80 ms at half their height, four times the background.
+
+    Catches a band from 10 Hz on, which loses sharp waves.
+    """
+    spikes = np.arange(2, 118, 4.0)
+    series = _aperiodic(1.5, 120)
+    clock = np.arange(len(series)) / SFREQ
+    bumps = np.exp(-0.5 * ((clock - spikes[:, None]) / width) ** 2).sum(0)
+    score = signals.spike_score(series + 4 * series.std() * bumps, SFREQ)
+    assert signals.spike_detection(score, spikes, SFREQ)[2] > 0.95
+
+
 def test_spike_area_of_chance():
     """Catches windows around spikes that are longer than the others (0.75)."""
     spikes = np.arange(2, 598, 4.0)
     score = signals.spike_score(_normal(600 * SFREQ), SFREQ)
     area = signals.spike_detection(score, spikes, SFREQ)[2]
     assert_allclose(area, 0.5, atol=0.1)
+
+
+def test_seizures_are_found():
+    """A seizure that stands out, one that does not, and none.
+
+    Catches alarms that are counted by seconds or inside seizures, and seconds that
+    belong to a seizure by their beginning.
+    """
+    series = _aperiodic(1.5, 60)
+    rhythm = np.sin(2 * np.pi * 6 * np.arange(len(series)) / SFREQ)
+    series[20 * SFREQ : 40 * SFREQ] += 20 * series.std() * rhythm[: 20 * SFREQ]
+    score = signals.seizure_score(series, SFREQ)
+    assert score.shape == (60,)
+    assert signals.seizure_detection(score, [(20, 40)]) == (1, 0, 1)
+    # 20 and 39 lie in the seizure for less than half of their second.
+    sensitivity, false, area = signals.seizure_detection(score, [(20.6, 39.4)])
+    assert sensitivity == 1 and round(false * 42 / 60) == 2 and 0.9 < area < 1
+    sensitivity, false, area = signals.seizure_detection(score, [(0, 20), (40, 50)])
+    assert (sensitivity, false) == (0, 2) and area < 0.5
+    sensitivity, false, area = signals.seizure_detection(score, np.zeros((0, 2)))
+    assert np.isnan([sensitivity, area]).all() and false == 1
+    sensitivity, false, area = signals.seizure_detection(score, [(0, 60)])
+    assert np.isnan([false, area]).all() and round(sensitivity, 3) == 0.333
 
 
 def test_subjects_count_alike():

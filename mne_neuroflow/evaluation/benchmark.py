@@ -697,6 +697,7 @@ LEADERBOARD = (
     ("variogram", "broad", "variogram", "lower"),
     ("lateralization_error", "alpha", "alpha lat. err.", "lower"),
     ("spike_auc", "broad", "spike AUC", "higher"),
+    ("seizure_auc", "broad", "seizure AUC", "higher"),
 )
 
 

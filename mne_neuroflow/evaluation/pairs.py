@@ -86,6 +86,9 @@ class Recording:
     spikes : array of shape (n_spikes,) | None
         Seconds from the first sample at which known spikes peak; None where nobody
         knows.
+    seizures : array of shape (n_seizures, 2) | None
+        Seconds from the first sample at which known seizures begin and end; None where
+        nobody knows.
     start : float
         Seconds from the start of the session, or the number of the trial.
 
@@ -108,6 +111,7 @@ class Recording:
     structures: tuple
     ieeg: np.ndarray
     spikes: np.ndarray | None = None
+    seizures: np.ndarray | None = None
     start: float = field(default=0.0)
 
     @property
@@ -137,10 +141,15 @@ class Recording:
         spikes = self.spikes
         if spikes is not None:
             spikes = spikes[(spikes >= start) & (spikes < stop)] - start
+        seizures = self.seizures
+        if seizures is not None:
+            seizures = np.clip(seizures, start, stop) - start
+            seizures = seizures[seizures[:, 1] > seizures[:, 0]]
         return replace(
             self,
             scalp=replace(self.scalp, data=self.scalp.data[:, span]),
             ieeg=self.ieeg[:, span],
             spikes=spikes,
+            seizures=seizures,
             start=self.start + start,
         )

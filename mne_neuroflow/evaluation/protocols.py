@@ -200,6 +200,7 @@ def _read_anew(dataset, patient, session):
         structures=tuple(str(s) for s in contact_structures(montage)[0]),
         ieeg=None,
     )
+    known = _events(raw_ieeg) if scalp.kind == "raw" else {}
     recordings = []
     for epoch in range(scalp.n_epochs):
         data, truth = (r.to_model(0, seconds, epoch) for r in (scalp, ieeg))
@@ -208,20 +209,25 @@ def _read_anew(dataset, patient, session):
                 whole,
                 scalp=replace(whole.scalp, data=np.asarray(data, float)),
                 ieeg=np.asarray(truth, float),
-                spikes=_spikes(raw_ieeg) if scalp.kind == "raw" else None,
                 start=float(epoch),
+                **known,
             )
         )
     return recordings
 
 
-def _spikes(raw):
-    """Read the times of annotated spikes, None where nothing is annotated."""
+def _events(raw):
+    """Read annotated spikes and seizures, nothing where nothing is annotated."""
     if not len(raw.annotations):
-        return None
-    onsets = raw.annotations.onset - raw.first_time
-    marked = [text.startswith("spike") for text in raw.annotations.description]
-    return np.array(onsets[marked], float)
+        return {}
+    begins = raw.annotations.onset - raw.first_time
+    spans = np.stack([begins, begins + raw.annotations.duration], axis=1)
+
+    def marked(what):
+        named = [text.startswith(what) for text in raw.annotations.description]
+        return np.array(spans[named], float)
+
+    return {"spikes": marked("spike")[:, 0], "seizures": marked("seizure")}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _N_SINGLE = 4
 # scores, which take more time, at so many moments.
 _EVERY, _N_MOMENTS = 4, 200
 _CONNECTIVITY_BANDS = ("theta", "alpha", "beta")
-# A spike can be asked for where a detector finds it in the recorded iEEG itself.
+# Events can be asked for where a detector finds them in the recorded iEEG itself.
 _VISIBLE = 0.8
 _SIDES = (-1, 1)
 _MICROVOLTS = 1e6  # in a volt
@@ -49,7 +49,7 @@ def score(draws, recordings, log_densities=None):
         ``band_power_error`` (decibels, of single draws); in the broad band also
         ``lsd``, ``lsd_shape`` (decibels) and ``exponent_error`` of single draws;
         ``spike_auc``, ``spike_sensitivity`` and ``spike_false_alarms`` (per minute)
-        where spikes are known and show in the truth.
+        where spikes are known and show in the truth, and the same of seizures.
 
         Columns over all contacts: ``nll``, the negative log-density of the recorded
         potentials in microvolts, all contacts and samples between 0.5 and 50 Hz at
@@ -86,6 +86,7 @@ def score(draws, recordings, log_densities=None):
         if band == "broad":
             columns |= _spectral_scores(draws, recordings)
             columns |= _spike_scores(draws, recordings)
+            columns |= _seizure_scores(draws, recordings)
         rows.append(pd.DataFrame({**labels, "band": band, **columns}))
         rows.append(_joint_rows(drawn, true, band))
         rows.append(_lateralization_rows(drawn, true, first, band))
@@ -180,25 +181,39 @@ def _mean_spectrum(parts):
 
 
 def _spike_scores(draws, recordings):
+    def detect(score, recording):
+        return signals.spike_detection(score, recording.spikes, SFREQ)
+
     known = [r.spikes is not None and len(r.spikes) > 0 for r in recordings]
+    return _event_scores("spike", signals.spike_score, detect, known, draws, recordings)
+
+
+def _seizure_scores(draws, recordings):
+    def detect(score, recording):
+        return signals.seizure_detection(score, recording.seizures)
+
+    known = [r.seizures is not None and len(r.seizures) > 0 for r in recordings]
+    sharp = signals.seizure_score
+    return _event_scores("seizure", sharp, detect, known, draws, recordings)
+
+
+def _event_scores(name, sharpness, detect, known, draws, recordings):
+    """Look for known events in the mean over draws of their sharpness."""
     if not any(known):
         return {}
     found = []
     for contact in range(len(recordings[0].contacts)):
         values = []
         for drawn, recording, yes in zip(draws, recordings, known, strict=True):
-            seen = signals.spike_score(recording.ieeg[contact], SFREQ)
-            if not yes or _detect(seen, recording)[2] < _VISIBLE:
+            if not yes:
                 continue
-            sharp = signals.spike_score(drawn[:, contact], SFREQ).mean(0)
-            values.append(_detect(sharp, recording))
+            seen = detect(sharpness(recording.ieeg[contact], SFREQ), recording)
+            if seen[2] > _VISIBLE:
+                score = sharpness(drawn[:, contact], SFREQ).mean(0)
+                values.append(detect(score, recording))
         found.append(np.nanmean(values, axis=0) if values else [np.nan] * 3)
-    names = ("spike_sensitivity", "spike_false_alarms", "spike_auc")
+    names = [f"{name}_{what}" for what in ("sensitivity", "false_alarms", "auc")]
     return dict(zip(names, np.transpose(found), strict=True))
-
-
-def _detect(score, recording):
-    return signals.spike_detection(score, recording.spikes, SFREQ)
 
 
 def _joint_rows(drawn, true, band):

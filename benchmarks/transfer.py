@@ -1,0 +1,93 @@
+"""What draws tell of a patient who was never seen: power, sides, spikes, seizures.
+
+Run ``python benchmarks/transfer.py``: simulated patients with the contacts of one
+implant, in whose recordings there are bouts of theta, spikes or a seizure. Methods that
+need pairs get half a minute of each of the other patients. A run that was stopped goes
+on with the same command.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from machine import print_machine
+
+import mne_neuroflow
+from mne_neuroflow.evaluation.benchmark import Settings, run_benchmark
+from mne_neuroflow.evaluation.protocols import Dataset
+from mne_neuroflow.evaluation.tables import summarize
+
+SCENARIOS = ("spikes", "ictal", "theta")
+MONTAGES = ("19", "32", "64", "10")
+METHODS = "pretrained,shifted-scalp,prior,spatial-posterior,eloreta,lcmv".split(",")
+MEASURES = (
+    ("log_power_r", "theta"),
+    ("log_power_r", "alpha"),
+    ("log_power_r", "beta"),
+    ("lateralization_error", "theta"),
+    ("lateralization_error", "alpha"),
+    ("lateralization_error", "beta"),
+    ("spike_auc", "broad"),
+    ("spike_sensitivity", "broad"),
+    ("spike_false_alarms", "broad"),
+    ("seizure_auc", "broad"),
+    ("seizure_sensitivity", "broad"),
+    ("seizure_false_alarms", "broad"),
+    ("r", "broad"),
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patients", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument("--draws", type=int, default=24)
+    parser.add_argument("--contacts", default="mtl-core")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/transfer"))
+    options = parser.parse_args()
+    print_machine()
+    patients = {str(k): ["1"] for k in range(options.patients)}
+    load = partial(simulate, options.contacts, options.seconds)
+    settings = Settings(
+        protocol="loso",
+        n_draws=options.draws,
+        test_seconds=options.seconds,
+        minutes=0.5,
+    )
+    dataset = Dataset("transfer", patients, load)
+    rows, failures = run_benchmark(
+        dataset, METHODS, options.out, settings, n_jobs=options.jobs
+    )
+    report(rows)
+    if failures:
+        raise SystemExit(f"these failed: {failures}")
+
+
+def simulate(contacts, seconds, patient, session):
+    """Simulate a patient whose number says what happens and to how many electrodes."""
+    number = int(patient)
+    return mne_neuroflow.simulate_pair(
+        contacts,
+        MONTAGES[number // len(SCENARIOS) % len(MONTAGES)],
+        seconds,
+        scenario=SCENARIOS[number % len(SCENARIOS)],
+        random_state=3000 + number,
+        verbose="error",
+    )
+
+
+def report(rows):
+    """Print means over patients with 95 % intervals of a bootstrap over them."""
+    for measure, band in MEASURES:
+        some = rows[rows["band"] == band].dropna(subset=[measure])
+        table = summarize(some, ["method"], [measure]).set_index("method")
+        n_patients = int(table["n_subjects"].max())
+        print(f"\n{measure}, {band} ({n_patients} patients)")
+        for method in METHODS:
+            mean, low, high = table.loc[method, ["mean", "low", "high"]]
+            print(f"  {method:20s}{mean:8.3f}  [{low:.3f}, {high:.3f}]")
+
+
+if __name__ == "__main__":
+    main()
