@@ -55,6 +55,9 @@ def judge(
         hit = inside(draws, truth, 0.9).mean(-1)
         _stratify(sums, batch, hit)
         _bands(sums, flow, draws, truth)
+        loudness = (x.square().mean(-1) for x in (draws, truth))
+        key = "coverage of 0.80, loudness over a recording"
+        sums[key].append(inside(*loudness, 0.8).mean())
         # Scores are in units of each contact's prior, so that all count alike.
         gain = conditions.gain[:, None, None]
         unit = gain * batch.setups.prior_std[..., None]
