@@ -481,9 +481,10 @@ def _benchmark(args):
         with _as_bad_input(OSError, ValueError):
             dataset = _find_dataset(args.data)
         with _as_bad_input(ValueError):
-            rows, failures = run_benchmark(
-                dataset, methods, out, _settings(args), n_jobs=args.jobs
-            )
+            with _importing_from_here():
+                rows, failures = run_benchmark(
+                    dataset, methods, out, _settings(args), n_jobs=args.jobs
+                )
         page = write_report(out)
     print(leaderboard(rows)[0].round(3).to_string())
     print(f"Scores: {out / 'results.csv'}")
@@ -491,6 +492,17 @@ def _benchmark(args):
     print(f"Report: {page}")
     if failures:
         raise RuntimeError(f"these failed: {', '.join(failures)}.")
+
+
+@contextmanager
+def _importing_from_here():
+    """Let users' own methods lie in the current folder, as with ``python -m``."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 def _settings(args):

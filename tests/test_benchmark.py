@@ -3,8 +3,10 @@
 Each test names the planted bugs that it was seen to catch.
 """
 
+import inspect
 import json
 import re
+import sys
 from dataclasses import replace
 
 import mne
@@ -469,10 +471,11 @@ def test_the_page_warns(run, tmp_path):
     )
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, monkeypatch):
     """On a folder of files: table and page, and errors in one line.
 
-    Catches a wrong method that is noticed only after an hour.
+    Catches a wrong method that is noticed only after an hour, and a user's method in
+    the current folder that is not found.
     """
     for session in ("01", "02"):
         scalp, ieeg = load_toy("1", session)
@@ -488,6 +491,14 @@ def test_the_command(tmp_path, capsys):
     assert "'methods' parameter" in capsys.readouterr().err
     assert main([*command, "broken=test_benchmark:Broken"]) == 1
     assert "broken on p1" in capsys.readouterr().err
+    source = "import numpy as np\n" + inspect.getsource(Nothing)
+    (tmp_path / "own_methods.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "mine=own_methods:Nothing"]) == 0
+    assert "mine" in capsys.readouterr().out
+    assert str(tmp_path) not in sys.path
+    assert main([*command, "mine=own_methods:Something"]) == 2
+    assert "own_methods:Something cannot be used" in capsys.readouterr().err
 
 
 VERBAL_WM, N_TRIALS = {3: [1], 5: [1, 2], 12: [1]}, 4

@@ -76,6 +76,21 @@ class Method:
     options: dict = field(default_factory=dict)
     wrapped: str | None = None
 
+    def find(self):
+        """Import the class.
+
+        Returns
+        -------
+        kind : type
+            The class.
+        """
+        try:
+            return getattr(importlib.import_module(self.module), self.name)
+        except (ImportError, AttributeError) as err:
+            raise ValueError(
+                f"The method {self.module}:{self.name} cannot be used: {err}."
+            ) from err
+
     def make(self, seed, **changes):
         """Make the method.
 
@@ -91,9 +106,8 @@ class Method:
         method : object
             With ``fit`` and ``sample``.
         """
-        module = importlib.import_module(self.module)
         options = dict(self.options)
-        kind = getattr(module, self.name)
+        kind = self.find()
         accepted = inspect.signature(kind).parameters
         changes["random_state"] = seed
         options |= {k: v for k, v in changes.items() if k in accepted}
@@ -345,6 +359,10 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     """
     settings = Settings() if settings is None else settings
     chosen = dict(find_method(name) for name in methods)
+    for method in chosen.values():
+        # What is misspelt shows before an hour of work, not after it.
+        if method.group == "other":
+            method.find()
     out = Path(out)
     # What is wrong with the settings shows before the folder is theirs.
     asked = _same_run(out / "run.json", dataset, settings)
