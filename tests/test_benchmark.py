@@ -247,6 +247,41 @@ def test_scores_of_pieces_are_those_of_the_whole():
         assert_allclose(whole[name], parts[name], rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_scores_without_a_signal():
+    """A flat contact has no relative error and the others theirs; one is enough.
+
+    Seen to fail with a division by the flat contact's spread, with joint scores that
+    it takes part in, and with interval scores that lose the axis of a single contact.
+    """
+    whole = make_recording(12)
+    ieeg = np.where(np.arange(4)[:, None] == 1, 3e-5, whole.ieeg)
+    draws = ieeg + 2e-5 * np.random.default_rng(0).standard_normal((4, *ieeg.shape))
+    rows = score([draws], [replace(whole, ieeg=ieeg)])
+    numbers = rows.select_dtypes("number")
+    assert not np.isinf(numbers).any(axis=None) and numbers.max(axis=None) < 1e3
+    broad = rows[rows["band"] == "broad"].set_index("contact")
+    assert broad["crps_relative"].isna().tolist() == [False, True, False, False] + [
+        True
+    ] * (len(broad) - 4)
+    assert broad["energy"].dropna().index.tolist() == ["all"]
+    alone = replace(
+        whole, contacts=whole.contacts[:1], ch_names=("HL1",), structures=("x",)
+    )
+    rows = score([draws[:, :1]], [replace(alone, ieeg=ieeg[:1])])
+    assert_allclose(rows["crps_relative"].iloc[0], broad["crps_relative"].iloc[0])
+    assert_allclose(rows["interval_90"].iloc[0], broad["interval_90"].iloc[0])
+
+
+def test_scores_of_other_contacts_are_refused():
+    """Seen to fail when contacts of one session get the names of another's."""
+    first = make_recording(4)
+    second = replace(first, ch_names=("HL1", "HL2", "HR1", "HR3"))
+    draws = [np.zeros((2, 4, 512))] * 2
+    with pytest.raises(ValueError, match="patient p1 have different contacts"):
+        score(draws, [first, second])
+
+
 def test_negative_log_density_of_standard_noise():
     """Of white noise of 10 µV: 0.5 log(2 π e) + log 10 nats for microvolts.
 
@@ -325,7 +360,8 @@ def test_a_run(run):
     assert table.loc["lagged-ridge", "r"] > 0.5 > 0.2 > table.loc["prior", "r"]
     for name in ("CRPS", "r", "LSD dB"):
         assert (low[name] <= table[name]).all() and (table[name] <= high[name]).all()
-    assert table.loc["nothing", "spread/error"] == 0
+    # A single draw is a point: it has no spread and covers nothing.
+    assert (table.loc["nothing", ["spread/error", "90 % covers"]] == 0).all()
     # What has no density has an empty cell.
     assert np.isnan(table.loc["nothing", "NLL"])
     assert table.loc["lagged-ridge", "NLL"] < table.loc["prior", "NLL"]

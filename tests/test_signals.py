@@ -152,6 +152,18 @@ def test_matrix_errors():
     assert_allclose(signals.matrix_similarity(-other, truth), -1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_nothing_to_be_relative_to():
+    """A truth without signal makes no infinite error, not even by rounding.
+
+    Seen to fail with a plain division, and with zero in place of rounding.
+    """
+    truth = 3e-5 + 1e-21 * np.array([[0.0, 1.0] * 20, [0.0, 1e17] * 20])
+    error = signals.nrmse(truth + 1e-5, truth)
+    assert np.isnan(error[0]) and np.isfinite(error[1])
+    assert np.isnan(signals.relative_frobenius(np.ones((2, 2)), np.eye(2)))
+
+
 def test_spikes_are_found():
     """Spikes that stand out, spikes that are not there, and none.
 
@@ -186,6 +198,18 @@ def test_sharp_waves_are_found(width):
     bumps = np.exp(-0.5 * ((clock - spikes[:, None]) / width) ** 2).sum(0)
     score = signals.spike_score(series + 4 * series.std() * bumps, SFREQ)
     assert signals.spike_detection(score, spikes, SFREQ)[2] > 0.95
+
+
+def test_spikes_at_the_ends():
+    """The last sample is the nearest one; what is outside is no spike to be found.
+
+    Seen to fail where a spike in the last half of a sample leaves none to compare.
+    """
+    score = np.ones(10 * SFREQ)
+    score[-2] = 9
+    found = signals.spike_detection(score, [10 - 0.4 / SFREQ], SFREQ)
+    assert found[0] == 1 and found[2] > 0.9
+    assert np.isnan(signals.spike_detection(score, [12.0], SFREQ)[2])
 
 
 def test_spike_area_of_chance():

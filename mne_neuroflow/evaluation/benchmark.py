@@ -40,6 +40,7 @@ from .protocols import (
     split_to_json,
 )
 from .scores import score
+from .signals import relative
 from .tables import summarize
 
 _PACKAGES = ("mne", "torch", "numpy", "scipy", "scoringrules", "mne_connectivity")
@@ -695,7 +696,7 @@ def _with_skill(rows):
     if not len(prior):
         return rows
     base = prior["crps"].reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
-    return rows.assign(crps_skill=1 - rows["crps"] / base)
+    return rows.assign(crps_skill=1 - relative(rows["crps"], base))
 
 
 #: Columns of the leaderboard: measure, band, name, and which direction is better.

@@ -58,7 +58,10 @@ def coverage(draws, truth, level):
     -------
     share : array of shape (...)
         Each truth's part of the coverage, 0 to 1; its mean equals ``level`` for
-        calibrated draws. Nearer to ``level`` is better.
+        calibrated draws. Nearer to ``level`` is better. Few draws cannot show that
+        intervals are too narrow: with ``n`` the share is never below
+        ``1 - (n + 1) * (1 - level) / 2``. A single draw has no interval but a point,
+        which covers what equals it.
 
     Examples
     --------
@@ -68,6 +71,8 @@ def coverage(draws, truth, level):
     >>> print(f"{share.mean():.2f}")
     0.90
     """
+    if len(draws) == 1:
+        return np.equal(draws[0], truth).astype(float)
     return inside(*_tensors(draws, truth), level).numpy()
 
 
@@ -90,7 +95,9 @@ def interval(draws, level):
     -------
     low, high : array of shape (...)
         Quantiles without bias for the coverage of a further draw (Weibull's
-        definition, number 6 of Hyndman & Fan 1996, Am. Stat. 50:361).
+        definition, number 6 of Hyndman & Fan 1996, Am. Stat. 50:361). With fewer than
+        ``2 / (1 - level) - 1`` draws, 39 for 95 %, they are the lowest and the highest
+        draw, which cover less.
 
     Examples
     --------
@@ -159,7 +166,9 @@ def interval_score(draws, truth, level):
     import scoringrules
 
     low, high = interval(draws, level)
-    return scoringrules.interval_score(truth, low, high, 1 - level)
+    score = scoringrules.interval_score(truth, low, high, 1 - level)
+    # It comes back without axes of length one.
+    return np.reshape(score, np.shape(truth))
 
 
 def energy_score(draws, truth):
@@ -171,7 +180,7 @@ def energy_score(draws, truth):
     Parameters
     ----------
     draws : array of shape (n_draws, n_channels, ...)
-        Draws of the prediction.
+        Draws of the prediction, two or more.
     truth : array of shape (n_channels, ...)
         What came true.
 
@@ -205,7 +214,7 @@ def variogram_score(draws, truth):
     draws : array of shape (n_draws, n_channels, ...)
         Draws of the prediction.
     truth : array of shape (n_channels, ...)
-        What came true.
+        What came true, at two channels or more.
 
     Returns
     -------

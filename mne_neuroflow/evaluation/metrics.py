@@ -18,14 +18,15 @@ def crps_ensemble(draws: Tensor, truth: Tensor) -> Tensor:
     Parameters
     ----------
     draws : Tensor of shape (n_draws, ...)
-        Draws of the prediction.
+        Draws of the prediction, two or more.
     truth : Tensor of shape (...)
         What came true.
 
     Returns
     -------
     score : Tensor of shape (...)
-        In the unit of the truth, from zero up.
+        In the unit of the truth. Its expected value is zero or more; that of a single
+        truth may fall below zero, which is the price of having no bias.
     """
     n_draws = len(draws)
     error = (draws - truth).abs().mean(0)

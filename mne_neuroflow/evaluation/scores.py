@@ -39,6 +39,8 @@ def score(draws, recordings, log_densities=None):
         (``contact`` is ``'all'``), or over those of one structure where its sides
         are compared.
 
+        What is relative to a truth without signal is NaN.
+
         Columns of a contact in a band: ``r``, ``nrmse`` and ``cosine`` of the mean
         over draws, ``mae`` (volts) of their median; ``std`` of the truth (volts);
         ``crps`` (volts) and ``crps_relative`` (in standard deviations of the truth);
@@ -77,6 +79,11 @@ def score(draws, recordings, log_densities=None):
     True
     """
     first = recordings[0]
+    if any(recording.ch_names != first.ch_names for recording in recordings):
+        raise ValueError(
+            f"The tested recordings of patient {first.patient} have different "
+            "contacts. Keep those that all of its sessions have."
+        )
     labels = {"contact": first.ch_names, "structure": first.structures}
     rows = []
     for band in signals.BANDS:
@@ -112,7 +119,7 @@ def _contact_scores(drawn, true):
         "spread": _spread(draws, truth),
         **_interval_scores(draws[..., ::_EVERY], truth[:, ::_EVERY]),
     }
-    columns["crps_relative"] = columns["crps"] / columns["std"]
+    columns["crps_relative"] = signals.relative(columns["crps"], columns["std"])
     power = [
         _joined([signals.log_band_power(p, SFREQ) for p in x]) for x in (drawn, true)
     ]
@@ -153,7 +160,7 @@ def _spread(draws, truth):
         return np.zeros(len(truth))
     error = np.square(draws.mean(0) - truth).mean(1)
     spread = draws.var(0, ddof=1).mean(1) * (n_draws + 1) / n_draws
-    return np.sqrt(spread / error)
+    return signals.relative(np.sqrt(spread), np.sqrt(error))
 
 
 def _power_r(estimate, truth):
@@ -220,7 +227,9 @@ def _joint_rows(drawn, true, band):
     draws, truth = _joined(drawn), _joined(true)
     std = truth.std(1)[:, None]
     step = max(1, truth.shape[1] // _N_MOMENTS)
-    draws, truth = draws[..., ::step] / std, truth[:, ::step] / std
+    draws, truth = (signals.relative(x[..., ::step], std) for x in (draws, truth))
+    picks = np.isfinite(truth).all(1)  # a contact without signal has no scale
+    draws, truth = draws[:, picks], truth[picks]
     row = {"contact": "all", "structure": "all", "band": band}
     if len(truth) > 1 and len(draws) > 1:
         row["energy"] = calibration.energy_score(draws, truth).mean()

@@ -20,6 +20,8 @@ BANDS = {
 SPECTRUM = (1.0, 45.0)
 #: Seconds of a window of band power.
 POWER_WINDOW = 2.0
+# Volts, or entries of a matrix: what is not larger is zero but for rounding.
+_ROUNDING = 1e-15
 
 
 # Waveforms ----------------------------------------------------------------------------
@@ -86,7 +88,8 @@ def nrmse(estimate, truth):
     Returns
     -------
     error : array of shape (...)
-        From zero up; a constant at the truth's mean has 1.
+        From zero up; a constant at the truth's mean has 1. NaN where the truth is
+        constant.
 
     Examples
     --------
@@ -95,7 +98,29 @@ def nrmse(estimate, truth):
     """
     estimate, truth = np.asarray(estimate, float), np.asarray(truth, float)
     error = np.sqrt(np.square(estimate - truth).mean(-1))
-    return error / truth.std(-1)
+    return relative(error, truth.std(-1))
+
+
+def relative(value, scale):
+    """Divide by a scale that may be nothing, such as that of a contact without signal.
+
+    Parameters
+    ----------
+    value, scale : array of shape (...)
+        Both in volts or any other one unit.
+
+    Returns
+    -------
+    ratio : array of shape (...)
+        NaN where the scale is zero but for rounding (1e-15).
+
+    Examples
+    --------
+    >>> relative([2.0, 2.0], [4.0, 0.0]).tolist()
+    [0.5, nan]
+    """
+    scale = np.asarray(scale, float)
+    return value / np.where(scale > _ROUNDING, scale, np.nan)
 
 
 def _centred(series):
@@ -107,7 +132,8 @@ def _unit(series):
     """Scale to unit length; what is only rounding is zero."""
     series = np.asarray(series, float)
     peak = np.abs(series).max(-1, keepdims=True)
-    series = np.where(peak > 1e-15, series, 0) / np.where(peak > 1e-15, peak, 1)
+    some = peak > _ROUNDING
+    series = np.where(some, series, 0) / np.where(some, peak, 1)
     length = np.linalg.norm(series, axis=-1, keepdims=True)
     return series / np.where(length > 0, length, 1)
 
@@ -431,7 +457,7 @@ def relative_frobenius(estimate, truth):
     Returns
     -------
     error : array of shape (...)
-        From zero up; a matrix of zeros has 1.
+        From zero up; a matrix of zeros has 1. NaN where the truth is zero throughout.
 
     Examples
     --------
@@ -440,7 +466,7 @@ def relative_frobenius(estimate, truth):
     1.0
     """
     estimate, truth = _off_diagonal(estimate), _off_diagonal(truth)
-    return np.linalg.norm(estimate - truth, axis=-1) / np.linalg.norm(truth, axis=-1)
+    return relative(*(np.linalg.norm(m, axis=-1) for m in (estimate - truth, truth)))
 
 
 def matrix_similarity(estimate, truth):
@@ -640,8 +666,11 @@ def seizure_detection(score, seizures, threshold=2.0):
 def _windows(score, spikes, sfreq, tolerance):
     """Maxima of the score around spikes, and in windows that touch no spike."""
     half, size = round(tolerance * sfreq), 2 * round(tolerance * sfreq) + 1
-    centres = np.round(spikes * sfreq).astype(int)
-    centres = centres[(centres >= 0) & (centres < len(score))]
+    spikes = spikes[(spikes >= 0) & (spikes * sfreq < len(score))]
+    if not len(spikes):
+        return [], []
+    # In the last half of a sample the nearest one is beyond the end.
+    centres = np.minimum(np.round(spikes * sfreq).astype(int), len(score) - 1)
     around = [score[max(c - half, 0) : c + half + 1].max() for c in centres]
     starts = np.arange(0, len(score) - size + 1, size)
     free = np.abs(starts[:, None] + half - centres).min(1) > size
