@@ -155,6 +155,21 @@ def test_splits_follow_from_the_seed():
     once = protocols.Dataset("once", {"1": ["1"]}, load_toy)
     with pytest.raises(ValueError, match="two sessions or more"):
         protocols.make_split(once, "session")
+    short = protocols.Dataset("s", {"1": ["1"]}, lambda *_: _cut(load_toy("1", "1"), 5))
+    with pytest.raises(ValueError, match="session 1 of patient 1 is shorter"):
+        protocols.make_split(short, "paper")
+
+
+def _cut(pair, seconds):
+    return [raw.crop(0, seconds) for raw in pair]
+
+
+def test_patients_that_are_left_out_are_named():
+    """Seen to fail where a patient with one session vanishes without a word."""
+    few = protocols.Dataset("few", {"1": ["1"], "2": ["1", "2"]}, load_toy)
+    with mne.utils.catch_logging(verbose="warning") as log:
+        (fold,) = protocols.make_split(few, "session", test_seconds=8.0)
+    assert fold.patient == "2" and "Patient 1 is left out" in log.getvalue()
 
 
 def test_a_folder_of_files(tmp_path):
@@ -171,6 +186,15 @@ def test_a_folder_of_files(tmp_path):
         assert_allclose(got.ieeg, wanted.ieeg, atol=1e-7)
     with pytest.raises(ValueError, match="no pairs of recordings"):
         protocols.Dataset.from_folder(tmp_path / "none")
+
+
+def test_sessions_of_a_folder_follow_each_other(tmp_path):
+    """Seen to fail with 10 before 2, which tests on what was before the training."""
+    for session in ("1", "2", "10"):
+        for kind in ("eeg", "ieeg"):
+            (tmp_path / f"p_1_ses-{session}_{kind}.fif").touch()
+    found = protocols.Dataset.from_folder(tmp_path)
+    assert found.sessions == {"p_1": ["1", "2", "10"]}
 
 
 def test_trials_are_recordings():
@@ -398,6 +422,50 @@ def test_runs_go_on(run):
         benchmark.run_benchmark(TOY, QUICK, out, replace(SETTINGS, n_draws=9))
 
 
+def test_other_recordings_are_another_run(run, tmp_path):
+    """Seen to fail where rows of two splits end in one table."""
+    out, _, _ = run
+    before = (out / "split.json").read_text()
+    more = replace(TOY, sessions={"1": ["1", "2", "3"], "2": ["1", "2"]})
+    with pytest.raises(ValueError, match="holds a run with another split"):
+        benchmark.run_benchmark(more, QUICK, out, SETTINGS)
+    assert (out / "split.json").read_text() == before
+
+
+def test_nothing_is_kept_of_a_run_that_failed(tmp_path):
+    """Recordings that were mended are read again, and the reason is told.
+
+    Seen to fail where the sessions of a run that ended with an error, or was killed,
+    are taken for those of the next, and where the error is that there are no results.
+    """
+    broken = "broken=test_benchmark:Broken"
+    with pytest.raises(ValueError, match="All methods failed.*out of ideas"):
+        benchmark.run_benchmark(TOY, [broken], tmp_path, SETTINGS)
+    assert not (tmp_path / "sessions").exists()
+    (tmp_path / "sessions").mkdir()
+    for name in ("1_ses-1", "1_ses-2", "2_ses-1", "2_ses-2"):
+        (tmp_path / "sessions" / f"{name}.pickle").write_bytes(b"of a run that died")
+    rows, failures = benchmark.run_benchmark(TOY, ["prior"], tmp_path, SETTINGS)
+    assert len(rows) and not failures
+
+
+def test_any_name_is_a_patient(run, tmp_path):
+    """Seen to fail with a patient whose initials were read as not available."""
+    _, rows, _ = run
+    (tmp_path / "parts").mkdir()
+    rows = rows[rows["patient"] == "1"].assign(patient="NA")
+    rows.to_csv(tmp_path / "parts" / "x.csv", index=False)
+    again = benchmark.read_rows(tmp_path)
+    assert set(again["patient"]) == {"NA"} and again["nll"].isna().any()
+
+
+def test_two_methods_of_one_name(tmp_path):
+    """Seen to fail where the second takes the place of the first."""
+    names = ["mine=test_benchmark:Nothing", "mine=test_benchmark:Broken"]
+    with pytest.raises(ValueError, match="have the name 'mine'"):
+        benchmark.run_benchmark(TOY, names, tmp_path / "run", SETTINGS)
+
+
 def test_settings_that_are_wrong_take_no_folder(tmp_path):
     """The same folder can be given again; it was not, before the split came first."""
     wrong = replace(SETTINGS, patients=("nobody",))
@@ -428,7 +496,9 @@ def test_methods_are_found(tmp_path):
         assert callable(made.fit) and callable(made.sample)
     label, method = benchmark.find_method(f"theirs={tmp_path}")
     assert label == "theirs" and isinstance(method.make(0), benchmark.CsvDraws)
-    for name in ("best", "x=", "x=module", "=a:b"):
+    # A method of that name would be taken for ours, and a slash for a folder.
+    ours, elsewhere = "fitted=test_benchmark:Nothing", "a/b=test_benchmark:Nothing"
+    for name in ("best", "x=", "x=module", "=a:b", ours, elsewhere):
         with pytest.raises(ValueError, match="'methods' parameter"):
             benchmark.find_method(name)
 
@@ -436,7 +506,9 @@ def test_methods_are_found(tmp_path):
 def test_draws_from_files(tmp_path):
     """Another group's draws, at another rate and with other columns besides.
 
-    Catches contacts by their place in the file and times that are ignored.
+    Catches contacts by their place in the file and times that are ignored; seen to
+    fail where milliseconds, times of the session, half of a stretch, two draws of one
+    number or NaN are stretched over it or averaged away.
     """
     recording = make_recording(4, patient="1", session="2")
     times = np.arange(0, 4, 1 / 256)
@@ -454,9 +526,24 @@ def test_draws_from_files(tmp_path):
     for k in (0, 1):
         for contact, factor in enumerate((1, 0, k, 3)):
             assert_allclose(draws[k, contact, :500], factor * expected[:500], atol=1e-7)
-    table[0].drop(columns="HL1").to_csv(tmp_path / "1_ses-2_0.csv")
-    with pytest.raises(ValueError, match="lacks the contacts HL1"):
-        benchmark.CsvDraws(tmp_path).draws_of(recording)
+    shuffled = table[0].sample(frac=1, random_state=0)
+    shuffled.to_csv(tmp_path / "1_ses-2_0.csv")
+    again = benchmark.CsvDraws(tmp_path).draws_of(recording)
+    assert_allclose(again[0], draws[0], atol=1e-12)
+    times = "times of each draw in .*must rise from 0 to 3.992"
+    for wrong, words in (
+        (table[0].drop(columns="HL1"), "lacks the contacts HL1"),
+        (table[0].drop(columns="time"), "must have the columns"),
+        (table[0][:0], "holds no draws"),
+        (table[0].assign(time=table[0]["time"] + 30), times),
+        (table[0].assign(time=table[0]["time"] * 1e3), times),
+        (table[0][:300], times),
+        (pd.concat([table[0], table[1]]).assign(draw=0), times),
+        (table[0].assign(HL1=np.nan), "NaN"),
+    ):
+        wrong.to_csv(tmp_path / "1_ses-2_0.csv", index=False)
+        with pytest.raises(ValueError, match=words):
+            benchmark._draw(benchmark.CsvDraws(tmp_path), recording, SETTINGS)
 
 
 def test_wrong_draws_are_refused():
@@ -493,15 +580,24 @@ def test_the_page(run):
     assert f"{table['CRPS'].iloc[0]:.3f}" in text
     assert "Predictions are no recordings" in text and "<th>NLL<br>" in text
     assert rows["split"].iloc[0] in text and "This split is leaky" not in text
+    assert "Patients: 2; contacts: 8, all" in text and "not comparable" not in text
 
 
 def test_the_page_warns(run, tmp_path):
-    """Of what simulation cannot prove, and of leaky splits."""
+    """Of what simulation cannot prove, and of leaky splits.
+
+    And, seen to fail without, of methods that lack patients and of several versions.
+    """
     _, rows, _ = run
     (tmp_path / "parts").mkdir()
     changed = {"dataset": "simulated", "protocol": "paper", "leaky": True}
-    rows.assign(**changed).to_csv(tmp_path / "parts" / "x.csv", index=False)
+    rows = rows.assign(**changed)
+    some = rows[(rows["method"] != "nothing") | (rows["patient"] == "1")]
+    half = some["patient"] == "1"
+    some = some.assign(git=np.where(half, "aaaaaaa", "bbbbbbb"))
+    some.to_csv(tmp_path / "parts" / "x.csv", index=False)
     text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "not comparable: nothing has 1." in text and "aaaaaaa, bbbbbbb" in text
     assert (
         "It cannot show that a method works" in text and "This split is leaky" in text
     )

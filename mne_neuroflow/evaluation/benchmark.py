@@ -2,11 +2,12 @@
 
 A run is a folder::
 
-    run.json             what was asked for, and with which versions
+    run.json             what was asked for
     split.json           who was trained and tested on what
     parts/               rows of each method and patient, as they are finished
+    examples/            a stretch of their draws, for the page
     sessions/            recordings as methods see them, until the run is done
-    results.csv          all rows
+    results.csv          all rows, each with the versions that made it
     leaderboard.csv      the main measures of each method, means over patients
     crps_by_patient.csv  the CRPS of each method and patient
     report.html          one page, opens offline
@@ -18,10 +19,12 @@ import importlib
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -212,12 +215,30 @@ class CsvDraws:
         missing = [name for name in recording.ch_names if name not in table]
         if missing:
             raise ValueError(f"{fname} lacks the contacts {', '.join(missing)}.")
+        if not {"draw", "time"} <= set(table):
+            raise ValueError(f"{fname} must have the columns 'draw' and 'time'.")
+        if not len(table):
+            raise ValueError(f"{fname} holds no draws.")
         times = np.arange(recording.ieeg.shape[1]) / recording.scalp.sfreq
         draws = []
         for _, part in table.groupby("draw"):
+            part = part.sort_values("time")
+            _check_times(fname, part["time"].to_numpy(), times)
             columns = [part[name] for name in recording.ch_names]
             draws.append([np.interp(times, part["time"], column) for column in columns])
         return np.array(draws, np.float32)
+
+
+def _check_times(fname, given, wanted):
+    """Refuse times that are not those of the tested stretch."""
+    step = (given[-1] - given[0]) / max(len(given) - 1, 1)
+    ends = np.abs([given[0], given[-1] - wanted[-1]])
+    if (ends > 1.5 * step).any() or (np.diff(given) <= 0).any():
+        raise ValueError(
+            f"The times of each draw in {fname} must rise from 0 to {wanted[-1]:.3f}, "
+            f"seconds from the first sample of the tested stretch, but {len(given)} "
+            f"from {given[0]:g} to {given[-1]:g} were found."
+        )
 
 
 def find_method(name):
@@ -246,6 +267,13 @@ def find_method(name):
         return name, METHODS[name]
     label, _, place = name.partition("=")
     module, _, attribute = place.partition(":")
+    # It becomes part of file names, and must not pass for another method's.
+    if label in METHODS or not re.fullmatch(r"[\w.+-]*", label):
+        raise ValueError(
+            "Invalid value for the 'methods' parameter. A NAME of your own has "
+            "letters, digits, '.', '_', '+' and '-' and is not that of a method that "
+            f"comes with the package, but got {label!r}."
+        )
     if label and module and attribute:
         return label, Method("other", module, attribute)
     if label and place and Path(place).is_dir():
@@ -359,7 +387,11 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     (['prior'], {})
     """
     settings = Settings() if settings is None else settings
-    chosen = dict(find_method(name) for name in methods)
+    found = [find_method(name) for name in methods]
+    chosen = dict(found)
+    twice = [label for label, method in found if chosen[label] != method]
+    if twice:
+        raise ValueError(f"Two of the methods have the name {twice[0]!r}.")
     for method in chosen.values():
         # What is misspelt shows before an hour of work, not after it.
         if method.group == "other":
@@ -367,7 +399,22 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     out = Path(out)
     # What is wrong with the settings shows before the folder is theirs.
     asked = _same_run(out / "run.json", dataset, settings)
-    dataset = replace(dataset, cache=out / "sessions")
+    with _fresh_folder(out / "sessions") as cache:
+        dataset = replace(dataset, cache=cache)
+        return _run(dataset, chosen, out, settings, asked, n_jobs)
+
+
+@contextmanager
+def _fresh_folder(folder):
+    """Keep a folder while it is used; what an earlier run left there may be old."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(dataset, chosen, out, settings, asked, n_jobs):
     folds = make_split(
         dataset,
         settings.protocol,
@@ -377,6 +424,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         patients=_tested(dataset, settings),
         seed=settings.seed,
     )
+    _check_same_split(out / "split.json", folds)
     (out / "parts").mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
     (out / "split.json").write_text(split_to_json(folds), encoding="utf-8")
@@ -392,10 +440,12 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         f"done before."
     )
     failures = _work(todo, n_jobs)
+    if failures and not any((out / "parts").glob("*.csv")):
+        label, failure = next(iter(failures.items()))
+        raise ValueError(f"All methods failed. The first: {label}, {failure}")
     rows = read_rows(out)
     rows.to_csv(out / "results.csv", index=False)
     _write_tables(rows, out)
-    shutil.rmtree(dataset.cache, ignore_errors=True)
     return rows, failures
 
 
@@ -426,6 +476,17 @@ def _same_run(fname, dataset, settings):
             + ". Choose another folder."
         )
     return asked
+
+
+def _check_same_split(fname, folds):
+    """Refuse recordings that came or went since an earlier run."""
+    if not fname.exists():
+        return
+    if fname.read_text(encoding="utf-8") != split_to_json(folds):
+        raise ValueError(
+            f"{fname.parent} holds a run with another split: there are other patients "
+            "or sessions now. Choose another folder."
+        )
 
 
 def _tested(dataset, settings):
@@ -541,10 +602,11 @@ class _Task:
 
 def _draw(method, recording, settings):
     if isinstance(method, CsvDraws):
-        return method.draws_of(recording)[: settings.n_draws]
-    draws = method.sample(
-        recording.scalp, recording.contacts, settings.n_draws, settings.seed
-    )
+        draws = method.draws_of(recording)[: settings.n_draws]
+    else:
+        draws = method.sample(
+            recording.scalp, recording.contacts, settings.n_draws, settings.seed
+        )
     draws = np.asarray(draws, np.float32)
     # A method with one estimate and no distribution may return it as a single draw.
     if draws.ndim != 3 or draws.shape[1:] != recording.ieeg.shape or not len(draws):
@@ -553,7 +615,7 @@ def _draw(method, recording, settings):
             f"sample() must return an array of shape {wanted}, but got {draws.shape}."
         )
     if not np.isfinite(draws).all():
-        raise ValueError("sample() returned NaN or infinite values.")
+        raise ValueError("The draws hold NaN or infinite values.")
     return draws
 
 
@@ -681,6 +743,8 @@ def read_rows(out):
     if not parts:
         raise ValueError(f"{out} holds no results.")
     options = {"dtype": {"patient": str, "git": str, "split": str}}
+    # A patient may have the initials NA.
+    options |= {"keep_default_na": False, "na_values": [""]}
     rows = pd.concat([pd.read_csv(part, **options) for part in parts])
     rows["git"] = rows["git"].fillna("")
     order = {name: k for k, name in enumerate(METHODS)}

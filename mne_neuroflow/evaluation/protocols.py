@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from .._compat import _check_option
+from .._compat import _check_option, logger
 from ..head.contacts import contact_positions, contact_structures, make_contacts
 from ..ieeg import check_ieeg
 from ..scalp import check_scalp
@@ -103,7 +104,8 @@ class Dataset:
         Parameters
         ----------
         folder : path-like
-            Where they lie. Names may end with ``-epo.fif`` for Epochs.
+            Where they lie. Names may end with ``-epo.fif`` for Epochs. Sessions follow
+            each other by their names, 2 before 10.
 
         Returns
         -------
@@ -112,7 +114,7 @@ class Dataset:
         """
         folder = Path(folder)
         sessions = {}
-        for fname in sorted(folder.glob("*_ses-*_ieeg*.fif")):
+        for fname in sorted(folder.glob("*_ses-*_ieeg*.fif"), key=_by_number):
             patient, _, rest = fname.name.partition("_ses-")
             sessions.setdefault(patient, []).append(rest.partition("_")[0])
         if not sessions:
@@ -121,6 +123,12 @@ class Dataset:
                 "sub-01_ses-01_eeg.fif and sub-01_ses-01_ieeg.fif."
             )
         return cls(folder.name, sessions, partial(_load_files, folder))
+
+
+def _by_number(fname):
+    """Sort key in which 2 comes before 10."""
+    parts = re.split(r"(\d+)", fname.name)
+    return [int(part) if part.isdecimal() else part for part in parts]
 
 
 def _load_from(load, key, options, patient, session):
@@ -362,6 +370,7 @@ def make_split(
             continue
         *earlier, last = dataset.sessions[patient]
         if not earlier and protocol != "loso":
+            logger.warning(f"Patient {patient} is left out, who has one session only.")
             continue
         if protocol == "session":
             train = [begin(patient, s, train_seconds) for s in earlier]
@@ -405,6 +414,11 @@ def _random_trials(dataset, patient, test_seconds, rng):
     sessions = dataset.sessions[patient]
     for session in sessions:
         trials = as_trials(read_session(dataset, patient, session))
+        if not trials:
+            raise ValueError(
+                f"The protocol 'paper' needs trials, or {_TRIAL:g} s, and session "
+                f"{session} of patient {patient} is shorter."
+            )
         order = rng.permutation(len(trials))
         n_test = max(1, round(_TESTED * len(trials)))
         most = max(1, int(test_seconds / len(sessions) // trials[0].seconds))

@@ -84,7 +84,6 @@ def write_report(out):
     rows = read_rows(out)
     groups = rows.drop_duplicates("method").set_index("method")["group"]
     styles = _styles(groups)
-    examples = sorted((out / "examples").glob("*.npz"))
     first = rows.iloc[0]
     parts = [
         "<h1>Virtual iEEG: comparison of methods</h1>",
@@ -105,7 +104,7 @@ def write_report(out):
         "<h2>Examples</h2>",
         "<p>Band: 90 % interval of the prediction; thin line: one draw; black: what "
         "was recorded. Predictions are no recordings.</p>",
-        *_examples(examples, groups),
+        *_examples(out / "examples", first["patient"], groups),
         "<h2>Provenance</h2>",
         _provenance(rows),
     ]
@@ -121,9 +120,9 @@ def write_report(out):
 
 
 def _what(rows, first):
-    n_contacts = len(
-        rows[rows["band"] == "delta"].drop_duplicates(["patient", "contact"])
-    )
+    # Rows of all contacts together, and of the sides of a structure, have no CRPS.
+    contacts = rows.dropna(subset=["crps"])
+    n_contacts = len(contacts.drop_duplicates(["patient", "contact"]))
     text = (
         f"<p>Data: {html.escape(str(first['dataset']))}. Protocol "
         f"<b>{first['protocol']}</b>: {PROTOCOLS[first['protocol']]}. "
@@ -131,6 +130,15 @@ def _what(rows, first):
         f"counted; {first['n_draws']} draws. Intervals in brackets: 95 %, bootstrap "
         "over patients.</p>"
     )
+    patients = rows.groupby("method", sort=False)["patient"].nunique()
+    few = patients[patients < rows["patient"].nunique()]
+    if len(few):
+        text += (
+            "<p class='note'>Not every method has results of every patient, so that "
+            "their means are not comparable: "
+            + ", ".join(f"{html.escape(name)} has {n}" for name, n in few.items())
+            + ".</p>"
+        )
     if first["leaky"]:
         text += (
             "<p class='note'>This split is leaky: trials next to tested ones were "
@@ -280,17 +288,14 @@ def plot_risk(rows, styles):
     return fig
 
 
-def _examples(fnames, groups):
+def _examples(folder, patient, groups):
     """One figure for each method, of the first patient there is."""
-    if not fnames:
-        return []
-    patient = fnames[0].name.partition("__")[0]
     figures = []
     for method, group in groups.items():
-        for fname in fnames:
-            if fname.name == f"{patient}__{method}.npz":
-                fig = plot_example(fname, f"{method}, {patient}", _COLOURS[group])
-                figures.append(_image(fig))
+        fname = folder / f"{patient}__{method}.npz"
+        if fname.exists():
+            fig = plot_example(fname, f"{method}, {patient}", _COLOURS[group])
+            figures.append(_image(fig))
     return figures
 
 
@@ -342,11 +347,12 @@ def _image(fig):
 
 
 def _provenance(rows):
-    first = rows.iloc[0]
     start = list(rows.columns).index("dataset")
     stop = list(rows.columns).index("mne_connectivity") + 1
     cells = [
-        f"<tr><td>{name}</td><td>{html.escape(str(first[name]))}</td></tr>"
+        # A run made in pieces has several.
+        f"<tr><td>{name}</td><td>"
+        f"{html.escape(', '.join(map(str, rows[name].unique())))}</td></tr>"
         for name in rows.columns[start:stop]
     ]
     times = rows.drop_duplicates(["method", "patient"])
