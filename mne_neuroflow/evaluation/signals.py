@@ -648,7 +648,7 @@ def seizure_detection(score, seizures, threshold=2.0):
     >>> import numpy as np
     >>> score = np.array([1, 1, 4, 3, 1, 1, 3, 1, 1, 1])
     >>> [round(value, 2) for value in seizure_detection(score, [(2, 5)])]
-    [0.67, 8.57, 0.9]
+    [0.67, 8.57, 0.79]
     """
     score = np.asarray(score)
     middle = np.arange(len(score)) + 0.5
