@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -501,6 +502,20 @@ def test_methods_are_found(tmp_path):
     for name in ("best", "x=", "x=module", "=a:b", ours, elsewhere):
         with pytest.raises(ValueError, match="'methods' parameter"):
             benchmark.find_method(name)
+
+
+def test_the_class_of_the_page():
+    """It runs as it is written there. Seen to fail without its import of numpy."""
+    page = Path(__file__).parents[1] / "doc" / "explanations" / "extending.rst"
+    block = re.search(
+        r"code-block:: python\n\n((?:    ?.*\n|\n)+)", page.read_text(encoding="utf-8")
+    )
+    known = {}
+    exec(inspect.cleandoc("\n" + block[1]), known)
+    recording = make_recording(4)
+    method = known["Silence"]().fit([recording.pair])
+    draws = benchmark._draw(method, recording, SETTINGS)
+    assert_allclose(draws.std(), recording.ieeg.std(), rtol=0.1)
 
 
 def test_draws_from_files(tmp_path):
