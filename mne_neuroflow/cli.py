@@ -472,7 +472,7 @@ def _benchmark(args):
     from .evaluation.benchmark import METHODS, leaderboard, run_benchmark
     from .evaluation.report import write_report
 
-    name = Path(args.data).name
+    name = Path(args.data).resolve().name
     quick = "-quick" if args.quick else ""
     out = args.out or Path(f"benchmark-{name}-{args.protocol}{quick}")
     out = _absolute(out)

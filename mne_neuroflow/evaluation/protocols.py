@@ -114,7 +114,7 @@ class Dataset:
         """
         folder = Path(folder)
         sessions = {}
-        for fname in sorted(folder.glob("*_ses-*_ieeg*.fif"), key=_by_number):
+        for fname in sorted(_files(folder, "*_ses-*_ieeg"), key=_by_number):
             patient, _, rest = fname.name.partition("_ses-")
             sessions.setdefault(patient, []).append(rest.partition("_")[0])
         if not sessions:
@@ -122,7 +122,13 @@ class Dataset:
                 f"{folder} holds no pairs of recordings. Their names must be like "
                 "sub-01_ses-01_eeg.fif and sub-01_ses-01_ieeg.fif."
             )
-        return cls(folder.name, sessions, partial(_load_files, folder))
+        return cls(folder.resolve().name, sessions, partial(_load_files, folder))
+
+
+def _files(folder, begin):
+    """Find recordings, each by the first of the files that it may be split into."""
+    found = folder.glob(f"{begin}*.fif")
+    return sorted(f for f in found if not re.search(r"-\d+\.fif$", f.name))
 
 
 def _by_number(fname):
@@ -138,7 +144,7 @@ def _load_from(load, key, options, patient, session):
 def _load_files(folder, patient, session):
     pair = []
     for kind in ("eeg", "ieeg"):
-        found = sorted(folder.glob(f"{patient}_ses-{session}_{kind}*.fif"))
+        found = _files(folder, f"{patient}_ses-{session}_{kind}")
         if len(found) != 1:
             raise ValueError(
                 f"{folder} must hold one file {patient}_ses-{session}_{kind}*.fif, "
