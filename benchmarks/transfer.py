@@ -43,12 +43,20 @@ def main():
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--draws", type=int, default=24)
     parser.add_argument("--contacts", default="mtl-core")
+    parser.add_argument("--scenarios", nargs="+", default=SCENARIOS)
+    parser.add_argument("--seed", type=int, default=3000)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/transfer"))
     options = parser.parse_args()
     print_machine()
     patients = {str(k): ["1"] for k in range(options.patients)}
-    load = partial(simulate, options.contacts, options.seconds)
+    load = partial(
+        simulate,
+        options.contacts,
+        options.seconds,
+        tuple(options.scenarios),
+        options.seed,
+    )
     settings = Settings(
         protocol="loso",
         n_draws=options.draws,
@@ -64,15 +72,15 @@ def main():
         raise SystemExit(f"these failed: {failures}")
 
 
-def simulate(contacts, seconds, patient, session):
+def simulate(contacts, seconds, scenarios, seed, patient, session):
     """Simulate a patient whose number says what happens and to how many electrodes."""
     number = int(patient)
     return mne_neuroflow.simulate_pair(
         contacts,
-        MONTAGES[number // len(SCENARIOS) % len(MONTAGES)],
+        MONTAGES[number // len(scenarios) % len(MONTAGES)],
         seconds,
-        scenario=SCENARIOS[number % len(SCENARIOS)],
-        random_state=3000 + number,
+        scenario=scenarios[number % len(scenarios)],
+        random_state=seed + number,
         verbose="error",
     )
 
@@ -80,6 +88,8 @@ def simulate(contacts, seconds, patient, session):
 def report(rows):
     """Print means over patients with 95 % intervals of a bootstrap over them."""
     for measure, band in MEASURES:
+        if measure not in rows:
+            continue
         some = rows[rows["band"] == band].dropna(subset=[measure])
         table = summarize(some, ["method"], [measure]).set_index("method")
         n_patients = int(table["n_subjects"].max())
