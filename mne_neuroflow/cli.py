@@ -352,6 +352,13 @@ def _add_benchmark(commands):
         help="the folder of the run (default: benchmark-DATA-PROTOCOL)",
     )
     parser.add_argument(
+        "--minutes",
+        type=_positive_float,
+        metavar="K",
+        help="of the tested patient's first session that loso+k trains on, and of each "
+        "other patient's that loso does (default: 2, quick: 0.5)",
+    )
+    parser.add_argument(
         "--jobs", type=_positive, default=1, metavar="N", help="processes (default: 1)"
     )
     parser.add_argument(
@@ -435,6 +442,18 @@ def _positive(text):
     return int(text)
 
 
+def _positive_float(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(
+            f"it must be a number above zero, but got {text!r}"
+        )
+    return number
+
+
 # Commands -----------------------------------------------------------------------------
 
 
@@ -513,6 +532,8 @@ def _settings(args):
         changes["patients"] = tuple(args.patients)
     if args.draws:
         changes["n_draws"] = args.draws
+    if args.minutes:
+        changes["minutes"] = args.minutes
     return Settings.quick(**changes) if args.quick else Settings(**changes)
 
 

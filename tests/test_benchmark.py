@@ -629,8 +629,8 @@ def test_the_page_warns(run, tmp_path):
 def test_the_command(tmp_path, capsys, monkeypatch):
     """On a folder of files: table and page, and errors in one line.
 
-    Catches a wrong method that is noticed only after an hour, and a user's method in
-    the current folder that is not found.
+    Catches a wrong method that is noticed only after an hour, a user's method in the
+    current folder that is not found, and minutes that are not those asked for.
     """
     for session in ("01", "02"):
         scalp, ieeg = load_toy("1", session)
@@ -652,6 +652,13 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert main([*command, "mine=own_methods:Nothing"]) == 0
     assert "mine" in capsys.readouterr().out
     assert str(tmp_path) not in sys.path
+    few = ["--protocol", "loso+k", "--minutes", "0.1", "--out", str(tmp_path / "few")]
+    assert main([*command, "prior", *few]) == 0
+    assert benchmark.read_rows(tmp_path / "few")["train_seconds"].unique() == 6
+    capsys.readouterr()
+    for wrong in ("0", "inf", "few"):
+        assert main([*command, "prior", "--minutes", wrong]) == 2
+        assert "--minutes: it must be a number above" in capsys.readouterr().err
     assert main([*command, "mine=own_methods:Something"]) == 2
     assert "own_methods:Something cannot be used" in capsys.readouterr().err
 
