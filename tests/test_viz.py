@@ -222,7 +222,7 @@ def test_contacts_in_3d(monkeypatch):
     np.testing.assert_allclose(
         get_head_to_mri("fsaverage"), options["trans"]["trans"], atol=1e-7
     )
-    assert "no electrode" in title.call_args.args[1]
+    assert "not recorded" in title.call_args.args[1]
     assert "Power (µV²)" in title.call_args.args[1]
     (labels,) = figure.plotter.add_legend.call_args.args
     assert [name.strip() for name, _ in labels] == ["4", "3.25", "2.5", "1.75", "1"]
