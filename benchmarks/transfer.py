@@ -63,7 +63,9 @@ def main():
         test_seconds=options.seconds,
         minutes=0.5,
     )
-    dataset = Dataset("transfer", patients, load)
+    # By its name a run is told from one of other patients in the same folder.
+    name = "-".join([options.contacts, *options.scenarios, str(options.seed)])
+    dataset = Dataset(f"transfer-{name}", patients, load)
     rows, failures = run_benchmark(
         dataset, METHODS, options.out, settings, n_jobs=options.jobs
     )
@@ -91,6 +93,9 @@ def report(rows):
         if measure not in rows:
             continue
         some = rows[rows["band"] == band].dropna(subset=[measure])
+        if not len(some):
+            print(f"\n{measure}, {band}: no such event shows at any contact")
+            continue
         table = summarize(some, ["method"], [measure]).set_index("method")
         n_patients = int(table["n_subjects"].max())
         print(f"\n{measure}, {band} ({n_patients} patients)")
