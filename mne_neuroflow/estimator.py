@@ -249,6 +249,8 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             nothing = _nothing_known(names, predictor.positions)
             if kept is None:
                 kept = nothing
+            if kept.gain is None:
+                kept = replace(kept, gain=_common_gain(group))
 
             def stretches(implant, group=group):
                 return [each for s in group for each in s.stretches(implant=implant)]
@@ -395,9 +397,7 @@ class _Patient:
 
     def _fit_map(self, predictor, electrodes, spatial):
         sessions = {id(s): s for part in self._parts for s, _ in part}.values()
-        # One gain for all sessions: a patient's contacts are as loud in the next one,
-        # even where the scalp is not.
-        gain = float(np.exp(np.mean([np.log(session.gain) for session in sessions])))
+        gain = _common_gain(sessions)
         blocks = [
             [[data / gain for data in s.read(*piece, halo=N_LAGS)] for s, piece in part]
             for part in self._parts
@@ -521,6 +521,14 @@ def _check_reference(session):
             "have a silent one: set another with ieeg.set_eeg_reference(ch_type="
             "'seeg') before fitting."
         )
+
+
+def _common_gain(sessions):
+    """One gain for all sessions of a patient.
+
+    The contacts are as loud in the next one, even where the scalp is not.
+    """
+    return float(np.exp(np.mean([np.log(session.gain) for session in sessions])))
 
 
 def _nothing_known(names, positions):

@@ -168,6 +168,8 @@ class _Predictor:
         if self.implant is not None:
             known["calibration"] = self._tensor(self.implant.calibration)[None]
             known["amplitude"] = self._tensor(self.implant.amplitude)[None]
+            if self.implant.gain is not None:
+                known["gain"] = self._tensor([self.implant.gain])
         lagged = None if self.implant is None else self.implant.lagged
         halo = N_HALO + (0 if lagged is None else N_LAGS)
         wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
@@ -178,7 +180,6 @@ class _Predictor:
             gain = self.implant.gain
             clean = self._filter(wide / gain)
             known["mean"] = self._tensor(gain * lagged.mean(clean))[None]
-            known["gain"] = self._tensor([gain])
             scalp = wide[:, halo:-halo]
         return make_conditions(
             self._tensor(scalp)[None],

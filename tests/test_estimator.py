@@ -487,6 +487,21 @@ def test_recalibration(pair):
     assert len(model.implants) == 1
 
 
+def test_recalibrated_contacts_are_as_loud_under_another_cap(pair):
+    """How loud they are is known of the contacts, whatever the scalp's amplitude.
+
+    Seen to fail without the gain of the recordings that were recalibrated with: draws
+    are a third as loud then.
+    """
+    scalp, ieeg = pair
+    model = NeuroFlow.load()
+    model.recalibrate(scalp, ieeg, verbose="error")
+    quiet = scalp.copy().apply_function(lambda x: x / 3)
+    known = dict(tmax=20, random_state=0, on_unlike="ignore", verbose="error")
+    draws, quieter = (model.sample(x, 6, **known) for x in (scalp, quiet))
+    assert float(quieter.std() / draws.std()) == pytest.approx(1, abs=0.25)
+
+
 # What is refused and told -------------------------------------------------------------
 
 

@@ -327,7 +327,7 @@ class Implant:
     amplitude : array of shape (n_contacts, 4, 2)
         Log-amplitude of each contact's noise and its precision, by wavelet level.
     gain : float | None
-        The gain that goes with the map.
+        That of the recordings that this was learned from; None takes the new one's.
     """
 
     ch_names: list
