@@ -69,7 +69,9 @@ def main():
     for number in range(options.batches):
         batch = data.batch(number)
         draws = draw(flow, batch.conditions, options.draws, number)
-        rows.append(score_contacts(flow, batch, draws, options.heads))
+        table = score_contacts(flow, batch, draws, options.heads)
+        table["recording"] = f"{number}-" + table["recording"]
+        rows.append(table)
         values.append(score_recordings(batch, draws))
     rows = pd.concat(rows, ignore_index=True)
     print_machine()
@@ -113,7 +115,7 @@ def score_contacts(flow, batch, draws, heads):
     contacts = setups.contacts.reshape(-1, 3).numpy()
     table["structure"] = nearest_structure(load_head(), contacts)[0]
     of_recording = {
-        "recording": [f"{id(batch)}-{k}" for k in range(shape[0])],
+        "recording": [str(k) for k in range(shape[0])],
         "scenario": np.array(SCENARIOS)[batch.pairs.scenario.numpy()],
         "electrodes": montage_sizes(setups.used.sum(-1).numpy()),
         "scalp": artifacts_of(batch.pairs),
@@ -182,15 +184,27 @@ def score_recordings(batch, draws):
 def report_coverage(rows):
     """Print coverage overall and by stratum, and mark what is too far off."""
     names = [f"coverage {level:.2f}" for level in LEVELS]
-    print(f"\n{'coverage (%) of':45s}" + "".join(f"{x:>9.0%}" for x in LEVELS))
+    title = "coverage (%) of (recordings, ± at 90 %)"
+    print(f"\n{title:45s}" + "".join(f"{x:>9.0%}" for x in LEVELS))
     print(coverage_line("all", rows[names].mean(), OVERALL))
+    errors = [100 * standard_error(rows, name) for name in names]
+    print(f"{'  standard error':45s}" + "".join(f"{x:8.1f} " for x in errors))
     for low, high in LEVEL_BANDS:
         here = [f"{name}, {low}-{high} Hz" for name in names]
         print(coverage_line(f"{low}-{high} Hz", rows[here].mean(), IN_STRATUM))
     for stratum in STRATA:
         for name, part in rows.groupby(stratum):
-            label = f"{stratum} {name} ({part['recording'].nunique()} recordings)"
+            error = 100 * standard_error(part, "coverage 0.90")
+            label = f"{stratum} {name} ({part['recording'].nunique()}, ±{error:.1f})"
             print(coverage_line(label, part[names].mean(), IN_STRATUM))
+
+
+def standard_error(rows, name):
+    """Return that of a mean over contacts, those of a recording going together."""
+    by_recording = rows.groupby("recording")[name]
+    sums = by_recording.sum() - rows[name].mean() * by_recording.size()
+    n = len(sums)
+    return np.sqrt((sums**2).sum() * n / (n - 1)) / len(rows) if n > 1 else np.nan
 
 
 def coverage_line(name, shares, allowed):

@@ -1,7 +1,8 @@
 """Run every benchmark whose figures the package promises, one after the other.
 
-Run ``python benchmarks/run_all.py``: half an hour on two cores; ``--quick`` for a
-look at the same tables from less data.
+Run ``python benchmarks/run_all.py``: some two hours on two cores; ``--quick`` for a
+look at the same tables from less data. ``mne-neuroflow benchmark`` and
+``ablations.py``, which take longer, are not among them.
 """
 
 import argparse
@@ -15,6 +16,9 @@ BENCHMARKS = (
     ("sampling_speed.py", ["--minutes", "1"]),
     ("memory.py", ["--minutes", "2", "4"]),
     ("held_out.py", ["--batches", "1"]),
+    ("calibration.py", ["--batches", "1"]),
+    ("fitting.py", ["--patients", "1", "--methods", "pretrained + fit"]),
+    ("transfer.py", ["--patients", "3", "--draws", "8"]),
 )
 
 

@@ -205,8 +205,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         self.implants = []
         for patient in patients if spatial != "physics" else ():
             patient.hear(self.flow)
-            everything = patient.stretches(False) + patient.stretches(True)
-            calibration = _calibrate(_Departures(self.flow, everything))
+            calibration = _calibrate(_Departures(self.flow, patient.everything()))
             self.implants.append(replace(patient.implant, calibration=calibration))
         self._record("fit", sessions, spatial=spatial, seed=seed)
         return pandas.DataFrame(history)
@@ -423,10 +422,24 @@ class _Patient:
         ]
 
     def hear(self, flow):
-        """Learn how loud the contacts are, from what each part's map has not seen."""
-        amplitude = _heard(flow, self.stretches(False) + self.stretches(True))
+        """Learn how loud the contacts are, from what each part's map has not seen.
+
+        Then correct it once: draws shall be as loud as the pairs, in every band.
+        """
+        from .training.pairs import level_errors
+
+        self._keep(_heard(flow, self.everything()))
+        amplitude = self.implant.amplitude.copy()
+        amplitude[..., 0] -= level_errors(flow, _some(self.everything())).numpy()
+        self._keep(amplitude)
+
+    def _keep(self, amplitude):
         self.implant = replace(self.implant, amplitude=amplitude)
         self._views = [replace(view, amplitude=amplitude) for view in self._views]
+
+    def everything(self):
+        """Return all parts."""
+        return self.stretches(False) + self.stretches(True)
 
     def stretches(self, held_out):
         """Return all parts but the last, or the last."""

@@ -22,7 +22,11 @@ from mne_neuroflow.flow.calibration import Marginal, fit_marginal
 from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.head.ridge import N_LAGS, fit_lagged_map
 from mne_neuroflow.predict import _Predictor
-from mne_neuroflow.training.pairs import fine_tune, remove_location
+from mne_neuroflow.training.pairs import (
+    fine_tune,
+    level_errors,
+    remove_location,
+)
 
 POINTS = np.array(
     [
@@ -500,6 +504,23 @@ def test_recalibrated_contacts_are_as_loud_under_another_cap(pair):
     known = dict(tmax=20, random_state=0, on_unlike="ignore", verbose="error")
     draws, quieter = (model.sample(x, 6, **known) for x in (scalp, quiet))
     assert float(quieter.std() / draws.std()) == pytest.approx(1, abs=0.25)
+
+
+def test_draws_are_made_as_loud_as_the_pairs(pair):
+    """In every band, as loud as what each part's map has not seen, to 3 %.
+
+    Seen to fail with amplitudes that are heard and not corrected (up to 0.32).
+    """
+    model = NeuroFlow.load()
+    patient = _Patient(_pair_up(*pair, model, "fsaverage", "warn"), "fitted")
+    flow = copy.deepcopy(model.flow)
+    remove_location(flow)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.mul_(0.5)
+    patient.hear(flow)
+    errors = level_errors(flow, patient.everything())
+    assert errors.abs().max() < 0.03
 
 
 # What is refused and told -------------------------------------------------------------

@@ -24,7 +24,7 @@ from mne_neuroflow.training import __main__ as command
 from mne_neuroflow.training import data as data_module
 from mne_neuroflow.training import fit
 from mne_neuroflow.training import judge as judge_module
-from mne_neuroflow.training.calibrate import calibrate, raise_trust, widen_amplitudes
+from mne_neuroflow.training.calibrate import calibrate, learn_trust, widen_amplitudes
 from mne_neuroflow.training.data import build_patients
 from mne_neuroflow.training.fit import (
     RECIPES,
@@ -435,19 +435,20 @@ def test_calibration_mends_what_is_too_wide(data):
     assert again == figures  # an earlier calibration does not count
 
 
-def test_trust_is_raised_where_there_is_too_little(data):
-    """Of half of the posterior mean more is taken over, of its double no more.
+def test_trust_is_learned_where_there_is_too_little(data):
+    """A flow that leaves out half of the posterior mean takes over more of it.
 
-    Catches the worst candidate taken for the best, and one that builds on the one
-    before it.
+    Catches a step in the wrong direction, and one that moves anything else.
     """
-    for trust, chosen in ((-0.5, -0.2), (1.0, 1.0)):
-        flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
-        for level in flow.levels:
-            torch.nn.init.constant_(level.standardize.trust.bias, trust)
-        raise_trust(flow, data[0], n_batches=2, n_draws=8)
-        for level in flow.levels:
-            assert_allclose(level.standardize.trust.bias.detach(), chosen, rtol=1e-6)
+    flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
+    for level in flow.levels:
+        torch.nn.init.constant_(level.standardize.trust.bias, -0.5)
+    before = {k: v.clone() for k, v in flow.state_dict().items()}
+    figures = learn_trust(flow, data[0], n_steps=20, n_judged=2)
+    assert figures["crps after"] < figures["crps before"] - 0.0004
+    for name, value in flow.state_dict().items():
+        assert torch.equal(value, before[name]) == (".trust." not in name)
+    assert all(parameter.requires_grad for parameter in flow.parameters())
 
 
 def test_amplitudes_are_widened_where_draws_are_too_much_alike(data):

@@ -47,6 +47,9 @@ def main():
         "--weights", type=Path, help="those of the last run, calibrated"
     )
     parser.add_argument(
+        "--finish", help="what was done to the weights after the last run, in words"
+    )
+    parser.add_argument(
         "--after", type=Path, help="card of the weights that the first run started from"
     )
     options = parser.parse_args()
@@ -72,6 +75,7 @@ def main():
             f"{before}{' + '.join(minutes)} minutes on {options.machine}; "
             f"{' + '.join(map(str, steps))} steps of windows of "
             f"{recipe['data']['seconds']} s, each run from the weights before"
+            f"{f'; {options.finish}' if options.finish else ''}"
         ),
         "calibration": measured,
         "licence": "BSD-3-Clause",

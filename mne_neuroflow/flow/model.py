@@ -174,6 +174,21 @@ class ConditionedFlow:
         unit = _product(conditions.root, residuals) + conditions.mean
         return unit * conditions.gain[:, None, None]
 
+    def coefficients(self, potentials: Tensor) -> tuple[Tensor, ...]:
+        """Whitened wavelet coefficients of contact potentials in volts, by level.
+
+        Parameters
+        ----------
+        potentials : Tensor of shape (batch, contact, time)
+            Volts; a batch of one scalp takes any number of them.
+
+        Returns
+        -------
+        levels : tuple of Tensor of shape (batch, contact, patch, coefficient)
+            Coarse to fine.
+        """
+        return self._flow.wavelet(self.whiten(self._marginal.undo(potentials)[0]))
+
     def to_noise(self, potentials: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Map contact potentials to noise.
 
@@ -190,8 +205,7 @@ class ConditionedFlow:
         """
         levels, arguments = self._levels()
         state, coarser, parts = self._context, None, []
-        potentials, _ = self._marginal.undo(potentials)
-        coefficients = self._flow.wavelet(self.whiten(potentials))
+        coefficients = self.coefficients(potentials)
         for level, data, mean in zip(levels, coefficients, self._mean, strict=True):
             state = level.state(state, coarser, arguments[0])
             parts.append(level(data, state, mean, *arguments))

@@ -4,11 +4,11 @@ One command, after training::
 
     python -m mne_neuroflow.training.calibrate weights.safetensors mtl-v1 --out FILE
 
-First the trust in the posterior mean: the likelihood distrusts it most where contacts
-are quiet, which counts little in volts. Then the spread of amplitudes, which a
-recording's likelihood hardly depends on: a level of a contact counts once among thousands
-of its samples. Then the last layer, scales and tails. The recordings are simulated from the recipe's training patients, in
-batches that no step of training has used.
+First the trust in the posterior mean, which the likelihood holds lower than the CRPS
+(doc/decisions/flow.md). Then the spread of amplitudes, which a recording's likelihood
+hardly depends on: a level of a contact counts once among thousands of its samples.
+Then the last layer, scales and tails. The recordings are simulated from the recipe's
+training patients, in batches that no step of training has used.
 """
 
 import argparse
@@ -18,10 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..evaluation.metrics import crps_ensemble
+from ..flow.amplitude import N_VARIATES
 from ..flow.calibration import Calibration, Marginal, fit_marginal
 from ..flow.model import ConditionalFlow, FlowConfig
 from .data import SimulatedData
-from .fit import load_recipe, prepare_data
+from .fit import learning_rate, load_recipe, prepare_data
 from .judge import draw
 
 # Batches are numbered by the steps of training; these are beyond all of them.
@@ -31,50 +32,85 @@ _THINNED = 16  # samples, of which one counts: neighbours say the same
 # wider the spread, the louder the mean of contacts. Still wider ones score better, but
 # then samples' intervals are too wide (doc/decisions/flow.md).
 _WIDER = ((1.0, 0.0), (1.15, -0.03), (1.3, -0.06))
-# What is tried on top of the learned trust in the posterior mean, of which one is all.
-_MORE_TRUST = (0.0, 0.1, 0.2, 0.3)
+# Highest learning rates of the trust, and the steps until they are reached.
+_RATES, _WARM_UP = {"bias": 4e-3, "weight": 1e-3}, 10
 _LEFT_OUT = 5  # parts of the recordings, each scored by what the others say
 
 
-@torch.no_grad()
-def raise_trust(
-    flow: ConditionalFlow, data: SimulatedData, n_batches: int, n_draws: int = 16
+def learn_trust(
+    flow: ConditionalFlow, data: SimulatedData, n_steps: int, n_judged: int = 4
 ) -> dict:
-    """Choose how much more of the posterior mean to take over than is likeliest.
+    """Learn by the CRPS how much of the posterior mean to take over.
 
     Parameters
     ----------
     flow : ConditionalFlow
-        In evaluation mode, on the data's device. Its trust is changed.
+        In evaluation mode, on the data's device. Its trust is changed, nothing else.
     data : SimulatedData
         Where recordings come from: of training, not those that judge.
-    n_batches, n_draws : int
-        Batches, and draws of each recording.
+    n_steps, n_judged : int
+        Steps of one batch each, and batches that none of them sees.
 
     Returns
     -------
-    scores : dict
-        By constant on the trust of all levels, the continuous ranked probability score
-        relative to each contact's prior. The best was taken.
+    figures : dict
+        ``crps before`` and ``crps after``, relative to each contact's prior, of the
+        batches that the steps have not seen.
     """
-    biases = [level.standardize.trust.bias for level in flow.levels]
-    likeliest = [bias.clone() for bias in biases]
+    parameters = dict(flow.named_parameters())
+    learned = {k: v for k, v in parameters.items() if ".trust." in k}
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in learned)
+    groups = [
+        {"params": [v for k, v in learned.items() if k.endswith(kind)], "peak": peak}
+        for kind, peak in _RATES.items()
+    ]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    rng = torch.Generator(data.device).manual_seed(data.seed)
+    judged = range(_FIRST_BATCH, _FIRST_BATCH + n_judged)
+    figures = {"crps before": _mean_crps(flow, data, judged)}
+    for step in range(n_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, n_steps, group["peak"], _WARM_UP)
+        batch = data.batch(judged.stop + step)
+        with torch.enable_grad():
+            loss = _crps_of_two(flow, batch, rng)
+            optimizer.zero_grad()
+            loss.backward()
+        optimizer.step()
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    figures["crps after"] = _mean_crps(flow, data, judged)
+    return figures
 
-    def change(more):
-        for bias, start in zip(biases, likeliest, strict=True):
-            bias.copy_(start + more)
 
-    scores = dict.fromkeys(_MORE_TRUST, 0.0)
-    for number in range(_FIRST_BATCH, _FIRST_BATCH + n_batches):
+def _crps_of_two(flow, batch, rng):
+    """Fair estimate of the CRPS from two draws, relative to each contact's prior."""
+    conditioned = flow.condition(batch.conditions.repeat(2))
+    shape = conditioned.shape
+
+    def normals(*shape):
+        return torch.randn(shape, generator=rng, device=rng.device)
+
+    draws = conditioned.sample(normals(*shape), normals(*shape[:2], N_VARIATES))
+    score = crps_ensemble(draws.unflatten(0, (2, -1)), batch.pairs.deep)
+    return (score / _prior_std(batch)).mean()
+
+
+@torch.no_grad()
+def _mean_crps(flow, data, numbers, n_draws=16):
+    total = 0.0
+    for number in numbers:
         batch = data.batch(number)
-        unit = batch.conditions.gain[:, None, None] * batch.setups.prior_std[..., None]
-        for more in scores:
-            change(more)
-            draws = draw(flow, batch.conditions, n_draws, number)
-            score = (crps_ensemble(draws, batch.pairs.deep) / unit).mean()
-            scores[more] += float(score) / n_batches
-    change(min(scores, key=scores.get))
-    return scores
+        draws = draw(flow, batch.conditions, n_draws, number)
+        total += (crps_ensemble(draws, batch.pairs.deep) / _prior_std(batch)).mean()
+    return float(total / len(numbers))
+
+
+def _prior_std(batch):
+    """Prior standard deviation of each contact in volts, (batch, contact, 1)."""
+    gain = batch.conditions.gain[:, None, None]
+    return gain * batch.setups.prior_std[..., None]
 
 
 @torch.no_grad()
@@ -211,18 +247,21 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batches", type=int, default=30)
-    parser.add_argument("--trust-batches", type=int, default=8)
+    parser.add_argument("--trust-steps", type=int, default=150)
     parser.add_argument("--amplitude-batches", type=int, default=8)
     parser.add_argument("--heads", nargs="*", help="head tables beside the template")
+    parser.add_argument("--cache", help="file that the patients are kept in")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
     recipe = load_recipe(options.recipe)
     flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"])).to(options.device)
     flow.load_state_dict(load_file(options.weights, device=options.device))
-    data, _ = prepare_data(recipe, options.device, options.heads, options.jobs)
+    data, _ = prepare_data(
+        recipe, options.device, options.heads, options.jobs, options.cache
+    )
     flow.eval()
-    if options.trust_batches:
-        print(raise_trust(flow, data, options.trust_batches))
+    if options.trust_steps:
+        print(learn_trust(flow, data, options.trust_steps))
     if options.amplitude_batches:
         print(widen_amplitudes(flow, data, options.amplitude_batches))
     if options.batches:

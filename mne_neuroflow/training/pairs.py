@@ -9,7 +9,7 @@ data it had not seen, and a network of some hundred thousand weights would spoil
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ import torch
 from ..flow.amplitude import level_sizes, seen_amplitudes
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow
-from ..flow.sampler import exact_convolutions
+from ..flow.sampler import Noise, exact_convolutions, sample_patches
 from .fit import learning_rate
 
 # Contacts times seconds in a step, which takes about a gigabyte.
@@ -28,6 +28,12 @@ _HALO = 3
 # that its logarithm may differ by in another session (simulated patients: 0.02 to 0.05,
 # 0.2 where a quarter of the electrodes is missing there).
 _PIECE, _BETWEEN = 30, 0.1
+# Draws of each stretch whose power is compared with that of the pairs.
+_N_DRAWS = 4
+# Least power of whitened coefficients, whose variance is one: a contact may be silent.
+_LEAST_POWER = 1e-6
+# Precision of an amplitude that draws do not differ by.
+_CERTAIN = 1e8
 _WARM_UP = 5
 _CLIP = 1.0
 
@@ -193,6 +199,54 @@ def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Te
     count = seconds[:, None, None] * level_sizes(energy.device)
     seen, precision = seen_amplitudes(energy, count).unbind(-1)
     return torch.stack([seen, 1 / (1 / precision + _BETWEEN**2)], -1)
+
+
+@torch.inference_mode()
+def level_errors(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tensor:
+    """Compare the power of draws with that of pairs.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow.
+    stretches : list of Stretch
+        Pairs of one patient, in whose conditions the amplitudes are that were heard.
+
+    Returns
+    -------
+    error : Tensor of shape (contact, level)
+        How much louder draws are: half the difference of the logarithm of the power of
+        whitened coefficients, averaged over seconds.
+    """
+    powers, lengths = [], []
+    for number, stretch in enumerate(stretches):
+        where = stretch.first_patch, stretch.n_patches
+
+        def conditions_of(*window, stretch=stretch):
+            # As loud as was heard, while draws differ by what is not known of it.
+            conditions = stretch.conditions_of(*window)
+            known = conditions.amplitude.clone()
+            known[..., 1] = _CERTAIN
+            return replace(conditions, amplitude=known)
+
+        conditions = conditions_of(*where)
+        with exact_convolutions():
+            conditioned = flow.condition(conditions, where[0])
+        noise = Noise(0, np.arange(conditions.mean.shape[1]))
+        how = (*where, range(_N_DRAWS), _N_DRAWS, number)
+        draws = sample_patches(flow, conditions_of, noise, *how)
+        both = [stretch.potentials_of(*where), *(draw[None] for draw in draws)]
+        powers.append([_log_power(conditioned, potentials) for potentials in both])
+        lengths.append(stretch.n_patches)
+    truth, *drawn = np.average(powers, axis=0, weights=lengths)
+    return torch.as_tensor(np.mean(drawn, axis=0) - truth) / 2
+
+
+def _log_power(conditioned, potentials):
+    """Of a typical second, which one artifact does not change: (contact, level)."""
+    levels = conditioned.coefficients(potentials)
+    powers = [level[0].square().mean(-1).clamp_min(_LEAST_POWER) for level in levels]
+    return torch.stack([power.log().mean(-1) for power in powers], -1).double().numpy()
 
 
 def _window(stretches, rng):
