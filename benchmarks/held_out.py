@@ -8,6 +8,7 @@ conductivities; without them the true heads are the template with its sites move
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -46,12 +47,21 @@ def make_parser(doc, contacts_a_batch):
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--contacts-a-batch", type=int, default=contacts_a_batch)
     parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument(
+        "--electrodes",
+        type=int,
+        nargs=2,
+        metavar=("LEAST", "MOST"),
+        help="only montages of this size, both ends included",
+    )
     return parser
 
 
 def make_data(options, kind=SimulatedData):
     """Build held-out patients and their batches of 24 s."""
-    sizes = [(n, 3 * options.contacts_a_batch // n) for n in CONTACTS]
+    # Of montages of one size there are few: a twentieth for 8 electrodes.
+    n_times = 3 if options.electrodes is None else 60
+    sizes = [(n, n_times * options.contacts_a_batch // n) for n in CONTACTS]
     patients = build_patients(
         sizes,
         n_worlds=max(3, 1 + len(options.heads or [])),
@@ -62,7 +72,22 @@ def make_data(options, kind=SimulatedData):
         n_jobs=2,
         device=options.device,
     )
+    if options.electrodes is not None:
+        least, most = options.electrodes
+        patients = only_montages(patients, least, most)
     return kind(patients, 24, options.contacts_a_batch, options.seed, options.device)
+
+
+def only_montages(patients, least, most):
+    """Keep the patients whose montages are of this size."""
+    banks = []
+    for bank in patients.banks:
+        n_used = bank.used.sum(-1)
+        kept = torch.nonzero((least <= n_used) & (n_used <= most))[:, 0]
+        if not len(kept):
+            raise SystemExit(f"No patient has {least} to {most} electrodes.")
+        banks.append(bank.pick(kept))
+    return replace(patients, banks=banks)
 
 
 def report(figures):
