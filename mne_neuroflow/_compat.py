@@ -5,6 +5,8 @@ One place to look when a new MNE release moves something.
 
 from functools import partial
 
+import numpy as np
+from mne.annotations import _annotations_starts_stops
 from mne.proj import make_projector
 from mne.utils import ProgressBar, _check_option, _validate_type, logger, verbose
 from mne.utils import warn as _mne_warn
@@ -47,11 +49,32 @@ def set_band(info, highpass, lowpass):
         info["highpass"], info["lowpass"] = float(highpass), float(lowpass)
 
 
+def bad_samples(raw):
+    """Tell which samples of a Raw are annotated as bad.
+
+    Parameters
+    ----------
+    raw : Raw
+        With annotations.
+
+    Returns
+    -------
+    bad : ndarray of bool, shape (n_times,)
+        Whether an annotation covers them that begins with ``bad`` or ``edge``.
+    """
+    bad = np.zeros(raw.n_times, bool)
+    starts, stops = _annotations_starts_stops(raw, ("bad", "edge"))
+    for start, stop in zip(starts, stops, strict=True):
+        bad[start : max(stop, start + 1)] = True
+    return bad
+
+
 __all__ = [
     "Description",
     "ProgressBar",
     "_check_option",
     "_validate_type",
+    "bad_samples",
     "logger",
     "make_projector",
     "set_band",

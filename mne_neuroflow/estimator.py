@@ -1,6 +1,7 @@
 """The model as an object: load, draw, score, fit to one's own pairs, save."""
 
 import copy
+import itertools
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -12,17 +13,20 @@ import pandas
 from ._compat import (
     ProgressBar,
     _check_option,
+    _validate_type,
+    bad_samples,
     logger,
     verbose,
     warn,
 )
-from .head.ridge import N_LAGS, Implant, fit_lagged_map
+from .head.contacts import listed
+from .head.ridge import N_LAGS, SAME_PLACE, fit_lagged_map
 from .ieeg import check_ieeg
 from .predict import _Predictor, find_seed, sample_ieeg, score_ieeg
 from .resampling import BLOCK
-from .weights.model import Model
+from .weights.model import Model, nothing_known
 
-# Parts into which pairs are cut where there is only one session.
+# Parts into which pairs are cut where there is only one session, if it is long enough.
 _N_PARTS = 6
 # Seconds left out between parts of a continuous recording.
 _GAP = 2
@@ -147,7 +151,10 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         ----------
         scalp, ieeg : Raw | Epochs | list of Raw | list of Epochs
             Scalp and intracranial EEG of the same moments, one or a list of sessions.
-            Sessions with the same contacts are taken for one patient.
+            Sessions most of whose contacts have the same names and places are taken
+            for one patient, and of these contacts those that are good in all of them.
+            Seconds of a Raw that are annotated as bad in either recording are left
+            out; of Epochs, drop the bad ones before.
         spatial : str
             The spatial stage: ``'fitted'``, the physics of the head corrected by a
             ridge regression from the scalp within 117 ms, per contact as far as this
@@ -179,12 +186,19 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         apart. Each part is predicted by a map from the other parts; the last part of
         each patient is kept from the training of the flow and stops it.
 
+        What the model had learned from other pairs is forgotten, but for its weights.
         A model that was fitted with ``'fitted'`` or ``'ridge'`` predicts the contacts
         that it was fitted to, or some of them, from the same EEG channels.
         """
         from .training.pairs import fine_tune
 
         _check_option("spatial", spatial, _SPATIAL)
+        _validate_type(n_steps, "int", "n_steps")
+        if n_steps < 0:
+            raise ValueError(
+                "Invalid value for the 'n_steps' parameter. Allowed values are 0 and "
+                f"more, but got {n_steps} instead."
+            )
         seed = find_seed(random_state)
         start = copy.copy(self)
         start.implants = []
@@ -193,7 +207,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         train = [each for patient in patients for each in patient.stretches(False)]
         judge = [each for patient in patients for each in patient.stretches(True)]
         bar = ProgressBar(n_steps, mesg="Fitting")
-        self.flow, history = fine_tune(
+        flow, history = fine_tune(
             self.flow,
             train,
             judge,
@@ -202,11 +216,13 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             located=spatial == "physics",
             tell=lambda step: bar.update(step + 1),
         )
-        self.implants = []
+        implants = []
         for patient in patients if spatial != "physics" else ():
-            patient.hear(self.flow)
-            calibration = _calibrate(_Departures(self.flow, patient.everything()))
-            self.implants.append(replace(patient.implant, calibration=calibration))
+            patient.hear(flow)
+            calibration = _calibrate(_Departures(flow, patient.everything()))
+            implants.append(replace(patient.implant, calibration=calibration))
+        # Nothing is changed before everything is done.
+        self.flow, self.implants = flow, implants
         self._record("fit", sessions, spatial=spatial, seed=seed)
         return pandas.DataFrame(history)
 
@@ -241,11 +257,11 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             0.5 and 0.9, ``before`` and ``after``.
         """
         sessions = _pair_up(scalp, ieeg, self, trans, on_unlike)
-        tables = []
+        tables, implants = [], list(self.implants)
         for group in _by_implant(sessions):
             predictor = group[0].predictor
             kept, names = predictor.implant, predictor.ch_names
-            nothing = _nothing_known(names, predictor.positions)
+            nothing = nothing_known(names, predictor.positions)
             if kept is None:
                 kept = nothing
             if kept.gain is None:
@@ -260,10 +276,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             kept = replace(kept, amplitude=_heard(self.flow, stretches(kept)))
             after = _Departures(self.flow, stretches(kept))
             calibration = _calibrate(after)
-            self.implants = [
-                each for each in self.implants if each.find(kept.positions) is None
-            ]
-            self.implants.append(replace(kept, calibration=calibration))
+            _remember(implants, replace(kept, calibration=calibration))
             table = _what_changed(before, after, calibration, names)
             logger.info(
                 "Intervals of %d contacts multiplied by %.2f to %.2f (median %.2f). Of "
@@ -274,6 +287,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
                 100 * table["after 0.9"].mean(),
             )
             tables.append(table)
+        self.implants = implants
         self._record("recalibration", sessions)
         return pandas.concat(tables)
 
@@ -312,24 +326,37 @@ class _Session:
 
     def __init__(self, scalp, ieeg, model, trans, on_unlike):
         truth = check_ieeg(ieeg)
+        if truth.flat:
+            raise ValueError(
+                f"Contacts without a signal cannot be learned: {listed(truth.flat)}. "
+                "Mark them in ieeg.info['bads']."
+            )
         self.predictor = _Predictor(
             scalp, truth.info, model, 0, "cpu", 1, trans, on_unlike
         )
-        self._again = partial(
-            _Session, ieeg=ieeg, model=model, trans=trans, on_unlike="ignore"
-        )
-        self._given, self.truth = scalp, truth
+        self._again = partial(_Session, model=model, trans=trans, on_unlike="ignore")
+        self._given, self._ieeg, self.truth = scalp, ieeg, truth
         truth.check_against(self.predictor.scalp)
         # Whole seconds of the recording or of each epoch.
         self._length = int(truth.n_times / truth.sfreq + 1e-6)
         self._epochs = [None] if truth.kind == "raw" else list(range(truth.n_epochs))
-        self.n_seconds = self._length * len(self._epochs)
+        self._good = np.ones(self._length, bool)
+        if truth.kind == "raw":
+            self._good = _good_seconds(scalp) & _good_seconds(ieeg)
+        self.n_seconds = sum(n_seconds for *_, n_seconds in self.pieces())
 
-    def restricted(self, electrodes):
-        """Return the same pair seen from some of the EEG channels only."""
-        if self.predictor.scalp.ch_names == electrodes:
+    @property
+    def ch_names(self):
+        """Names of the contacts."""
+        return self.predictor.ch_names
+
+    def restricted(self, electrodes, contacts):
+        """Return the same pair with some EEG channels and contacts, in this order."""
+        same = self.predictor.scalp.ch_names == electrodes and self.ch_names == contacts
+        if same:
             return self
-        return self._again(self._given.copy().pick(electrodes, verbose=False))
+        scalp = self._given.copy().pick(electrodes, verbose=False)
+        return self._again(scalp, self._ieeg.copy().reorder_channels(contacts))
 
     @property
     def gain(self):
@@ -337,17 +364,38 @@ class _Session:
         return self.predictor.conditions(0, 1, self._epochs[0]).gain.item()
 
     def pieces(self):
-        """Epoch, first second and number of seconds of everything."""
-        return [(epoch, 0, self._length) for epoch in self._epochs]
+        """Epoch, first second and number of seconds of everything that is good."""
+        return [
+            piece
+            for epoch in self._epochs
+            for piece in self._runs(epoch, 0, self._length)
+        ]
 
     def cut(self):
         """Pieces in parts: groups of whole trials, or contiguous seconds."""
-        if self._epochs != [None]:
+        if len(self._epochs) > 1:
             n_parts = min(_N_PARTS, len(self._epochs))
             groups = np.array_split(np.arange(len(self._epochs)), n_parts)
             return [[(int(k), 0, self._length) for k in group] for group in groups]
-        step = self._length // _N_PARTS
-        return [[(None, k * step, step - _GAP)] for k in range(_N_PARTS)]
+        # A short one is cut into fewer.
+        n_parts = max(2, min(_N_PARTS, self._length // (_LEAST_PART + _GAP)))
+        step = self._length // n_parts
+        return [
+            self._runs(self._epochs[0], k * step, (k + 1) * step - _GAP)
+            for k in range(n_parts)
+        ]
+
+    def _runs(self, epoch, first, stop):
+        """Pieces without a bad second in them."""
+        if epoch is not None and len(self._epochs) > 1:
+            return [(epoch, first, stop - first)]
+        good = np.concatenate([[False], self._good[first : max(stop, first)], [False]])
+        (edges,) = np.nonzero(np.diff(good))
+        return [
+            (epoch, int(first + begin), int(end - begin))
+            for begin, end in edges.reshape(-1, 2)
+            if end - begin >= _LEAST_PART
+        ]
 
     def read(self, epoch, first, n_seconds, halo=0):
         """Scalp, with a halo of samples, and contacts in volts at 128 Hz."""
@@ -378,21 +426,49 @@ class _Session:
         ]
 
 
+def _good_seconds(raw):
+    """Whether each whole second of a Raw is free of bad annotations."""
+    bad = bad_samples(raw)
+    n_seconds = int(raw.n_times / raw.info["sfreq"] + 1e-6)
+    edges = np.round(np.arange(n_seconds + 1) * raw.info["sfreq"]).astype(int)
+    return np.array([not bad[a:b].any() for a, b in itertools.pairwise(edges)], bool)
+
+
 class _Patient:
     """Sessions with the same contacts, cut into parts, and their spatial stage."""
 
     def __init__(self, sessions, spatial):
         names = [session.predictor.scalp.ch_names for session in sessions]
-        common = [name for name in names[0] if all(name in other for other in names)]
-        sessions = [session.restricted(common) for session in sessions]
+        common = _common(names)
+        if not common:
+            raise ValueError(
+                "The sessions of a patient must have EEG channels in common, but have "
+                f"none: {'; '.join(map(listed, names))}."
+            )
+        contacts = sessions[0].ch_names
+        sessions = [session.restricted(common, contacts) for session in sessions]
         if len(sessions) > 1:
             self._parts = [[(s, piece) for piece in s.pieces()] for s in sessions]
         else:
             (one,) = sessions
             self._parts = [[(one, piece) for piece in part] for part in one.cut()]
+        self._keep_long_parts(contacts)
         self.implant, self._views = None, [None] * len(self._parts)
         if spatial != "physics":
             self._fit_map(sessions[0].predictor, common, spatial)
+
+    def _keep_long_parts(self, contacts):
+        """Leave out parts that are too short to learn from or to judge by."""
+        lengths = [sum(piece[-1] for _, piece in part) for part in self._parts]
+        parts = zip(self._parts, lengths, strict=True)
+        self._parts = [part for part, length in parts if length >= _LEAST_PART]
+        if len(self._parts) < 2:
+            raise ValueError(
+                "The pairs of a patient are cut into parts (sessions, whole trials or "
+                f"contiguous seconds), two of which must have {_LEAST_PART} good "
+                f"seconds; those with {listed(contacts)} last {lengths} s. One session "
+                f"needs {2 * (_LEAST_PART + _GAP)} s."
+            )
 
     def _fit_map(self, predictor, electrodes, spatial):
         sessions = {id(s): s for part in self._parts for s, _ in part}.values()
@@ -411,7 +487,7 @@ class _Patient:
         )
         names, positions = predictor.ch_names, predictor.positions
         self.implant = replace(
-            _nothing_known(names, positions),
+            nothing_known(names, positions),
             electrodes=electrodes,
             lagged=lagged,
             gain=gain,
@@ -424,7 +500,8 @@ class _Patient:
     def hear(self, flow):
         """Learn how loud the contacts are, from what each part's map has not seen.
 
-        Then correct it once: draws shall be as loud as the pairs, in every band.
+        Then correct it once, so that draws of these amplitudes are as loud as the pairs
+        in every band.
         """
         from .training.pairs import level_errors
 
@@ -478,20 +555,65 @@ def _pair_up(scalp, ieeg, model, trans, on_unlike):
 
 
 def _by_implant(sessions):
-    """Group sessions whose contacts have the same names and places."""
-    groups = {}
+    """Group sessions by patient, with the contacts that all of a group have.
+
+    One patient's are those of which more than half of the contacts are those of the
+    first, by name and place; some may be bad in one session.
+    """
+    groups = []
     for session in sessions:
-        names, positions = session.predictor.ch_names, session.predictor.positions
-        key = (tuple(names), np.round(positions, 4).tobytes())
-        groups.setdefault(key, []).append(session)
-    return list(groups.values())
+        mine = _places(session)
+        for group in groups:
+            theirs = _places(group[0])
+            same = [name for name in theirs if _same_place(mine, theirs, name)]
+            if 2 * len(same) > max(len(mine), len(theirs)):
+                group.append(session)
+                break
+        else:
+            groups.append([session])
+    return [_with_common_contacts(group) for group in groups]
+
+
+def _places(session):
+    return dict(zip(session.ch_names, session.predictor.positions, strict=True))
+
+
+def _same_place(mine, theirs, name):
+    return name in mine and np.linalg.norm(mine[name] - theirs[name]) < SAME_PLACE
+
+
+def _with_common_contacts(group):
+    """Leave out contacts that are missing or bad in some sessions, in one order."""
+    places = [_places(session) for session in group]
+    common = [
+        name
+        for name in places[0]
+        if all(_same_place(other, places[0], name) for other in places)
+    ]
+    missing = sorted({name for each in places for name in each}.difference(common))
+    if missing:
+        warn(
+            "Contacts that are bad, missing or elsewhere in some of a patient's "
+            f"sessions are left out: {listed(missing)}."
+        )
+    return [
+        session.restricted(session.predictor.scalp.ch_names, common)
+        for session in group
+    ]
+
+
+def _common(names):
+    return [name for name in names[0] if all(name in other for other in names)]
 
 
 def _check_shift(session):
     """Warn when scalp and contacts go together best at another moment."""
-    epoch, first, n_seconds = session.pieces()[0]
-    scalp, deep = session.read(epoch, first, min(n_seconds, _MOST_CALIBRATED))
-    shifts, strength = _shifted_coherence(scalp, deep)
+    strength, n_seconds = 0, 0
+    for epoch, first, length in session.pieces():
+        shifts, found = _shifted_coherence(*session.read(epoch, first, length))
+        strength, n_seconds = strength + length * found, n_seconds + length
+        if n_seconds > _MOST_CALIBRATED:
+            break
     far = np.abs(shifts) > _LEAST_SHIFT
     best = strength[far].max()
     if best > _CLEARLY * strength[~far].max():
@@ -512,14 +634,17 @@ def _shifted_coherence(scalp, deep):
     spectra = []
     for data in (scalp, deep):
         slope = np.diff(data, axis=1)
-        slope /= np.linalg.norm(slope, axis=1, keepdims=True)
+        slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-30)
         spectra.append(np.fft.rfft(slope, n_times))
     most = int(_MOST_SHIFT * BLOCK)
     strength = np.zeros(2 * most + 1)
+    # A short epoch has no signal at long shifts.
+    known = min(most, scalp.shape[1] - 2)
+    inner = slice(most - known, most + known + 1)
     for row in spectra[1]:
         each = np.fft.irfft(row * spectra[0].conj(), n_times)
-        each = np.concatenate([each[:, -most:], each[:, : most + 1]], axis=1)
-        strength += (each**2).sum(axis=0)
+        each = np.concatenate([each[:, -known:], each[:, : known + 1]], axis=1)
+        strength[inner] += (each**2).sum(axis=0)
     return np.arange(-most, most + 1) / BLOCK, strength
 
 
@@ -536,20 +661,27 @@ def _check_reference(session):
         )
 
 
+def _remember(implants, known):
+    """Put what is newly known of contacts into a list of implants, in place."""
+    if known.lagged is None:
+        # What the new one says of all of its contacts is not needed any more.
+        implants[:] = [each for each in implants if known.find(each.positions) is None]
+        implants.append(known)
+        return
+    # It is some of the contacts of the last one that has them all, as for a prediction.
+    for place in reversed(range(len(implants))):
+        index = implants[place].match(known.positions)
+        if implants[place].lagged is not None and (index >= 0).all():
+            implants[place] = implants[place].updated(index, known)
+            return
+
+
 def _common_gain(sessions):
     """One gain for all sessions of a patient.
 
     The contacts are as loud in the next one, even where the scalp is not.
     """
     return float(np.exp(np.mean([np.log(session.gain) for session in sessions])))
-
-
-def _nothing_known(names, positions):
-    """Make an implant of which pairs have not taught anything yet."""
-    from .flow.wavelet import LEVEL_SIZES
-
-    amplitude = np.zeros((len(names), len(LEVEL_SIZES), 2))
-    return Implant(names, positions, [], None, np.zeros((len(names), 2)), amplitude)
 
 
 def _heard(flow, stretches):

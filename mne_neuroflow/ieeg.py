@@ -3,10 +3,10 @@
 import mne
 import numpy as np
 
-from ._compat import _validate_type
+from ._compat import _validate_type, warn
 from .head.contacts import listed
 from .recording import Recording
-from .scalp import MIN_SFREQ
+from .scalp import DEAD, MIN_SFREQ
 
 # Typical standard deviations (volts) outside these limits are a wrong unit: iEEG has
 # 20 to 300 uV, and a bad channel among many does not move the median.
@@ -26,11 +26,14 @@ class Ieeg(Recording):
     ----------
     info : Info
         Of the contacts that are used.
+    flat : list of str
+        Those that hold nothing but a constant.
     """
 
     def __init__(self, inst, picks):
         super().__init__(inst, picks)
         self.info = mne.pick_info(inst.info, picks)
+        self.flat = _check_samples(self)
 
     def check_against(self, scalp):
         """Refuse recordings that cannot be of the same moments.
@@ -53,6 +56,24 @@ class Ieeg(Recording):
                 "inst and ieeg must last equally long, but got "
                 f"{lengths[0]:.3f} s and {lengths[1]:.3f} s."
             )
+        if self.kind == "epochs" and not _same_moments(scalp.inst, self.inst):
+            warn(
+                "The epochs of inst and ieeg seem to be of different moments: neither "
+                "their selection nor their events agree. Drop the same epochs from "
+                "both."
+            )
+
+
+def _same_moments(*both):
+    """Whether two Epochs were cut at the same events, as far as they tell."""
+    first, second = both
+    if abs(first.tmin - second.tmin) > _LENGTH_TOLERANCE:
+        return False
+    events = [epochs.events[:, 0] for epochs in both]
+    if np.array_equal(*events) or np.array_equal(first.selection, second.selection):
+        return True
+    apart = events[0] / first.info["sfreq"] - events[1] / second.info["sfreq"]
+    return np.ptp(apart) < _LENGTH_TOLERANCE
 
 
 def check_ieeg(ieeg):
@@ -83,15 +104,13 @@ def check_ieeg(ieeg):
             f"The sampling rate of ieeg must be at least {MIN_SFREQ:g} Hz, but got "
             f"{ieeg.info['sfreq']:g} Hz."
         )
-    checked = Ieeg(ieeg, picks)
-    _check_samples(checked)
-    return checked
+    return Ieeg(ieeg, picks)
 
 
 def _check_samples(ieeg):
-    """Refuse samples that are no numbers or no volts."""
+    """Refuse samples that are no numbers or no volts, and name flat contacts."""
     step = int(_CHUNK_SECONDS * ieeg.sfreq)
-    spread = []
+    spread, lows, highs = [], [], []
     for epoch in range(ieeg.n_epochs):
         for start in range(0, ieeg.n_times, step):
             data = ieeg.fetch(start, min(start + step, ieeg.n_times), epoch)
@@ -103,6 +122,8 @@ def _check_samples(ieeg):
                     "them away, or mark the channels in ieeg.info['bads']."
                 )
             spread.append(data.std(axis=1))
+            lows.append(data.min(axis=1))
+            highs.append(data.max(axis=1))
     typical = float(np.median(spread))
     low, high = _STD_LIMITS
     if not low < typical < high:
@@ -111,3 +132,6 @@ def _check_samples(ieeg):
             "MNE wants volts: ieeg.apply_function(lambda x: x * 1e-6) for data in "
             "microvolts."
         )
+    extent = np.max(highs, axis=0) - np.min(lows, axis=0)
+    dead = extent <= DEAD * np.median(extent)
+    return [str(name) for name in np.array(ieeg.ch_names)[dead]]

@@ -69,7 +69,7 @@ class _Predictor:
         self.batch_size = _check_batch_size(batch_size)
         self.model = find_model(model)
         self.flow = self.model.flow_on(self.device)
-        implant = self.model.implant_at(self.positions)
+        implant = self.model.implant_at(self.positions, self.ch_names)
         self.scalp = check_as_fitted(inst, implant, trans, on_unlike)
         self.noise = Noise(self.seed, contact_keys(self.positions), self.device)
         self.physics = spatial_posterior(

@@ -35,7 +35,8 @@ MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 # volts, the quietest EEG has 3e-3, and no scalp has a median rms of 1 mV.
 _RMS_LIMITS = (5e-8, 1e-3)
 _OUTLIER = 5.0  # times the median rms over channels
-_DEAD = 1e-3  # times the median range over channels
+#: Range of a channel that is no signal, times the median over channels.
+DEAD = 1e-3
 _IDENTICAL = 1e-3  # times the rms before referencing
 _CHUNK = 30  # blocks read at a time
 _LONG = 600  # blocks, above which a progress bar shows
@@ -256,7 +257,7 @@ class _Tally:
     def dead(self):
         """Return which channels hold nothing but a constant or its rounding."""
         extent = self.high - self.low
-        return extent <= _DEAD * np.median(extent)
+        return extent <= DEAD * np.median(extent)
 
 
 @verbose

@@ -27,6 +27,7 @@ from mne_neuroflow.training.pairs import (
     level_errors,
     remove_location,
 )
+from mne_neuroflow.weights.model import nothing_known
 
 POINTS = np.array(
     [
@@ -578,3 +579,172 @@ def test_untrained_model_is_the_spatial_posterior():
     again = NeuroFlow.untrained(random_state=3)
     assert model.sha256 == again.sha256
     assert model.card["name"] == "untrained"
+
+
+# Contacts that come and go, and recordings that are not all good ----------------------
+
+
+def _reordered(ieeg, names):
+    return ieeg.copy().reorder_channels(names)
+
+
+def test_recalibration_of_some_contacts(pair):
+    """What is known of a contact is used beside others of which nothing is.
+
+    Seen to fail when an implant counts only if it has all contacts: draws of the
+    known ones are then those of the weights.
+    """
+    scalp, ieeg = pair
+    known, model = ieeg.ch_names[:3], NeuroFlow.load()
+    loud = ieeg.copy().apply_function(lambda x: 10 * x, picks="all")
+    model.recalibrate(scalp, _reordered(loud, known), verbose="error")
+    options = dict(contacts=ieeg.info, random_state=0, verbose="warning", tmax=10)
+    plain = NeuroFlow.load().sample(scalp, 6, **options).std(("draw", "time"))
+    with pytest.warns(RuntimeWarning, match="not recalibrated for 1 .*VC004"):
+        some = model.sample(scalp, 6, **options).std(("draw", "time"))
+    assert (some[:3] > 1.5 * plain[:3]).all()
+    # What was learned last counts, contact by contact.
+    model.recalibrate(scalp, _reordered(ieeg, known[1:]), verbose="error")
+    with pytest.warns(RuntimeWarning, match="not recalibrated"):
+        again = model.sample(scalp, 6, **options).std(("draw", "time"))
+    assert (again[1:3] < 0.6 * some[1:3]).all()
+    assert again[0] > 1.5 * plain[0]
+
+
+def test_recalibration_of_a_fitted_model_keeps_its_contacts(pair):
+    """Contacts that are bad in the new pairs keep their map and their calibration.
+
+    Seen to fail when the implant is replaced by the contacts that were given.
+    """
+    scalp, ieeg = pair
+    model = NeuroFlow.load()
+    fit(model, pair)
+    (before,) = model.implants
+    model.recalibrate(scalp, _reordered(ieeg, ieeg.ch_names[:3]), verbose="error")
+    (after,) = model.implants
+    assert after.ch_names == before.ch_names
+    np.testing.assert_array_equal(after.calibration[3], before.calibration[3])
+    assert (after.amplitude[:3] != before.amplitude[:3]).any()
+    assert model.sample(scalp, 1, tmax=2, verbose="error").sizes["channel"] == 4
+
+
+def test_sessions_with_other_order_and_bad_contacts(make_raw):
+    """Sessions of one patient are one, and the contacts that all of them have.
+
+    Seen to fail when contacts are compared in their order.
+    """
+    pairs = [make_pair(make_raw, 36.0, seed=k) for k in (1, 2)]
+    scalps, ieegs = (list(each) for each in zip(*pairs, strict=True))
+    ieegs[1] = _reordered(ieegs[1], ieegs[1].ch_names[::-1])
+    ieegs[1].info["bads"] = [ieegs[0].ch_names[1]]
+    model = NeuroFlow.load()
+    with pytest.warns(RuntimeWarning, match="left out: VC002"):
+        fit(model, (scalps, ieegs), verbose="warning")
+    (implant,) = model.implants
+    assert implant.ch_names == ["VC001", "VC003", "VC004"]
+    assert implant.lagged.explained.min() > 0.5
+
+
+def test_two_contacts_in_one_place():
+    """Each is found once, in their order."""
+    places = POINTS[[0, 0, 1]]
+    implant = nothing_known(["A", "B", "C"], places)
+    assert implant.find(places).tolist() == [0, 1, 2]
+    assert implant.match(POINTS[[1, 0, 0, 0, 2]]).tolist() == [2, 0, 1, -1, -1]
+
+
+def test_bad_seconds_are_not_learned_from(pair):
+    """Artifacts of the contacts that are annotated change nothing.
+
+    Seen to fail when annotations are ignored: the map then explains nothing.
+    """
+    scalp, ieeg = pair
+    torn = ieeg.copy()
+    torn.set_meas_date(1e9).crop(0.5).set_meas_date(None)
+    scalp = scalp.copy().crop(0.5)
+    torn._data[:, 10 * 128 : 12 * 128] *= 30
+    bad = mne.Annotations(9.5, 3, "BAD_torn")
+    torn.set_annotations(bad)
+    model = NeuroFlow.load()
+    (session,) = _pair_up(scalp, torn, model, "fsaverage", "ignore")
+    assert session.pieces() == [(None, 0, 9), (None, 13, 22)]
+    assert session.n_seconds == 31
+    # One of six parts has no good stretch left.
+    lengths = [len(part) for part in session.cut()]
+    assert lengths == [1, 1, 0, 1, 1, 1]
+    fit(model, (scalp, torn))
+    assert model.implants[0].lagged.explained.min() > 0.5
+
+
+def test_stopped_fit_changes_nothing(pair, monkeypatch):
+    """A model is fitted, or it is what it was."""
+    model = NeuroFlow.load()
+    before = copy.deepcopy(model.flow.state_dict())
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(estimator, "_calibrate", stop)
+    for learn in (lambda: fit(model, pair), lambda: model.recalibrate(*pair)):
+        with pytest.raises(KeyboardInterrupt):
+            learn()
+        assert model.implants == [] and model.name == "mtl-v1"
+        for name, value in model.flow.state_dict().items():
+            assert torch.equal(value, before[name])
+
+
+def test_short_epochs(make_raw):
+    """Epochs of one second are enough; the shift is looked for inside of them."""
+    pair = make_pair(make_raw, 40.0, delay=64)
+    epochs = [
+        mne.make_fixed_length_epochs(raw, 1.0, preload=True, verbose=False)
+        for raw in pair
+    ]
+    with pytest.warns(RuntimeWarning, match="moved by -0.5"):
+        fit(NeuroFlow.load(), epochs, verbose="warning")
+
+
+def test_one_long_epoch_is_cut(pair):
+    epochs = [
+        mne.make_fixed_length_epochs(raw, 36.0, preload=True, verbose=False)
+        for raw in pair
+    ]
+    model = NeuroFlow.load()
+    fit(model, epochs)
+    assert model.implants[0].lagged.explained.min() > 0.5
+
+
+def test_too_short_a_patient_is_refused(make_raw):
+    pairs = [
+        make_pair(make_raw, 36.0),
+        make_pair(make_raw, 9.0, points=POINTS + [0, 0.004, 0.004]),
+    ]
+    with pytest.raises(ValueError, match="two of which must have 3"):
+        fit(NeuroFlow.load(), [list(each) for each in zip(*pairs, strict=True)])
+
+
+def test_flat_contacts_are_refused(pair):
+    pair[1]._data[2] = 1e-4
+    for learn in (fit, lambda model, pair: model.recalibrate(*pair)):
+        with pytest.raises(ValueError, match="without a signal .*VC003"):
+            learn(NeuroFlow.load(), pair)
+
+
+def test_other_epochs_are_told(pair):
+    """Epochs that were dropped differently are as many, but of other moments."""
+    epochs = [
+        mne.make_fixed_length_epochs(raw, 2.0, preload=True, verbose=False)
+        for raw in pair
+    ]
+    for each, dropped in zip(epochs, (3, 9), strict=True):
+        each.drop(dropped, verbose=False)
+    with pytest.warns(RuntimeWarning, match="different moments"):
+        _pair_up(*epochs, NeuroFlow.load(), "fsaverage", "ignore")
+
+
+def test_sessions_without_common_electrodes_are_refused(make_raw):
+    pairs = [make_pair(make_raw, 20.0, seed=k) for k in (1, 2)]
+    scalp = make_raw(20.0, 128.0, seed=3)
+    pairs[1] = (scalp.pick(scalp.ch_names[10:20]), pairs[1][1])
+    with pytest.raises(ValueError, match="EEG channels in common"):
+        fit(NeuroFlow.load(), [list(each) for each in zip(*pairs, strict=True)])

@@ -27,7 +27,8 @@ _PENALTIES = 10.0 ** np.append(np.arange(-3.5, 2.1, 0.5), 9)
 _N_COMPONENTS = 48
 # How far the covariance of residuals leans on that of the physics.
 _LEANINGS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
-_SAME_PLACE = 1e-4  # metres
+#: Metres within which two contacts are the same one.
+SAME_PLACE = 1e-4
 # Least share of a contact's variance that counts as the map's: even a map that says
 # nothing has a scale.
 _LEAST_POWER = 1e-6
@@ -338,6 +339,28 @@ class Implant:
     amplitude: np.ndarray
     gain: float | None = None
 
+    def match(self, positions):
+        """Look for contacts among these by place.
+
+        Parameters
+        ----------
+        positions : array of shape (n, 3)
+            Metres.
+
+        Returns
+        -------
+        index : array of int, shape (n,)
+            Which contacts they are, -1 for none. Of several contacts in one place each
+            is found once, in their order.
+        """
+        distance = np.linalg.norm(positions[:, None] - self.positions, axis=-1)
+        index = np.full(len(positions), -1)
+        for contact, same in enumerate(distance < SAME_PLACE):
+            free = np.setdiff1d(np.flatnonzero(same), index)
+            if len(free):
+                index[contact] = free[0]
+        return index
+
     def find(self, positions):
         """Find contacts among these by place.
 
@@ -351,9 +374,8 @@ class Implant:
         index : array of int, shape (n,) | None
             Which contacts they are; None if any is no contact of this implant.
         """
-        distance = np.linalg.norm(positions[:, None] - self.positions, axis=-1)
-        same = distance.min(axis=1) < _SAME_PLACE
-        return distance.argmin(axis=1) if same.all() else None
+        index = self.match(positions)
+        return None if (index < 0).any() else index
 
     def pick(self, contacts):
         """Keep some of the contacts, an index array."""
@@ -365,3 +387,24 @@ class Implant:
             calibration=self.calibration[contacts],
             amplitude=self.amplitude[contacts],
         )
+
+    def updated(self, contacts, known):
+        """Take over the calibration and amplitudes of some contacts, an index array.
+
+        Parameters
+        ----------
+        contacts : array of int
+            Rows of this implant.
+        known : Implant
+            Of these contacts, in this order.
+
+        Returns
+        -------
+        implant : Implant
+            Changed in these rows alone.
+        """
+        calibration, amplitude = self.calibration.copy(), self.amplitude.copy()
+        calibration[contacts] = known.calibration
+        amplitude[contacts] = known.amplitude
+        gain = self.gain if known.gain is None else known.gain
+        return replace(self, calibration=calibration, amplitude=amplitude, gain=gain)

@@ -72,7 +72,8 @@ def learn_trust(
     for step in range(n_steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, n_steps, group["peak"], _WARM_UP)
-        batch = data.batch(judged.stop + step)
+        # Not those that the other calibrations look at.
+        batch = data.batch(2 * _FIRST_BATCH + step)
         with torch.enable_grad():
             loss = _crps_of_two(flow, batch, rng)
             optimizer.zero_grad()

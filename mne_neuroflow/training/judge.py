@@ -106,8 +106,8 @@ def draw(flow, conditions, n_draws: int, seed: int, sign: int = 1) -> torch.Tens
     With the sign -1 come the mirror images of the draws: the same noise, negated.
     """
     rng = torch.Generator(conditions.mean.device).manual_seed(seed)
-    at_once = min(n_draws, _DRAWS_AT_ONCE)
-    conditioned = flow.condition(conditions.repeat(at_once))
+    # Always as many at once: the first draws do not depend on how many follow.
+    conditioned = flow.condition(conditions.repeat(_DRAWS_AT_ONCE))
     shape = conditioned.shape
 
     def normals(*shape):
@@ -115,7 +115,7 @@ def draw(flow, conditions, n_draws: int, seed: int, sign: int = 1) -> torch.Tens
 
     draws = [
         conditioned.sample(sign * normals(*shape), normals(*shape[:2], N_VARIATES))
-        for _ in range(0, n_draws, at_once)
+        for _ in range(0, n_draws, _DRAWS_AT_ONCE)
     ]
     return torch.cat(draws).unflatten(0, (-1, len(conditions.mean)))[:n_draws]
 

@@ -192,8 +192,14 @@ def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Te
             with exact_convolutions():
                 conditioned = flow.condition(conditions, start)
                 _, energy = conditioned.log_prob_parts(potentials)
-            energies.append(energy[0, :, _HALO : _HALO + length].sum(1))
-            lengths.append(length)
+            energy = energy[0, :, _HALO : _HALO + length].sum(1)
+            if lengths and lengths[-1] + length <= _PIECE:
+                # Short trials count together: what amplitudes differ by from one
+                # trial to the next says little about another session.
+                energies[-1], lengths[-1] = energies[-1] + energy, lengths[-1] + length
+            else:
+                energies.append(energy)
+                lengths.append(length)
     energy = torch.stack(energies).double()
     seconds = torch.tensor(lengths, device=energy.device)
     count = seconds[:, None, None] * level_sizes(energy.device)

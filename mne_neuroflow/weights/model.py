@@ -4,8 +4,11 @@ import copy
 from functools import lru_cache
 from pathlib import Path
 
-from .._compat import _check_option, _validate_type
+import numpy as np
+
+from .._compat import _check_option, _validate_type, warn
 from ..head.contacts import listed
+from ..head.ridge import Implant
 from . import fetch
 
 
@@ -139,32 +142,73 @@ class Model:
             return self.flow
         return copy.deepcopy(self.flow).to(device)
 
-    def implant_at(self, positions):
+    def implant_at(self, positions, ch_names):
         """Find what is known of contacts from pairs.
 
         Parameters
         ----------
         positions : array of shape (n_contacts, 3)
             Metres, fsaverage surface RAS.
+        ch_names : list of str
+            Their names, to speak of them.
 
         Returns
         -------
         implant : Implant | None
-            Of these contacts in this order; None where the model was not fitted.
+            Of these contacts in this order; None where pairs have said nothing.
         """
-        for implant in self.implants:
+        fitted = [each for each in self.implants if each.lagged is not None]
+        # What was learned last counts.
+        for implant in reversed(fitted):
             index = implant.find(positions)
             if index is not None:
                 return implant.pick(index)
-        if any(implant.lagged is not None for implant in self.implants):
-            known = [listed(implant.ch_names) for implant in self.implants]
+        if fitted:
+            known = [listed(implant.ch_names) for implant in fitted]
             raise ValueError(
                 "The model was fitted to other contacts than these. It can predict "
                 f"those of one patient, all or some: {'; or '.join(known)}. For others "
                 "use the weights that it was fitted from, or fit with "
                 "spatial='physics'."
             )
-        return None
+        known, unknown = None, np.ones(len(positions), bool)
+        for implant in self.implants:
+            index = implant.match(positions)
+            here = np.flatnonzero(index >= 0)
+            if len(here):
+                known = known or nothing_known(ch_names, positions)
+                known = known.updated(here, implant.pick(index[here]))
+                unknown[here] = False
+        if known is not None and unknown.any():
+            warn(
+                f"The model was not recalibrated for {unknown.sum()} of these "
+                f"contacts: {listed(np.array(ch_names)[unknown])}. Their intervals are "
+                "those of the weights."
+            )
+        return known
+
+
+def nothing_known(ch_names, positions):
+    """Make an implant of which pairs have not taught anything yet.
+
+    Parameters
+    ----------
+    ch_names : list of str
+        Names of the contacts.
+    positions : array of shape (n_contacts, 3)
+        Metres, fsaverage surface RAS.
+
+    Returns
+    -------
+    implant : Implant
+        What it says changes no prediction.
+    """
+    from ..flow.wavelet import LEVEL_SIZES
+
+    amplitude = np.zeros((len(ch_names), len(LEVEL_SIZES), 2))
+    return Implant(
+        ch_names, positions, [], None, np.zeros((len(ch_names), 2)), amplitude
+    )
 
 
 def find_model(model):
