@@ -24,6 +24,7 @@ from mne_neuroflow.head.ridge import N_LAGS, fit_lagged_map
 from mne_neuroflow.predict import _Predictor
 from mne_neuroflow.training.pairs import (
     fine_tune,
+    hear_amplitudes,
     level_errors,
     remove_location,
 )
@@ -684,9 +685,12 @@ def test_stopped_fit_changes_nothing(pair, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(estimator, "_calibrate", stop)
-    for learn in (lambda: fit(model, pair), lambda: model.recalibrate(*pair)):
-        with pytest.raises(KeyboardInterrupt):
+    for name, learn in (
+        ("_calibrate", lambda: fit(model, pair)),
+        ("_what_changed", lambda: model.recalibrate(*pair)),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(estimator, name, stop)
             learn()
         assert model.implants == [] and model.name == "mtl-v1"
         for name, value in model.flow.state_dict().items():
@@ -702,6 +706,25 @@ def test_short_epochs(make_raw):
     ]
     with pytest.warns(RuntimeWarning, match="moved by -0.5"):
         fit(NeuroFlow.load(), epochs, verbose="warning")
+
+
+def test_amplitudes_of_trials_are_as_certain_as_of_a_recording(pair):
+    """Trials of two seconds are no sessions of two seconds.
+
+    Seen to fail when each trial counts for itself.
+    """
+    epochs = [
+        mne.make_fixed_length_epochs(raw, 2.0, preload=True, verbose=False)
+        for raw in pair
+    ]
+    flow = NeuroFlow.load().flow
+    precisions = []
+    for given in (pair, epochs):
+        (session,) = _pair_up(*given, NeuroFlow.load(), "fsaverage", "ignore")
+        heard = hear_amplitudes(flow, session.stretches())
+        # Between levels of few coefficients and those that edges of trials tell on.
+        precisions.append(heard[:, 1:3, 1].mean().item())
+    assert precisions[1] == pytest.approx(precisions[0], rel=0.1)
 
 
 def test_one_long_epoch_is_cut(pair):
