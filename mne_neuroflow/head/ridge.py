@@ -309,7 +309,7 @@ def _leaning(residuals, counts, covariance):
     return lean(sum(residuals), sum(counts), min(_LEANINGS, key=surprise))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Implant:
     """What pairs of recordings have told about the contacts of one patient.
 
@@ -338,6 +338,10 @@ class Implant:
     calibration: np.ndarray
     amplitude: np.ndarray
     gain: float | None = None
+
+    def __repr__(self):
+        kind = "recalibrated" if self.lagged is None else "fitted"
+        return f"<Implant | {kind}, {len(self.ch_names)} contacts>"
 
     def match(self, positions):
         """Look for contacts among these by place.
