@@ -59,7 +59,7 @@ def make_parser(doc, contacts_a_batch):
 
 def make_data(options, kind=SimulatedData):
     """Build held-out patients and their batches of 24 s."""
-    # Of montages of one size there are few: a twentieth for 8 electrodes.
+    # Of montages of one size there are few: one in 24 has 8 electrodes.
     n_times = 3 if options.electrodes is None else 60
     sizes = [(n, n_times * options.contacts_a_batch // n) for n in CONTACTS]
     patients = build_patients(

@@ -1,7 +1,7 @@
 """Run every benchmark whose figures the package promises, one after the other.
 
-Run ``python benchmarks/run_all.py``: some two hours on two cores; ``--quick`` for a
-look at the same tables from less data. ``mne-neuroflow benchmark`` and
+Run ``python benchmarks/run_all.py``, which takes hours, or with ``--quick`` for a look
+at the same tables from less data. ``mne-neuroflow benchmark`` and
 ``ablations.py``, which take longer, are not among them.
 """
 

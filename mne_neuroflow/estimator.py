@@ -214,8 +214,9 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     ):
         """Correct intervals by a few minutes of pairs, without training.
 
-        How loud each contact is, which the scalp does not say, becomes known. Then each
-        contact gets a scale, and all of them a tail, with which draws are stretched
+        How loud each contact is, which the scalp does not say, becomes known, whatever
+        the amplitude of a later scalp. What was known of other contacts stays. Then
+        each contact gets a scale, and all of them a tail, with which draws are stretched
         about their mean; both minimize the continuous ranked probability score. Scales
         are shrunk towards a common one as far as their differences are what so few
         pairs leave open.
@@ -406,8 +407,8 @@ def _remember(implants, known):
         return
     # It is some of the contacts of the last one that has them all, as for a prediction.
     for place in reversed(range(len(implants))):
-        index = implants[place].match(known.positions)
-        if implants[place].lagged is not None and (index >= 0).all():
+        index = implants[place].find(known.positions)
+        if implants[place].lagged is not None and index is not None:
             implants[place] = implants[place].updated(index, known)
             return
 

@@ -58,9 +58,9 @@ class Ieeg(Recording):
             )
         if self.kind == "epochs" and not _same_moments(scalp.inst, self.inst):
             warn(
-                "The epochs of inst and ieeg seem to be of different moments: neither "
-                "their selection nor their events agree. Drop the same epochs from "
-                "both."
+                "The epochs of inst and ieeg seem to be of different moments: their "
+                "tmin differs, or neither their selection nor their events agree. Drop "
+                "the same epochs from both."
             )
 
 
