@@ -216,10 +216,10 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
         How loud each contact is, which the scalp does not say, becomes known, whatever
         the amplitude of a later scalp. What was known of other contacts stays. Then
-        each contact gets a scale, and all of them a tail, with which draws are stretched
-        about their mean; both minimize the continuous ranked probability score. Scales
-        are shrunk towards a common one as far as their differences are what so few
-        pairs leave open.
+        each contact gets a scale, and all of them a tail, with which draws are
+        stretched about their mean; both minimize the continuous ranked probability
+        score. Scales are shrunk towards a common one as far as their differences are
+        what so few pairs leave open.
 
         Parameters
         ----------
