@@ -95,7 +95,7 @@ def compare_sources(
         ``None`` takes all. The source estimates are of the whole recording.
     model : str | path-like | NeuroFlow
         As for :func:`predict_ieeg`.
-    random_state : int | Generator | None
+    random_state : int | RandomState | Generator | None
         As for :func:`predict_ieeg`.
     device : str
         As for :func:`predict_ieeg`.

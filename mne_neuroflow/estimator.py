@@ -146,7 +146,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         n_steps : int
             Most training steps of the flow; it stops before if held-out pairs get no
             likelier. With 0 it is left as it is.
-        random_state : int | Generator | None
+        random_state : int | RandomState | Generator | None
             Seed of the training.
         trans : str | path-like | Transform
             As for :func:`mne_neuroflow.predict_ieeg`.

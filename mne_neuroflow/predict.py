@@ -304,7 +304,7 @@ def predict_ieeg(
         Draws behind every output but ``'sample'``, at least 2. The mean takes half of
         them, and as many with the opposite noise, which brings it closer to the
         expected value.
-    random_state : int | Generator | None
+    random_state : int | RandomState | Generator | None
         Seed of the draws. ``None`` draws one; it is logged and written to
         ``info['description']``, so that every result can be made again.
     device : str
@@ -406,7 +406,7 @@ def sample_ieeg(
         As for :func:`predict_ieeg`.
     model : str | path-like | NeuroFlow
         As for :func:`predict_ieeg`.
-    random_state : int | Generator | None
+    random_state : int | RandomState | Generator | None
         As for :func:`predict_ieeg`.
     device : str
         As for :func:`predict_ieeg`.
@@ -663,7 +663,7 @@ def find_seed(random_state):
 
     Parameters
     ----------
-    random_state : int | Generator | None
+    random_state : int | RandomState | Generator | None
         As for :func:`predict_ieeg`.
 
     Returns
@@ -675,10 +675,20 @@ def find_seed(random_state):
         random_state = np.random.default_rng()
     if isinstance(random_state, np.random.Generator):
         seed = int(random_state.integers(2**31))
-        logger.info("Seed of the draws: %d.", seed)
-        return seed
+    elif isinstance(random_state, np.random.RandomState) or random_state is np.random:
+        seed = int(random_state.randint(2**31, dtype=np.int64))
+    else:
+        return _check_seed(random_state)
+    logger.info("Seed of the draws: %d.", seed)
+    return seed
+
+
+def _check_seed(random_state):
     _validate_type(
-        random_state, ("int-like",), "random_state", "int, Generator or None"
+        random_state,
+        ("int-like",),
+        "random_state",
+        "int, RandomState, Generator or None",
     )
     if not 0 <= random_state < 2**63:
         raise ValueError(

@@ -67,7 +67,7 @@ def simulate_pair(
         Which recording of the patient, from 0 on. Sessions with the same
         ``random_state`` and positions share the true head, the couplings and the
         focus; their signals are new.
-    random_state : int | Generator | None
+    random_state : int | RandomState | Generator | None
         Seed of everything; ``None`` takes a new one and writes it to the log.
     verbose : bool | str | int | None
         Control verbosity of the logging output.

@@ -109,7 +109,7 @@ def test_reference_lists_public_names():
     Seen to fail with the entry of score_ieeg or of viz.plot_spectra taken out.
     """
     listed = {line.strip() for line in REFERENCE.read_text("utf-8").splitlines()}
-    top = set(mne_neuroflow.__all__)
+    top = set(mne_neuroflow.__all__) - {"datasets", "viz"}
     figures = {f"viz.{name}" for name in mne_neuroflow.viz.__all__ if name not in top}
     lacking = (top | figures) - listed
     assert not lacking, f"doc/api/index.rst lacks {sorted(lacking)}"

@@ -209,7 +209,41 @@ def test_training_needs_no_mne():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", mne_neuroflow.__all__)
-def test_public_names_resolve(name):
-    """Seen to fail with a name in ``__init__`` that its module does not have."""
-    assert callable(getattr(mne_neuroflow, name))
+@pytest.mark.parametrize("package", ["", ".viz", ".datasets"])
+def test_public_names_resolve(package):
+    """What the stub of a package names is there, and the stub names it all.
+
+    In a process of its own, so that nothing was imported before. Seen to fail with a
+    name in a stub that its module does not have, and without ``datasets`` in
+    the package's stub.
+    """
+    stub = PACKAGE / package.strip(".") / "__init__.pyi"
+    names = {
+        alias.asname or alias.name
+        for node in ast.parse(stub.read_text("utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    found = _run(
+        f"import mne_neuroflow; package = mne_neuroflow{package}; "
+        "[getattr(package, name) for name in dir(package)]; print(*package.__all__)"
+    )
+    assert set(found.split()) == names
+    assert "__version__" in dir(mne_neuroflow)
+
+
+def test_stubs_declare_what_they_import():
+    """A type checker takes ``__all__`` of a stub for its public names.
+
+    Seen to fail without ``viz`` in the list of the package's stub.
+    """
+    for stub in sorted(PACKAGE.rglob("*.pyi")):
+        tree = ast.parse(stub.read_text("utf-8"))
+        (listed,) = (n.value for n in tree.body if isinstance(n, ast.Assign))
+        imported = [
+            alias.name
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        ]
+        assert ast.literal_eval(listed) == sorted(imported), stub

@@ -18,6 +18,7 @@ from mne_neuroflow import (
     score_ieeg,
 )
 from mne_neuroflow.head.contacts import get_head_to_mri
+from mne_neuroflow.predict import find_seed
 from mne_neuroflow.scalp import check_scalp
 from mne_neuroflow.weights.fetch import _REGISTRY, _read_registry
 
@@ -336,12 +337,27 @@ def test_seed_is_drawn_logged_and_enough_to_repeat(short):
     assert _difference(other.get_data(), virtual.get_data()) > 0.5
 
 
-def test_generator_as_seed(short):
-    rng = np.random.default_rng(5)
+@pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState])
+def test_generator_as_seed(make, short):
+    """Seen to fail with the generator's first number in place of its next."""
+    rng = make(5)
     one, two = (_predict(short, random_state=rng).get_data() for _ in range(2))
     assert _difference(two, one) > 0.5
-    again = _predict(short, random_state=np.random.default_rng(5)).get_data()
+    again = _predict(short, random_state=make(5)).get_data()
     np.testing.assert_array_equal(again, one)
+
+
+def test_numpys_own_generator_as_seed():
+    """As in MNE-Python, ``np.random`` is NumPy's global generator.
+
+    Seen to fail with a new generator in its place.
+    """
+    before = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(5)  # noqa: NPY002
+        assert find_seed(np.random) == find_seed(np.random.RandomState(5))
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
 
 
 def test_settings_of_torch_do_not_matter_and_are_left_alone(short):

@@ -120,7 +120,6 @@ def test_connectivity_of_known_signals():
 
     Catches an imaginary part that keeps its sign and halves left empty.
     """
-    pytest.importorskip("mne_connectivity")
     source = signals.in_band(_normal(60 * SFREQ + 3), SFREQ, "alpha")
     other = _normal(60 * SFREQ, seed=2)
     series = np.stack([source[3:], source[:-3], -source[3:], other])

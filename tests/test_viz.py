@@ -1,7 +1,5 @@
 """Figures: what is drawn is what the numbers say."""
 
-import importlib.util
-import sys
 from unittest import mock
 
 import matplotlib.pyplot as plt
@@ -311,7 +309,6 @@ def test_connectivity(white):
     Seen to catch: the matrix in the order of the draws; two matrices compared in
     different orders.
     """
-    pytest.importorskip("mne_connectivity")
     white.values[:, 1] = white.values[:, 3]  # both in the amygdala
     fig = plot_connectivity(white, show=False)
     matrix, width = (ax.images[0].get_array() for ax in fig.axes[:2])
@@ -327,7 +324,6 @@ def test_connectivity(white):
 
 def test_names_leave_room_for_the_data(white):
     """Seen to catch: names in full, and all names of many contacts."""
-    pytest.importorskip("mne_connectivity")
     names = [f"Hippocampus antérieur gauche {k}" for k in range(4)]
     fig = plot_connectivity(white.assign_coords(channel=names), show=False)
     fig.draw_without_rendering()
@@ -399,10 +395,9 @@ def test_legible_on_paper(white):
         plot_spectra(white, other, show=False),
         plot_spectra(white[:, :1], long, show=False),  # a narrow figure
         plot_lateralization(white, _montage(), show=False),
+        plot_connectivity(white, show=False),
+        plot_connectivity(white, other, show=False),
     ]
-    if importlib.util.find_spec("mne_connectivity"):
-        figures += [plot_connectivity(white, show=False)]
-        figures += [plot_connectivity(white, other, show=False)]
     for fig in figures:
         width, height = fig.get_size_inches()
         assert width <= WIDTH == 7.1
@@ -532,7 +527,6 @@ def test_report(raw, epochs, model_file, tmp_path, monkeypatch):
     ):
         assert said in html, said
     assert html.count("<img") + html.count("<svg") >= 6
-    monkeypatch.setitem(sys.modules, "mne_connectivity", None)
     _leave_out_pictures(monkeypatch)
     fitted = NeuroFlow.load(model_file)
     fitted.card = {**fitted.card, "pairs": [{"what": "recalibrated", "sessions": 2}]}
@@ -544,7 +538,6 @@ def test_report(raw, epochs, model_file, tmp_path, monkeypatch):
     assert "some-epo.fif" in html and "intervals leave out zero" in html
     assert "simulations and fitted to recordings" in html
     assert "what: recalibrated, sessions: 2" in html and "model small" in html
-    assert "mne-connectivity is not installed" in html
     assert f"{len(epochs)} epochs" in html and "-0.500 to 1.500 s" in html
 
 

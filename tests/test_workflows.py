@@ -5,6 +5,7 @@ import warnings
 from fractions import Fraction
 
 import mne
+import mne_connectivity
 import numpy as np
 import pytest
 from conftest import NAMES, simulate_eeg
@@ -12,7 +13,8 @@ from scipy.signal import resample_poly
 from scipy.signal.windows import tukey
 
 from mne_neuroflow import cli, predict_ieeg
-from mne_neuroflow.datasets import DEMO, load_demo
+from mne_neuroflow.datasets import load_demo
+from mne_neuroflow.datasets.demo import DEMO
 from mne_neuroflow.scalp import template_name
 from mne_neuroflow.weights.fetch import _EMBEDDED, fetch_model
 
@@ -175,10 +177,9 @@ def test_files(virtual, virtual_epochs, tmp_path):
 
 
 def test_connectivity(virtual, virtual_epochs):
-    connectivity = pytest.importorskip("mne_connectivity")
     cut = mne.make_fixed_length_epochs(virtual, 1.0, verbose=False)
     for epochs in (virtual_epochs, cut):
-        result = connectivity.spectral_connectivity_epochs(
+        result = mne_connectivity.spectral_connectivity_epochs(
             epochs, method="coh", fmin=8, fmax=13, faverage=True, verbose=False
         )
         dense = result.get_data("dense")[..., 0]

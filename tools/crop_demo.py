@@ -11,7 +11,7 @@ one sample is changed.
 import argparse
 from pathlib import Path
 
-from mne_neuroflow.datasets import DEMO
+from mne_neuroflow.datasets.demo import DEMO
 
 N_RECORDS = 54  # where a task period ends, so that no annotation is cut
 _N_RECORDS_FIELD = slice(236, 244)
