@@ -36,7 +36,7 @@ from mne_neuroflow.flow.model import (
     FlowConfig,
     LevelFlow,
 )
-from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletPatches, cosine_matrix
+from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletTransform, cosine_matrix
 
 SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}
 #: Bins of a spline, the interval it acts on and the least share of a bin; the values
@@ -278,7 +278,7 @@ class Alone(nn.Module):
 
 
 def isolate(mixer: Mixer):
-    """Take attention over contacts out of a block."""
+    """Take attention over contacts out of a mixer."""
     mixer.contacts = Alone()
 
 
@@ -292,12 +292,12 @@ class ContactContext(ScalpContext):
         self.reach = len(self.blocks) + self.wavelet.reach
 
     def forward(self, conditions):
-        """Return the state, (batch, contact, patch, width)."""
+        """Return the state, (batch, contact, block, width)."""
         own = conditions.mean / conditions.mean_std[..., None]
         state = self._tokens(own, self.contact_read)
         state = state + self.static(conditions.static)[:, :, None]
-        for block in self.blocks:
-            state = block(state, conditions.relations)[0]
+        for mixer in self.blocks:
+            state = mixer(state, conditions.relations)[0]
         return state
 
 
@@ -308,7 +308,9 @@ class StaticContext(nn.Module):
     over a recording (place, observability, gain) is known.
     """
 
-    def __init__(self, width: int, n_heads: int, n_rois: int, wavelet: WaveletPatches):
+    def __init__(
+        self, width: int, n_heads: int, n_rois: int, wavelet: WaveletTransform
+    ):
         super().__init__()
         self.static = nn.Sequential(
             nn.Linear(N_STATIC, width), nn.GELU(), nn.Linear(width, width)
@@ -316,10 +318,10 @@ class StaticContext(nn.Module):
         self.reach = wavelet.reach
 
     def forward(self, conditions):
-        """Return the state, (batch, contact, patch, width)."""
-        n_patches = conditions.mean.shape[-1] // 128
+        """Return the state, (batch, contact, block, width)."""
+        n_blocks = conditions.mean.shape[-1] // 128
         state = self.static(conditions.static)[:, :, None]
-        return state.expand(-1, -1, n_patches, -1).contiguous()
+        return state.expand(-1, -1, n_blocks, -1).contiguous()
 
 
 CONTEXTS = {
@@ -329,7 +331,7 @@ CONTEXTS = {
 }
 
 
-class Octaves(WaveletPatches):
+class Octaves(WaveletTransform):
     """Another number of wavelet levels.
 
     Parameters
@@ -350,7 +352,7 @@ class Octaves(WaveletPatches):
         self.reach = int(np.ceil(sum(taps / rate / 2 for rate in sizes[1:])))
 
     def forward(self, signal):
-        """Decompose (..., n_patches * 128) into levels (..., n_patches, size)."""
+        """Decompose (..., n_blocks * 128) into levels (..., n_blocks, size)."""
         series = []
         for _ in self.sizes[1:]:
             signal, detail = self._split(signal)
@@ -488,15 +490,15 @@ class OtherFlow(ConditionalFlow):
             config.width, config.n_heads, config.n_rois, self.wavelet
         )
         if not variant.attentive:
-            for block in self.context.blocks:
-                isolate(block)
+            for mixer in self.context.blocks:
+                isolate(mixer)
         self.levels = nn.ModuleList(
             OtherLevel(index, config, variant) for index in range(len(variant.sizes))
         )
 
-    def condition(self, conditions, first_patch=0):
+    def condition(self, conditions, first_block=0):
         """Encode conditions once, for densities and any number of draws."""
-        return OtherConditioned(self, conditions, first_patch)
+        return OtherConditioned(self, conditions, first_block)
 
 
 STEPS = FlowConfig().steps

@@ -19,6 +19,7 @@ from ablation_variants import VARIANTS, Variant
 from machine import print_machine
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mne_neuroflow._files import written_whole
 from mne_neuroflow.evaluation.metrics import crps_ensemble, crps_normal, inside
 from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC, Conditions
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
@@ -114,9 +115,8 @@ class Kept:
                 "prior_std": batch.setups.prior_std,
                 "covariance": batch.setups.covariance,
             }
-            temporary = fname.with_suffix(".part")
-            torch.save(kept, temporary)
-            temporary.replace(fname)
+            with written_whole(fname) as part:
+                torch.save(kept, part)
         kept = torch.load(fname)
         return SimpleNamespace(
             conditions=Conditions(**kept["conditions"]),

@@ -20,6 +20,7 @@ from machine import print_machine
 from scipy import stats
 from wrong_prior import PRIORS, heads_of
 
+from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.evaluation.calibration import (
     energy_score,
     pit,
@@ -44,7 +45,7 @@ from mne_neuroflow.evaluation.signals import (
 )
 from mne_neuroflow.flow.wavelet import LEVEL_BANDS
 from mne_neuroflow.head.geometry import load_head, nearest_structure
-from mne_neuroflow.simulation.sources import SCENARIOS, SFREQ
+from mne_neuroflow.simulation.sources import SCENARIOS
 from mne_neuroflow.training.judge import draw
 from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model

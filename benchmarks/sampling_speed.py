@@ -16,7 +16,7 @@ from scipy.signal import butter, sosfilt
 
 from mne_neuroflow import make_contacts, predict_ieeg, sample_ieeg
 from mne_neuroflow.datasets import load_demo
-from mne_neuroflow.flow.sampler import sample_patches
+from mne_neuroflow.flow.sampler import sample_blocks
 from mne_neuroflow.predict import _Predictor
 
 CONTACTS = "ds004752-sub-04"
@@ -89,7 +89,7 @@ def model_rate_only(predictor, n_seconds):
         for first in range(0, n_seconds, 60):
             n = min(60, n_seconds - first)
             args = (predictor.flow, conditions_of, predictor.noise, first, n, [0], 1)
-            list(sample_patches(*args))
+            list(sample_blocks(*args))
         if torch.cuda.is_available():
             torch.cuda.synchronize()
 

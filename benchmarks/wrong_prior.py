@@ -13,13 +13,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.evaluation.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.posterior import CORTEX_SCALES, VOLUME_SCALES
 from mne_neuroflow.simulation.neural_mass import simulate_neural_masses
 from mne_neuroflow.simulation.recordings import draw_traits
 from mne_neuroflow.simulation.setups import electrode_positions
-from mne_neuroflow.simulation.sources import SCENARIOS, SFREQ, draw_scenarios
+from mne_neuroflow.simulation.sources import SCENARIOS, draw_scenarios
 from mne_neuroflow.training.data import SimulatedData, build_patients
 
 # Scenarios that neural masses know; the others are made of the prior's rhythms.

@@ -12,10 +12,8 @@ import argparse
 import logging
 import os
 import re
-import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -23,6 +21,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 from . import __version__
+from ._files import draft_folder, move_into
 
 _PROG = "mne-neuroflow"
 _REPORT_ENDINGS = (".html",)
@@ -804,26 +803,21 @@ def _check_free(out, overwrite):
 class _OutputFolder:
     """A folder that receives all of a command's files, or none of them.
 
-    Files are written into a temporary folder inside it, under their final names, which
-    the parts of a split recording hold to find each other, and moved up at the end.
+    Files are written into a draft under their final names, which the parts of a split
+    recording hold to find each other, and moved up at the end.
     """
 
     def __init__(self, folder):
         self._folder = folder
 
     def __enter__(self):
-        if not self._folder.is_dir():
-            raise _BadInput(f"The folder {self._folder} does not exist.")
-        try:
-            self._temporary = Path(
-                tempfile.mkdtemp(prefix=f".{_PROG}-", dir=self._folder)
-            )
-        except OSError as err:
-            raise _BadInput(f"Cannot write to {self._folder}: {err.strerror}.") from err
+        self._draft = draft_folder(self._folder)
+        with _as_bad_input(OSError):
+            self._temporary = self._draft.__enter__()
         return self
 
     def __exit__(self, *error):
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        return self._draft.__exit__(*error)
 
     @contextmanager
     def writing(self, name):
@@ -840,8 +834,7 @@ class _OutputFolder:
         """Move the files to where they belong."""
         # In this order x_raw-1.fif goes before x_raw.fif: the name that the user gave
         # appears only when all that it refers to is there.
-        for fname in sorted(self._temporary.iterdir()):
-            os.replace(fname, self._folder / fname.name)
+        move_into(self._temporary, self._folder)
 
 
 def _save(virtual, folder, name):

@@ -10,17 +10,17 @@ import xarray
 
 from . import __version__
 from ._compat import ProgressBar, _check_option, _validate_type, verbose, warn
+from ._text import listed
+from .contract import BLOCK
 from .evaluation.inverse import METHODS, SourceImaging
 from .evaluation.pairs import Scalp
 from .evaluation.signals import BANDS, in_band, log_band_power, pearson_r
 from .head.contacts import (
     contact_positions,
-    listed,
     make_contacts,
     values_by_contact,
 )
 from .predict import sample_ieeg
-from .resampling import BLOCK
 from .scalp import check_scalp
 from .virtual import RawVirtual, make_virtual_epochs, make_virtual_info
 

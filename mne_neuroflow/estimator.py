@@ -15,7 +15,7 @@ from ._compat import (
     logger,
     verbose,
 )
-from .head.contacts import listed
+from ._text import listed
 from .head.ridge import N_LAGS, fit_lagged_map
 from .predict import find_seed, sample_ieeg, score_ieeg
 from .sessions import GAP, LEAST_PART, by_patient, pair_up
@@ -475,14 +475,14 @@ def _what_changed(before, after, calibration, names):
 
 def _some(stretches):
     """Take as many seconds from everywhere as a calibration needs."""
-    total = sum(stretch.n_patches for stretch in stretches)
+    total = sum(stretch.n_blocks for stretch in stretches)
     share = min(1.0, _MOST_CALIBRATED / total)
     if len(stretches) > _MOST_CALIBRATED // LEAST_PART:
         step = -(-len(stretches) * LEAST_PART // _MOST_CALIBRATED)
         stretches = stretches[::step]
-    lengths = [max(LEAST_PART, int(share * each.n_patches)) for each in stretches]
+    lengths = [max(LEAST_PART, int(share * each.n_blocks)) for each in stretches]
     return [
-        replace(each, n_patches=min(length, each.n_patches))
+        replace(each, n_blocks=min(length, each.n_blocks))
         for each, length in zip(stretches, lengths, strict=True)
     ]
 
@@ -511,8 +511,8 @@ class _Departures:
         parts = [self._of(flow, each, number) for number, each in enumerate(chosen)]
         draws, truth = zip(*parts, strict=True)
         self.draws, self.truth = torch.cat(draws, dim=-1), torch.cat(truth, dim=-1)
-        self.n_seconds = sum(each.n_patches for each in chosen)
-        conditions = chosen[0].conditions_of(chosen[0].first_patch, 1)
+        self.n_seconds = sum(each.n_blocks for each in chosen)
+        conditions = chosen[0].conditions_of(chosen[0].first_block, 1)
         own = flow.calibration(replace(conditions, calibration=None))
         present = flow.calibration(conditions)
         self.known = torch.cat(
@@ -530,9 +530,9 @@ class _Departures:
         import torch
 
         from .flow.calibration import Marginal
-        from .flow.sampler import Noise, sample_patches
+        from .flow.sampler import Noise, sample_blocks
 
-        where = stretch.first_patch, stretch.n_patches
+        where = stretch.first_block, stretch.n_blocks
         present = flow.calibration(stretch.conditions_of(*where))
         thin = Marginal(
             present.centre[..., ::_STRIDE],
@@ -545,7 +545,7 @@ class _Departures:
             return ((potentials - thin.centre) / thin.unit)[0]
 
         noise = Noise(0, np.arange(present.centre.shape[1]))
-        drawn = sample_patches(
+        drawn = sample_blocks(
             flow, stretch.conditions_of, noise, *where, range(_N_DRAWS), 4, number
         )
         draws = [depart(thin.undo(draw[None, :, ::_STRIDE])[0]) for draw in drawn]

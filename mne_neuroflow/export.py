@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import unicodedata
-from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +14,10 @@ import numpy as np
 
 from . import __version__
 from ._compat import ProgressBar, _validate_type, logger, verbose
-from .head.contacts import contact_positions, listed, make_contacts
-from .resampling import BAND
+from ._files import draft_folder, move_into
+from ._text import listed
+from .contract import BAND
+from .head.contacts import contact_positions, make_contacts
 
 _LABEL_LENGTH = 16  # of a signal in EDF
 _YEARS = (1985, 2084)  # that two digits tell apart in EDF
@@ -109,9 +109,9 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
     if fname.exists() and not overwrite:
         raise FileExistsError(f"{fname} exists; use overwrite=True to replace it.")
     edf = _make_edf(result, anonymize)
-    with _beside(fname.parent) as folder:
+    with draft_folder(fname.parent) as folder:
         edf.write(folder / fname.name)
-        os.replace(folder / fname.name, fname)
+        move_into(folder, fname.parent)
     return fname
 
 
@@ -201,14 +201,14 @@ def write_bids(
     if path.fpath.exists() and not overwrite:
         raise FileExistsError(f"{path.fpath} exists; use overwrite=True to replace it.")
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(root.parent) as folder:
+    with draft_folder(root.parent) as folder:
         draft = folder / "dataset"
         draft.mkdir()
         _bring_shared_files(root, draft, path)
         _, positions = contact_positions(make_contacts(result.info, trans=trans))
         _write_draft(result, positions, path.copy().update(root=draft), folder)
         _check_same_contacts(draft, path)
-        _move_into(draft, root)
+        move_into(draft, root, last=lambda fname: fname.suffix == ".edf")
     return path
 
 
@@ -257,21 +257,6 @@ def _needed(module, package, purpose):
         raise ImportError(
             f"To {purpose}, install {package}: pip install {package}"
         ) from err
-
-
-@contextmanager
-def _beside(parent):
-    """Give a temporary folder on the same disk, so that files can be moved."""
-    if not parent.is_dir():
-        raise FileNotFoundError(f"The folder {parent} does not exist.")
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".mne-neuroflow-", dir=parent))
-    except OSError as err:
-        raise OSError(f"Cannot write to {parent}: {err.strerror}.") from err
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # EDF ----------------------------------------------------------------------------------
@@ -535,12 +520,3 @@ def _check_same_contacts(draft, path):
             f"{there} holds other contacts, which belong to recordings that are there "
             f"already: {listed(sorted(others))}. Give this one another 'session'."
         )
-
-
-def _move_into(draft, root):
-    """Move all files of a dataset to where they belong, the data last."""
-    files = [file for file in sorted(draft.rglob("*")) if file.is_file()]
-    for file in sorted(files, key=lambda file: file.suffix == ".edf"):
-        target = root / file.relative_to(draft)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, target)

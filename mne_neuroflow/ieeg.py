@@ -4,7 +4,7 @@ import mne
 import numpy as np
 
 from ._compat import _validate_type, warn
-from .head.contacts import listed
+from ._text import listed
 from .recording import Recording
 from .scalp import DEAD, MIN_SFREQ
 

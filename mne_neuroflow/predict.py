@@ -16,10 +16,11 @@ from ._compat import (
     logger,
     verbose,
 )
+from ._text import listed
+from .contract import BLOCK
 from .head.contacts import (
     contact_positions,
     contact_structures,
-    listed,
     make_contacts,
 )
 from .head.geometry import load_head
@@ -27,7 +28,6 @@ from .head.posterior import contact_halves, spatial_posterior
 from .head.ridge import N_LAGS
 from .head.wiener import N_HALO
 from .ieeg import check_ieeg
-from .resampling import BLOCK
 from .scalp import find_electrodes, reference_operator, say_unlike
 from .scalp_as_expected import (
     check_as_fitted,
@@ -198,14 +198,14 @@ class _Predictor:
 
     def _model_draws(self, start, stop, draws, epoch):
         """Yield draws at the model's rate with the index of their first sample."""
-        from .flow.sampler import sample_patches
+        from .flow.sampler import sample_blocks
 
         first, last = self.scalp.resampler.model_range(start, stop)
         block, end = first // BLOCK, -(-last // BLOCK)
         tokens = (end - block + 2 * self.flow.reach) * len(self.positions)
         at_once = _CPU_TOKENS if self.device.type == "cpu" else _GPU_TOKENS
         auto = max(1, at_once // tokens)
-        potentials = sample_patches(
+        potentials = sample_blocks(
             self.flow,
             partial(self.conditions, epoch=epoch),
             self.noise,
@@ -539,7 +539,7 @@ def score_ieeg(
     """
     import xarray
 
-    from .flow.sampler import score_patches
+    from .flow.sampler import score_blocks
 
     truth = check_ieeg(ieeg)
     predictor = _Predictor(inst, truth.info, model, 0, device, 1, trans, on_unlike)
@@ -553,7 +553,7 @@ def score_ieeg(
         return predictor._tensor(truth.to_model(first_block, n, epoch))[None]
 
     for k, epoch in _progress(list(enumerate(epochs))):
-        score[k] = score_patches(
+        score[k] = score_blocks(
             predictor.flow,
             partial(predictor.conditions, epoch=epoch),
             partial(potentials, epoch=epoch),

@@ -8,14 +8,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft, rfft
 from scipy.signal import firwin, kaiserord, upfirdn
 
-MODEL_SFREQ = 128.0
-BLOCK = 128  # model samples in a block, one second
-BAND = (0.5, 50.0)
+from .contract import BAND, BLOCK, SFREQ
 
 # Anti-alias filter: flat to the upper edge of the model's band, and 80 dB down
 # where frequencies would fold back (Nyquist of the model rate), so that nothing
 # folds at all. 80 dB leaves less than 0.1 uV of a millivolt artifact.
-_STOP = MODEL_SFREQ / 2
+_STOP = SFREQ / 2
 _ATTENUATION = 80.0
 # The high-pass is 2 s long on each side, which with a Kaiser window of 60 dB
 # puts -6 dB at 0.5 Hz and leaves frequencies above 1 Hz within 0.2 %.
@@ -234,7 +232,7 @@ def _polyphase(taps, x, up, down, offset, start, stop):
 
 def _rational(sfreq):
     """Return (up, down) with sfreq * up / down at, or within 0.05 % of, 128 Hz."""
-    ratio = sfreq / MODEL_SFREQ
+    ratio = sfreq / SFREQ
     for largest in (128, 2048):
         fraction = Fraction(ratio).limit_denominator(largest)
         if abs(float(fraction) / ratio - 1) <= 5e-4:
@@ -265,7 +263,7 @@ def _highpass_kernel():
     """Design the high-pass at the model's rate."""
     _, beta = kaiserord(_HIGHPASS_ATTENUATION, 1.0)
     n_taps = 2 * _HIGHPASS_HALF + 1
-    low = firwin(n_taps, BAND[0], window=("kaiser", beta), fs=MODEL_SFREQ)
+    low = firwin(n_taps, BAND[0], window=("kaiser", beta), fs=SFREQ)
     kernel = -low  # whose sum firwin has made one
     kernel[_HIGHPASS_HALF] += 1
     return kernel

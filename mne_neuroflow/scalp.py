@@ -21,10 +21,11 @@ from ._compat import (
     verbose,
     warn,
 )
-from .head.contacts import get_head_to_mri, listed
+from ._text import listed
+from .contract import BAND, BLOCK
+from .head.contacts import get_head_to_mri
 from .head.geometry import load_head, project_to_scalp
 from .recording import Recording
-from .resampling import BAND, BLOCK
 
 MIN_CHANNELS = 4
 MIN_SFREQ = 100.0

@@ -8,7 +8,8 @@ Here a recording is brought to that.
 import numpy as np
 
 from ._compat import logger
-from .head.contacts import listed
+from ._text import listed
+from .contract import BLOCK
 from .head.wiener import (
     N_HALO,
     band_covariance,
@@ -17,7 +18,6 @@ from .head.wiener import (
     loudest,
     scaled_to,
 )
-from .resampling import BLOCK
 from .scalp import check_scalp
 
 # Times an electrode's amplitude in the pairs, or one over it, from which it is taken

@@ -7,11 +7,10 @@ from functools import partial
 import numpy as np
 
 from ._compat import bad_samples, warn
-from .head.contacts import listed
-from .head.ridge import SAME_PLACE
+from ._text import listed
+from .contract import BLOCK, SAME_PLACE
 from .ieeg import check_ieeg
 from .predict import _Predictor
-from .resampling import BLOCK
 
 # Parts into which pairs are cut where there is only one session, if it is long enough.
 N_PARTS = 6

@@ -7,15 +7,15 @@ import numpy as np
 
 from . import __version__
 from ._compat import Description, _check_option, _validate_type, set_band, verbose
+from .contract import BAND, BLOCK, SFREQ
 from .head.contacts import contact_positions, make_contacts
 from .predict import find_seed
-from .resampling import BLOCK, Resampler
+from .resampling import Resampler
 from .scalp import find_electrodes
 
 # Spikes are annotated at their peaks; other events last this long, in seconds.
 _BLINK, _SACCADE, _POP = 0.3, 0.1, 0.5
 _SIDES = ("left", "right")
-_BAND = (0.5, 50.0)
 # Seconds simulated before and after, for the filters that change the rate.
 _HALO = 1
 
@@ -152,7 +152,7 @@ def _raw(series, n_times, info, montage):
     """Bring a simulated signal to its rate, without its first and last second."""
     resampler = Resampler(info["sfreq"])
     data = resampler.from_model(series[0].double().numpy(), -_HALO * BLOCK, 0, n_times)
-    set_band(info, *_BAND)
+    set_band(info, *BAND)
     raw = mne.io.RawArray(data, info, verbose=False)
     return raw.set_montage(montage, verbose=False)
 
@@ -253,16 +253,12 @@ def _annotate_artifacts(pairs, ch_names):
 
 def _instants(train, before, duration, description, ch_name=None):
     """Annotate every sample that is not zero."""
-    from .simulation.sources import SFREQ
-
     onset = np.flatnonzero(train.numpy()) / SFREQ - before
     return _annotations(onset, np.full(len(onset), duration), description, ch_name)
 
 
 def _spans(mask, description, ch_name=None):
     """Annotate stretches in which a mask is true."""
-    from .simulation.sources import SFREQ
-
     edges = np.diff(mask.numpy().astype(int), prepend=0, append=0)
     start, stop = (np.flatnonzero(edges == step) / SFREQ for step in (1, -1))
     return _annotations(start, stop - start, description, ch_name)

@@ -8,12 +8,12 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.flow.context import make_conditions
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
 from mne_neuroflow.flow.wavelet import LEVEL_SIZES
 from mne_neuroflow.head.posterior import farthest_points, posterior_from_fields
 
-PATCH = 128
 N_ROIS = 4
 CONFIG = FlowConfig(width=16, n_heads=2, n_rois=N_ROIS, steps=("sf", "c", "cf", "c"))
 
@@ -58,10 +58,10 @@ def make_posterior(n_contacts, seed=0):
     return posterior_from_fields(*make_fields(n_contacts, seed=seed))
 
 
-def make_scalp(posterior, n_patches, seed=0):
+def make_scalp(posterior, n_blocks, seed=0):
     """Average-referenced scalp of white noise as large as the prior's, volts."""
     rng = np.random.default_rng(seed)
-    shape = (len(posterior.scalp_std), PATCH * n_patches)
+    shape = (len(posterior.scalp_std), BLOCK * n_blocks)
     scalp = rng.standard_normal(shape) * posterior.scalp_std[:, np.newaxis]
     return scalp - scalp.mean(0)
 
@@ -91,10 +91,10 @@ def conditions_from(posterior, positions, scalp, rms=None, dtype=torch.float64):
     )
 
 
-def make_conditions_of(n_contacts, n_patches, seed=0, dtype=torch.float64):
+def make_conditions_of(n_contacts, n_blocks, seed=0, dtype=torch.float64):
     """Conditions of random generators and a random scalp, a batch of one."""
     posterior = make_posterior(n_contacts, seed)
-    scalp = make_scalp(posterior, n_patches, seed)
+    scalp = make_scalp(posterior, n_blocks, seed)
     positions = make_positions(n_contacts, seed)
     return conditions_from(posterior, positions, scalp, dtype=dtype)
 

@@ -17,7 +17,7 @@ from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model
 
 FNAME = Path(__file__).parent / "data" / "mtl-v1-frozen.npz"
-N_PATCHES = 6
+N_BLOCKS = 6
 CONTACTS = np.array(
     [[-0.024, -0.02, -0.018], [-0.034, -0.02, -0.018], [-0.052, -0.02, -0.018]]
     + [[0.022, -0.004, -0.02], [0.05, -0.004, -0.024]]
@@ -30,7 +30,7 @@ def stages():
     electrodes = load_head().scalp.rr[::25]
     posterior = spatial_posterior(electrodes, CONTACTS)
     noise = Noise(20260, contact_keys(CONTACTS))
-    scalp = Noise(7, np.arange(len(electrodes)))([0], 0, N_PATCHES)
+    scalp = Noise(7, np.arange(len(electrodes)))([0], 0, N_BLOCKS)
     scalp = 1e-5 * scalp[0].flatten(1)[None]
     scalp = scalp - scalp.mean(1, keepdim=True)
 
@@ -48,7 +48,7 @@ def stages():
             tensor(contact_halves(CONTACTS)),
         )
         conditioned = flow.condition(conditions)
-        draw = noise([0], 0, N_PATCHES), noise.amplitude([0])
+        draw = noise([0], 0, N_BLOCKS), noise.amplitude([0])
         sample = conditioned.sample(*draw)
         log_prob = conditioned.log_prob(sample)
         context = flow.context(conditions)

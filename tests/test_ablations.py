@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from mne_neuroflow.flow.context import N_RELATIONS
 from mne_neuroflow.flow.coupling import ContactAttention
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
-from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletPatches
+from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletTransform
 from mne_neuroflow.training.fit import gaussian_losses, level_losses
 
 with pytest.MonkeyPatch.context() as patch:
@@ -176,7 +176,7 @@ def test_octaves():
     """
     torch.manual_seed(2)
     signal = torch.randn(2, 5 * 128, dtype=torch.float64)
-    shipped = WaveletPatches()(signal)
+    shipped = WaveletTransform()(signal)
     for one, other in zip(shipped, made.Octaves(8, LEVEL_SIZES)(signal), strict=True):
         assert_close(one, other)
     for sizes in ((64, 64), (8, 8, 16, 32, 64)):

@@ -9,7 +9,7 @@ import flow_cases
 import numpy as np
 import pytest
 import torch
-from flow_cases import PATCH, make_conditions_of, make_flow
+from flow_cases import BLOCK, make_conditions_of, make_flow
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.stats import chi2, kstest, norm
@@ -45,12 +45,12 @@ def _amplitudes(spread, *shape, centre=0.0, share=SHARE, common=COMMON):
     return Amplitudes(centre * whole, spread * whole, share, common)
 
 
-def _energy(amplitudes, n_patches, seed=0):
-    """Energies of noise of these amplitudes, (batch, contact, patch, level)."""
+def _energy(amplitudes, n_blocks, seed=0):
+    """Energies of noise of these amplitudes, (batch, contact, block, level)."""
     shape = amplitudes.centre.shape[:2]
     scale = amplitudes.scale(_variates(*shape, seed=seed))
     rng = np.random.default_rng(seed)
-    energy = rng.chisquare(LEVEL_SIZES, (*shape, n_patches, N_LEVELS))
+    energy = rng.chisquare(LEVEL_SIZES, (*shape, n_blocks, N_LEVELS))
     return torch.as_tensor(energy) * scale[:, :, None].square()
 
 
@@ -118,9 +118,9 @@ def test_seconds_sum_to_the_stretch(monkeypatch):
     amplitudes = _amplitudes(0.7, 2, 3)
     energy = _energy(amplitudes, 20)
     whole = amplitudes.log_prob(energy)
-    for n_patches in (1, 13, 20):
-        joint = amplitudes.log_prob_jointly(energy[:, :, :n_patches].sum(2), n_patches)
-        found = whole[:, :, :n_patches].sum((1, 2))
+    for n_blocks in (1, 13, 20):
+        joint = amplitudes.log_prob_jointly(energy[:, :, :n_blocks].sum(2), n_blocks)
+        found = whole[:, :, :n_blocks].sum((1, 2))
         assert_allclose(found, joint.sum(-1), rtol=1e-10)
     monkeypatch.setattr("mne_neuroflow.flow.amplitude._AT_ONCE", 500_000)
     assert_allclose(amplitudes.log_prob(energy), whole, rtol=1e-9)
@@ -269,7 +269,7 @@ def test_a_draw_keeps_its_amplitude():
     flow.amplitude.start(0.6)
     conditions = make_conditions_of(2, 16)
     conditioned = flow.condition(conditions)
-    noise = _normal(60, 2, 16, PATCH, seed=1)
+    noise = _normal(60, 2, 16, BLOCK, seed=1)
     draws = conditioned.sample(noise, _variates(60, 2, seed=2))
     levels = flow.wavelet(conditioned.whiten(draws))
     for level in levels:

@@ -398,7 +398,7 @@ def test_several_sessions_and_patients(make_raw):
     groups = by_patient(sessions)
     assert [len(group) for group in groups] == [2, 1]
     held_out = _Patient(groups[0], "physics").stretches(True)
-    assert [(s.first_patch, s.n_patches) for s in held_out] == [(0, 20)]
+    assert [(s.first_block, s.n_blocks) for s in held_out] == [(0, 20)]
     fit(model, (scalps, ieegs))
     assert len(model.implants) == 2
     for _, ieeg in pairs[1:]:

@@ -9,7 +9,7 @@ import flow_cases
 import numpy as np
 import pytest
 import torch
-from flow_cases import CONFIG, N_ROIS, PATCH, make_conditions_of, make_flow
+from flow_cases import BLOCK, CONFIG, N_ROIS, make_conditions_of, make_flow
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
@@ -29,14 +29,14 @@ from mne_neuroflow.flow.sampler import Noise, contact_keys
 from mne_neuroflow.flow.wavelet import (
     LEVEL_BANDS,
     LEVEL_SIZES,
-    WaveletPatches,
+    WaveletTransform,
     cosine_matrix,
     daubechies,
 )
 from mne_neuroflow.weights.checkpoint import load_checkpoint, save_checkpoint
 
 SPLITS = ("seconds", "contacts", "frequencies")
-N_CONTACTS, N_PATCHES, SIZE, WIDTH, N_HEADS, N_RELATIONS = 3, 4, 6, 16, 2, 2
+N_CONTACTS, N_BLOCKS, SIZE, WIDTH, N_HEADS, N_RELATIONS = 3, 4, 6, 16, 2, 2
 
 
 def _normal(*shape, seed=0):
@@ -93,24 +93,24 @@ def test_cosine_matrix(size):
     assert_allclose(matrix @ matrix.T, np.eye(size), atol=1e-12)
 
 
-@pytest.mark.parametrize("n_moments, n_patches", [(2, 1), (8, 1), (8, 3)])
-def test_wavelet_is_orthonormal(n_moments, n_patches):
+@pytest.mark.parametrize("n_moments, n_blocks", [(2, 1), (8, 1), (8, 3)])
+def test_wavelet_is_orthonormal(n_moments, n_blocks):
     """Transform and inverse as matrices: transposes and inverses of each other.
 
     Catches a high-pass filter without its alternating sign, and a roll that the
     inverse does not undo.
     """
-    wavelet = WaveletPatches(n_moments)
-    eye = torch.eye(n_patches * PATCH, dtype=torch.float64)
+    wavelet = WaveletTransform(n_moments)
+    eye = torch.eye(n_blocks * BLOCK, dtype=torch.float64)
     there = torch.cat([level.flatten(1) for level in wavelet(eye)], dim=1)
     assert_allclose(there @ there.T, eye, atol=1e-10)
     levels, start = [], 0
     for size in LEVEL_SIZES:
-        part = eye[:, start : start + n_patches * size]
-        levels.append(part.unflatten(-1, (n_patches, size)))
-        start += n_patches * size
+        part = eye[:, start : start + n_blocks * size]
+        levels.append(part.unflatten(-1, (n_blocks, size)))
+        start += n_blocks * size
     assert_allclose(wavelet.inverse(levels), there.T, atol=1e-10)
-    signal = _normal(2, 3, n_patches * PATCH)
+    signal = _normal(2, 3, n_blocks * BLOCK)
     assert_allclose(wavelet.inverse(wavelet(signal)), signal, atol=1e-10)
 
 
@@ -123,11 +123,13 @@ def test_levels_are_bands(level):
     """
     low, high = LEVEL_BANDS[level]
     margin = (high - low) / 3
-    time = torch.arange(8 * PATCH, dtype=torch.float64) / PATCH
+    time = torch.arange(8 * BLOCK, dtype=torch.float64) / BLOCK
     for frequency in np.linspace(low + margin, high - margin, 5):
         # whole periods: the transform is periodic
         signal = torch.sin(2 * np.pi * round(frequency * 8) / 8 * time + 0.3)
-        energy = torch.stack([part.square().sum() for part in WaveletPatches()(signal)])
+        energy = torch.stack(
+            [part.square().sum() for part in WaveletTransform()(signal)]
+        )
         assert energy[level] / energy.sum() > 0.82
 
 
@@ -136,25 +138,25 @@ def test_coarsest_coefficients_are_frequencies():
 
     Catches a cosine transform that is transposed.
     """
-    wavelet = WaveletPatches()
-    time = torch.arange(8 * PATCH, dtype=torch.float64) / PATCH
+    wavelet = WaveletTransform()
+    time = torch.arange(8 * BLOCK, dtype=torch.float64) / BLOCK
     for frequency in (1, 3, 6):
         signal = torch.sin(2 * np.pi * frequency * time + 0.7)
         spectrum = wavelet(signal)[0].square().mean(0)
         assert abs(int(spectrum.argmax()) - 2 * frequency) <= 1
     constant = wavelet(torch.ones_like(time))[0]
-    assert_allclose(constant[:, 0], np.sqrt(PATCH), rtol=1e-10)
+    assert_allclose(constant[:, 0], np.sqrt(BLOCK), rtol=1e-10)
     assert_allclose(constant[:, 1:], 0, atol=1e-9)
 
 
 def test_wavelet_reach():
     """A second's coefficients see it and its neighbours, and the other way round.
 
-    Catches a roll of a whole patch, in each direction.
+    Catches a roll of a whole block, in each direction.
     """
-    wavelet, n_patches, middle = WaveletPatches(), 7, 3
-    eye = torch.eye(n_patches * PATCH, dtype=torch.float64)
-    eye = eye.unflatten(0, (n_patches, PATCH))[middle]
+    wavelet, n_blocks, middle = WaveletTransform(), 7, 3
+    eye = torch.eye(n_blocks * BLOCK, dtype=torch.float64)
+    eye = eye.unflatten(0, (n_blocks, BLOCK))[middle]
     levels = wavelet(eye)
     seen = sum(level.abs().amax((0, 2)) for level in levels)
     # Quiet where nothing reaches, and something in every second that is reached.
@@ -162,9 +164,9 @@ def test_wavelet_reach():
     assert set(touched.tolist()) <= set(range(-wavelet.reach, wavelet.reach + 1))
     assert len(touched) > 1
     for k, size in enumerate(LEVEL_SIZES):
-        levels = [torch.zeros(size, n_patches, s).double() for s in LEVEL_SIZES]
+        levels = [torch.zeros(size, n_blocks, s).double() for s in LEVEL_SIZES]
         levels[k][:, middle] = torch.eye(size)
-        signal = wavelet.inverse(levels).unflatten(-1, (n_patches, PATCH))
+        signal = wavelet.inverse(levels).unflatten(-1, (n_blocks, BLOCK))
         touched = (signal.abs().amax((0, 2)) > 1e-13).nonzero().flatten() - middle
         assert set(touched.tolist()) <= set(range(-wavelet.reach, wavelet.reach + 1))
 
@@ -230,7 +232,7 @@ def test_inverse_hyperbolic_sine():
 @pytest.fixture
 def step_inputs():
     """State, relations and halves of three contacts and four seconds."""
-    state = _normal(1, N_CONTACTS, N_PATCHES, WIDTH, seed=2)
+    state = _normal(1, N_CONTACTS, N_BLOCKS, WIDTH, seed=2)
     relations = _normal(1, N_CONTACTS, N_CONTACTS, N_RELATIONS, seed=3)
     return state, relations, torch.tensor([[0.0, 1.0, 0.0]])
 
@@ -273,7 +275,7 @@ def test_step_is_exact(split, turn, start, step_inputs):
     state, relations, half = step_inputs
     arguments = (state, relations, half, start)
     step = _step(split, turn, 0.15)
-    data = 2 * _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=6)
+    data = 2 * _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=6)
     with torch.no_grad():
         noise, log_det = step(data, *arguments)
         assert (noise - data).abs().max() > 0.1
@@ -307,8 +309,8 @@ def test_step_does_not_leak(split, turn, step_inputs):
     """
     state, relations, half = step_inputs
     step = _step(split, turn, 0.15)
-    data = _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=7)
-    other = _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=8)
+    data = _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=7)
+    other = _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=8)
     with torch.no_grad():
         moving, before = step.parameters_of(data, state, relations, half, 0)
         changed = torch.where(moving > 0, other, data)
@@ -327,7 +329,7 @@ def test_step_does_not_leak(split, turn, step_inputs):
 def test_two_turns_move_everything(split, step_inputs):
     """Catches a mask that forgets whose turn it is or the absolute second."""
     half = step_inputs[2]
-    data = torch.zeros(1, N_CONTACTS, N_PATCHES, SIZE)
+    data = torch.zeros(1, N_CONTACTS, N_BLOCKS, SIZE)
     for start in (-3, 0, 5):
         masks = [_step(split, turn, 0).moving(data, half, start) for turn in (0, 1)]
         whole = sum(mask.expand_as(data) for mask in masks)
@@ -335,14 +337,14 @@ def test_two_turns_move_everything(split, step_inputs):
     longer = torch.zeros(1, N_CONTACTS, 12, SIZE)
     mask = _step(split, 1, 0).moving(longer, half, -3).expand_as(longer)
     shorter = _step(split, 1, 0).moving(data, half, 2).expand_as(data)
-    assert torch.equal(mask[:, :, 5 : 5 + N_PATCHES], shorter)
+    assert torch.equal(mask[:, :, 5 : 5 + N_BLOCKS], shorter)
 
 
 @pytest.mark.parametrize("turn", [0, 1])
 @pytest.mark.parametrize("split", SPLITS)
 def test_untrained_step_is_the_identity(split, turn, step_inputs):
     """Catches a head that does not start at zero."""
-    data = 5 * _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=9)
+    data = 5 * _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=9)
     with torch.no_grad():
         noise, log_det = _step(split, turn, 0)(data, *step_inputs, 0)
     assert_allclose(noise, data, rtol=1e-14)
@@ -355,7 +357,7 @@ def test_limits_hold(step_inputs):
     Catches a scale that is not bounded.
     """
     step = _step("contacts", 0, 100)
-    data = 1e3 * _normal(1, N_CONTACTS, N_PATCHES, SIZE, seed=13)
+    data = 1e3 * _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=13)
     with torch.no_grad():
         _, (_, log_scale, tail) = step.parameters_of(data, *step_inputs, 0)
         assert 2 < log_scale.abs().max() <= MAX_LOG_SCALE
@@ -379,7 +381,7 @@ def conditions():
 
 def _noise_like(conditions, seed=0, n_draws=1):
     _, n_contacts, n_times = conditions.mean.shape
-    return _normal(n_draws, n_contacts, n_times // PATCH, PATCH, seed=seed)
+    return _normal(n_draws, n_contacts, n_times // BLOCK, BLOCK, seed=seed)
 
 
 def _recover(conditioned, flow, potentials):
@@ -414,15 +416,15 @@ def test_round_trip(flow, conditions):
     )
 
 
-@pytest.mark.parametrize("n_contacts, n_patches", [(1, 1), (2, 1), (2, 2)])
-def test_density_against_the_jacobian_of_sampling(flow, n_contacts, n_patches):
+@pytest.mark.parametrize("n_contacts, n_blocks", [(1, 1), (2, 1), (2, 2)])
+def test_density_against_the_jacobian_of_sampling(flow, n_contacts, n_blocks):
     """The change of variables, through autograd of the sampler.
 
     Catches a log-volume without the gain, one that is not shared out over all
     samples, a step's log-determinant that is left out, an amplitude for each second,
     and masses of the grid that are densities.
     """
-    conditions = make_conditions_of(n_contacts, n_patches)
+    conditions = make_conditions_of(n_contacts, n_blocks)
     conditioned = flow.condition(conditions)
     noise = _noise_like(conditions, seed=2)
     # One copy of the noise for each row of the Jacobian: draws do not mix.
@@ -432,7 +434,7 @@ def test_density_against_the_jacobian_of_sampling(flow, n_contacts, n_patches):
     potentials = samples[:1].detach()
     base = flow_cases.mixture_density(noise, conditioned.amplitudes)
     log_prob = conditioned.log_prob(potentials)
-    assert log_prob.shape == (1, n_contacts, n_patches)
+    assert log_prob.shape == (1, n_contacts, n_blocks)
     assert_allclose(
         float(log_prob.sum().detach()), base - _log_abs_det(jacobian), rtol=1e-9
     )
@@ -475,9 +477,9 @@ def test_untrained_flow_is_the_spatial_posterior():
     Catches a posterior mean that is not multiplied by the gain, a root in place of
     its inverse, and a log-volume with the wrong sign.
     """
-    n_contacts, n_patches = 4, 2
+    n_contacts, n_blocks = 4, 2
     posterior = flow_cases.make_posterior(n_contacts)
-    scalp = 3 * flow_cases.make_scalp(posterior, n_patches)
+    scalp = 3 * flow_cases.make_scalp(posterior, n_blocks)
     positions = flow_cases.make_positions(n_contacts)
     conditions = flow_cases.conditions_from(posterior, positions, scalp)
     flow = make_flow()
@@ -569,9 +571,9 @@ def test_contacts_are_equal(flow, n_contacts):
     Catches halves that go by the order of contacts, noise that goes by their
     order, and a step that treats the first contact specially.
     """
-    n_patches = 3
+    n_blocks = 3
     posterior = flow_cases.make_posterior(n_contacts)
-    scalp = flow_cases.make_scalp(posterior, n_patches)
+    scalp = flow_cases.make_scalp(posterior, n_blocks)
     positions = flow_cases.make_positions(n_contacts)
     order = np.random.default_rng(0).permutation(n_contacts)
     shuffled = replace(
@@ -590,7 +592,7 @@ def test_contacts_are_equal(flow, n_contacts):
     for given, places in ((posterior, positions), (shuffled, positions[order])):
         conditioned = flow.condition(flow_cases.conditions_from(given, places, scalp))
         noise = Noise(1, contact_keys(places), dtype=torch.float64)
-        samples = conditioned.sample(noise([0], 0, n_patches))
+        samples = conditioned.sample(noise([0], 0, n_blocks))
         found.append((samples, conditioned.log_prob(samples)))
     (samples, log_prob), (other, other_log_prob) = found
     scale = float(samples.abs().max())
@@ -661,11 +663,11 @@ def test_reach(what):
     """
     config = replace(CONFIG, steps=("sc", "c", "", ""))
     flow = make_flow(config, seed=2, scale=0.25)
-    n_patches = 2 * flow.reach + 9
-    middle = n_patches // 2
-    conditions = make_conditions_of(2, n_patches)
+    n_blocks = 2 * flow.reach + 9
+    middle = n_blocks // 2
+    conditions = make_conditions_of(2, n_blocks)
     noise = _noise_like(conditions)
-    second = slice(middle * PATCH, (middle + 1) * PATCH)
+    second = slice(middle * BLOCK, (middle + 1) * BLOCK)
     conditioned = flow.condition(conditions)
     samples = conditioned.sample(noise)
     if what == "scalp":
@@ -687,7 +689,7 @@ def test_reach(what):
             for change, energy in map(conditioned.log_prob_parts, (samples, changed))
         )
     if what != "recording":
-        before, after = (x.unflatten(-1, (-1, PATCH)) for x in (before, after))
+        before, after = (x.unflatten(-1, (-1, BLOCK)) for x in (before, after))
     touched = _touched(before, after, middle, 2).abs().max()
     assert touched <= flow.reach
     # of 12 seconds; noise does not pass through the encoder of the context
@@ -713,9 +715,9 @@ def test_absolute_seconds(flow, conditions):
 # ------------------------------------------------------------------ conditions
 
 
-def _condition_arrays(n_electrodes=6, n_patches=2):
+def _condition_arrays(n_electrodes=6, n_blocks=2):
     posterior = flow_cases.make_posterior(3)
-    scalp = flow_cases.make_scalp(posterior, n_patches)
+    scalp = flow_cases.make_scalp(posterior, n_blocks)
     return posterior, scalp, flow_cases.make_positions(3)
 
 

@@ -14,7 +14,8 @@ PACKAGE = Path(mne_neuroflow.__file__).parent
 # Ground floor first. A module may import from its own room and from lower ones. The
 # scores and the resampling are formulas that need nothing else of this package.
 ROOMS = [
-    ["_compat", "evaluation.metrics", "resampling"],
+    ["_compat", "_files", "_text", "contract"],
+    ["resampling", "evaluation.metrics"],
     ["_download"],
     ["head"],
     ["flow"],

@@ -10,6 +10,7 @@ import torch
 from numpy.testing import assert_allclose
 from small_model import one_thread
 
+from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.evaluation.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.simulation.events import draw_focus
@@ -24,7 +25,6 @@ from mne_neuroflow.simulation.recordings import simulate
 from mne_neuroflow.simulation.setups import Company, build_patient, electrode_positions
 from mne_neuroflow.simulation.sources import (
     SCENARIOS,
-    SFREQ,
     Cast,
     draw_coupling,
 )

@@ -10,7 +10,7 @@ import flow_cases
 import numpy as np
 import pytest
 import torch
-from flow_cases import CONFIG, PATCH, make_flow
+from flow_cases import BLOCK, CONFIG, make_flow
 from numpy.testing import assert_array_equal
 from scipy.stats import chi2, kstest
 
@@ -20,8 +20,8 @@ from mne_neuroflow.flow.sampler import (
     contact_keys,
     normals,
     philox,
-    sample_patches,
-    score_patches,
+    sample_blocks,
+    score_blocks,
 )
 
 N_CONTACTS = 4
@@ -103,7 +103,7 @@ def test_noise_belongs_to_its_place(keys):
     """
     noise = Noise(7, keys, dtype=torch.float64)
     whole = noise(range(6), -5, 20, epoch=2)
-    assert whole.shape == (6, N_CONTACTS, 20, PATCH)
+    assert whole.shape == (6, N_CONTACTS, 20, BLOCK)
     for first, n in ((-5, 1), (-1, 3), (0, 4), (14, 1)):
         block = whole[:, :, first + 5 : first + 5 + n]
         assert torch.equal(noise(range(6), first, n, epoch=2), block)
@@ -189,16 +189,16 @@ def test_contact_keys():
 class Recording:
     """A recording without end: conditions and potentials of any stretch of it."""
 
-    N_BEFORE, N_PATCHES = 30, 90
+    N_BEFORE, N_BLOCKS = 30, 90
 
     def __init__(self, dtype):
         self.dtype = dtype
         self.posterior = flow_cases.make_posterior(N_CONTACTS)
         self.positions = flow_cases.make_positions(N_CONTACTS)
-        self.scalp = flow_cases.make_scalp(self.posterior, self.N_PATCHES)
+        self.scalp = flow_cases.make_scalp(self.posterior, self.N_BLOCKS)
         self.rms = np.sqrt((self.scalp**2).mean(-1))
         rng = np.random.default_rng(1)
-        shape = (1, N_CONTACTS, PATCH * self.N_PATCHES)
+        shape = (1, N_CONTACTS, BLOCK * self.N_BLOCKS)
         self.potentials = torch.as_tensor(
             6e-5 * rng.standard_normal(shape), dtype=dtype
         )
@@ -206,8 +206,8 @@ class Recording:
 
     def _slice(self, first, n):
         start = first + self.N_BEFORE
-        assert 0 <= start <= self.N_PATCHES - n
-        return slice(start * PATCH, (start + n) * PATCH)
+        assert 0 <= start <= self.N_BLOCKS - n
+        return slice(start * BLOCK, (start + n) * BLOCK)
 
     def conditions_of(self, first, n):
         scalp = self.scalp[:, self._slice(first, n)]
@@ -227,12 +227,12 @@ def case(request):
     return make_flow(FLOW, scale=0.1, dtype=dtype), Recording(dtype), tolerance
 
 
-def _sample(flow, recording, n_patches, chunk, draws, batch_size, epoch=0):
-    """Samples of seconds 0 to n_patches, chunk by chunk, (draw, contact, time)."""
+def _sample(flow, recording, n_blocks, chunk, draws, batch_size, epoch=0):
+    """Samples of seconds 0 to n_blocks, chunk by chunk, (draw, contact, time)."""
     chunks = []
-    for first in range(0, n_patches, chunk):
-        n = min(chunk, n_patches - first)
-        samples = sample_patches(
+    for first in range(0, n_blocks, chunk):
+        n = min(chunk, n_blocks - first)
+        samples = sample_blocks(
             flow,
             recording.conditions_of,
             recording.noise,
@@ -262,7 +262,7 @@ def test_samples_have_no_seams(case):
     flow, recording, tolerance = case
     n = 24
     whole = _sample(flow, recording, n, n, [0, 1, 2], 3)
-    assert whole.shape == (3, N_CONTACTS, n * PATCH)
+    assert whole.shape == (3, N_CONTACTS, n * BLOCK)
     for chunk, batch_size in ((8, 1), (5, 2), (1, 3)):
         chunked = _sample(flow, recording, n, chunk, [0, 1, 2], batch_size)
         assert _relative(chunked, whole) <= tolerance
@@ -319,9 +319,9 @@ def test_margins_are_not_computed_in_vain(case):
     with torch.no_grad():
         conditioned = flow.condition(recording.conditions_of(*window), window[0])
         noise = recording.noise([0], *window)
-        whole = conditioned.sample(noise).unflatten(-1, (-1, PATCH))
+        whole = conditioned.sample(noise).unflatten(-1, (-1, BLOCK))
         for margin in (1, 3, flow.reach):
-            part = conditioned.sample(noise, margin=margin).unflatten(-1, (-1, PATCH))
+            part = conditioned.sample(noise, margin=margin).unflatten(-1, (-1, BLOCK))
             inner = slice(margin, -margin)
             assert _relative(part[:, :, inner], whole[:, :, inner]) <= tolerance
 
@@ -334,14 +334,14 @@ def test_start_does_not_matter(case):
     flow, recording, tolerance = case
 
     def stretch(first, n):
-        samples = sample_patches(
+        samples = sample_blocks(
             flow, recording.conditions_of, recording.noise, first, n, [4], 1
         )
         return next(iter(samples))
 
     whole = stretch(-6, 12)
     middle = stretch(-3, 5)
-    expected = whole[:, 3 * PATCH : 8 * PATCH]
+    expected = whole[:, 3 * BLOCK : 8 * BLOCK]
     assert _relative(middle, expected) <= tolerance
 
 
@@ -354,10 +354,10 @@ def test_scores_have_no_seams(case):
     """
     flow, recording, tolerance = case
     arguments = (recording.conditions_of, recording.potentials_of, 0, 24)
-    whole = score_patches(flow, *arguments)
+    whole = score_blocks(flow, *arguments)
     assert whole.shape == (N_CONTACTS, 24)
     for chunk in (8, 5):
-        parts = score_patches(flow, *arguments, at_once=chunk)
+        parts = score_blocks(flow, *arguments, at_once=chunk)
         assert _relative(parts, whole) <= tolerance
 
 
@@ -376,7 +376,7 @@ def test_score_is_the_density(case):
         change, energy = (part[:, :, halo:-halo] for part in parts)
         expected = (change + conditioned.amplitudes.log_prob(energy))[0]
     arguments = (recording.conditions_of, recording.potentials_of)
-    assert _relative(score_patches(flow, *arguments, 0, 6), expected) <= tolerance
+    assert _relative(score_blocks(flow, *arguments, 0, 6), expected) <= tolerance
 
 
 def test_global_state_is_untouched(case):
@@ -388,11 +388,11 @@ def test_global_state_is_untouched(case):
     flow, recording, _ = case
     state = torch.get_rng_state()
     arguments = (recording.conditions_of, recording.noise, 0, 2, [0, 1], 1)
-    samples = sample_patches(flow, *arguments)
+    samples = sample_blocks(flow, *arguments)
     assert not next(samples).requires_grad
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     list(samples)
-    score_patches(flow, recording.conditions_of, recording.potentials_of, 0, 2)
+    score_blocks(flow, recording.conditions_of, recording.potentials_of, 0, 2)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -411,7 +411,7 @@ def test_draws_come_one_at_a_time(case):
             return recording.noise(draws, *where)
 
     noise = Watched(3, np.arange(N_CONTACTS), dtype=recording.dtype)
-    samples = sample_patches(flow, recording.conditions_of, noise, 0, 2, range(5), 2)
+    samples = sample_blocks(flow, recording.conditions_of, noise, 0, 2, range(5), 2)
     next(samples)
     assert asked == [[0, 1]]
     assert len(list(samples)) == 4

@@ -7,9 +7,10 @@ import mne
 import numpy as np
 import pytest
 
+from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.datasets import load_demo
 from mne_neuroflow.head.contacts import get_head_to_mri
-from mne_neuroflow.resampling import BLOCK, Resampler
+from mne_neuroflow.resampling import Resampler
 from mne_neuroflow.scalp import check_scalp, find_electrodes
 
 RATES = [100, 128, 160, 200, 250, 251, 256, 499.907, 500, 512, 1000, 2000, 2048]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.head.geometry import inside_brain, load_head
 from mne_neuroflow.simulation import recordings as recordings_module
 from mne_neuroflow.simulation import setups as setups_module
@@ -59,7 +60,6 @@ from mne_neuroflow.simulation.sources import (
     MESIAL,
     SCENARIO_SHARE,
     SCENARIOS,
-    SFREQ,
     STRUCTURES,
     Cast,
     aperiodic_power,

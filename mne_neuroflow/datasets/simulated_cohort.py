@@ -7,8 +7,6 @@ with. It shows what a method does where its prior holds, and nothing about patie
 """
 
 import hashlib
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +18,7 @@ import pandas as pd
 from .. import head, simulate, simulation
 from .._compat import _check_option, logger, verbose
 from .._download import data_folder
+from .._files import draft_folder, move_into
 from ..head.contacts import contact_positions, make_contacts
 from ..head.geometry import load_head
 from ._paired import PairedSession, describe_contacts
@@ -236,9 +235,7 @@ def _save(pair, fnames):
     """Write both files whole, or none of them."""
     folder = fnames[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        written = [Path(temporary) / fname.name for fname in fnames]
-        for raw, fname in zip(pair, written, strict=True):
-            raw.save(fname, verbose=False)
-        for fname, target in zip(written, fnames, strict=True):
-            os.replace(fname, target)
+    with draft_folder(folder) as draft:
+        for raw, fname in zip(pair, fnames, strict=True):
+            raw.save(draft / fname.name, verbose=False)
+        move_into(draft, folder)

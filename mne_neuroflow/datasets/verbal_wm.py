@@ -22,7 +22,8 @@ from scipy.signal import resample_poly
 
 from .._compat import _check_option, logger, set_band, verbose
 from .._download import ListedFile, checked_base_url, data_folder, download
-from ..head.contacts import listed, read_contacts
+from .._text import listed
+from ..head.contacts import read_contacts
 from ..scalp import template_name
 from ._paired import PairedSession, describe_contacts, plain_name
 

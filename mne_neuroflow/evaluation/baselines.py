@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import signal
 
+from ..contract import SAME_PLACE
 from ..head.geometry import load_head
 from ..head.leadfield import contact_lead_field
 from ..head.posterior import (
@@ -19,7 +20,6 @@ from ..head.posterior import (
 )
 
 # Positions nearer than this (metres) are the same.
-_SAME = 1e-4
 # Independent signals of a montage that are kept, those of most variance first, and
 # what is added to their variance, relative to the mean: an electrode that was dead in
 # the training must not be heard a thousand times as loud once it is not.
@@ -385,7 +385,7 @@ def _prior_covariance(contacts):
 def same_places(first, second):
     """Tell whether two sets of positions (metres) are the same in the same order."""
     return len(first) == len(second) and bool(
-        np.abs(np.asarray(first) - second).max() < _SAME
+        np.abs(np.asarray(first) - second).max() < SAME_PLACE
     )
 
 

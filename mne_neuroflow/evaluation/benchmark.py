@@ -35,7 +35,8 @@ import pandas as pd
 
 from .. import __version__
 from .._compat import ProgressBar, logger
-from .pairs import SFREQ
+from .._files import written_whole
+from ..contract import SFREQ
 from .protocols import (
     make_split,
     read_pieces,
@@ -595,9 +596,8 @@ class _Task:
         }
         rows = rows.assign(**columns, **self.stamp)
         save_example(self.out / "examples", self.name, draws[0], test[0])
-        temporary = self.fname.with_suffix(".tmp")
-        rows.to_csv(temporary, index=False, float_format="%.6g")
-        temporary.replace(self.fname)
+        with written_whole(self.fname) as part:
+            rows.to_csv(part, index=False, float_format="%.6g")
 
 
 def _draw(method, recording, settings):

@@ -12,6 +12,7 @@ import mne
 import numpy as np
 
 from .._compat import _check_option, make_projector
+from ..contract import SAME_PLACE
 from ..head.geometry import load_head
 from ..head.leadfield import contact_lead_field, scalp_lead_field
 from ..head.posterior import (
@@ -32,7 +33,6 @@ _DEPTH, _DEPTH_LIMIT, _LCMV_REG = 0.8, 10.0, 0.05
 # lends its form.
 _DUMMY_RADIUS = 1.0
 # Contacts nearer than this (metres) are the same contact.
-_SAME_CONTACT = 1e-4
 
 
 class SourceImaging(GaussianMethod):
@@ -275,7 +275,7 @@ class _Trained:
         if not len(self._sums):
             return np.ones(len(contacts)), np.ones(len(contacts))
         distance = np.linalg.norm(self._contacts - contacts[:, np.newaxis], axis=-1)
-        same = distance < _SAME_CONTACT
+        same = distance < SAME_PLACE
         same[~same.any(axis=1)] = True
         n, power, product, truth = (same @ self._sums).T
         slope = product / power

@@ -28,8 +28,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-#: Hz. The rate at which methods are compared.
-SFREQ = 128.0
+from ..contract import SFREQ
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Scalp:
     Attributes
     ----------
     data : array of shape (n_electrodes, n_times)
-        Average-referenced volts between 0.5 and 50 Hz, :data:`SFREQ` samples a second.
+        Average-referenced volts between 0.5 and 50 Hz, 128 samples a second.
     electrodes : array of shape (n_electrodes, 3)
         Positions in metres, fsaverage surface RAS.
     ch_names : tuple of str

@@ -6,7 +6,6 @@ and written next to the results.
 
 import hashlib
 import json
-import os
 import pickle
 import re
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ import mne
 import numpy as np
 
 from .._compat import _check_option, logger
+from .._files import written_whole
 from ..head.contacts import contact_positions, contact_structures, make_contacts
 from ..ieeg import check_ieeg
 from ..scalp import check_scalp
@@ -182,7 +182,7 @@ def read_session(dataset, patient, session):
     >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
     >>> (recording,) = read_session(dataset, "1", "2")
     >>> recording.ieeg.shape, recording.scalp.sfreq
-    ((2, 1280), 128.0)
+    ((2, 1280), 128)
     """
     if dataset.cache is None:
         return _read_anew(dataset, patient, session)
@@ -191,9 +191,8 @@ def read_session(dataset, patient, session):
         recordings = _read_anew(dataset, patient, session)
         fname.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may read the same session at once.
-        temporary = fname.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(pickle.dumps(recordings))
-        temporary.replace(fname)
+        with written_whole(fname) as part:
+            part.write_bytes(pickle.dumps(recordings))
     return pickle.loads(fname.read_bytes())
 
 

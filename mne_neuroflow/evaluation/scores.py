@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from ..contract import SFREQ
 from . import calibration, signals
 from .metrics import LEVELS
-from .pairs import SFREQ
 
 # Draws of which spectra, connectivity and lateralization are taken.
 _N_SINGLE = 4

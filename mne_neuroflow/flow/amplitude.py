@@ -114,12 +114,12 @@ class Amplitudes:
 
         Parameters
         ----------
-        energy : Tensor of shape (batch, contact, patch, level)
+        energy : Tensor of shape (batch, contact, block, level)
             Sum of squares of the noise's coefficients.
 
         Returns
         -------
-        log_prob : Tensor of shape (batch, contact, patch)
+        log_prob : Tensor of shape (batch, contact, block)
             Nats of each second given those before it. The sum over contacts and
             seconds is the joint log-density of the stretch; what contacts tell about
             each other in the same second is shared evenly between them.
@@ -139,14 +139,14 @@ class Amplitudes:
         whole = torch.diff(torch.logsumexp(joint, -1), dim=-1)[:, None]
         return rows + (whole - rows.sum(1, keepdim=True)) / rows.shape[1]
 
-    def log_prob_jointly(self, energy: Tensor, n_patches: int) -> Tensor:
+    def log_prob_jointly(self, energy: Tensor, n_blocks: int) -> Tensor:
         """Log-density of a stretch of noise, level by level.
 
         Parameters
         ----------
         energy : Tensor of shape (batch, contact, level)
             Sum of squares of the stretch's coefficients.
-        n_patches : int
+        n_blocks : int
             Seconds in it.
 
         Returns
@@ -154,7 +154,7 @@ class Amplitudes:
         log_prob : Tensor of shape (batch, level)
             Nats of all contacts together, of each level given the coarser ones.
         """
-        given = self._given_recording(energy.double()[:, :, None], n_patches)
+        given = self._given_recording(energy.double()[:, :, None], n_blocks)
         joint = given[:, :, 0].sum(1) + _standard(_STEPS[0], given.device)[1]
         joint = torch.logsumexp(joint, -1)
         return torch.diff(joint, dim=-1, prepend=torch.zeros_like(joint[:, :1]))
@@ -163,14 +163,14 @@ class Amplitudes:
     def _n_terms(self):
         return round(2 * _END / _STEPS[1]) * round(2 * _END / _STEPS[2])
 
-    def _given_recording(self, energy: Tensor, n_patches: int) -> Tensor:
+    def _given_recording(self, energy: Tensor, n_blocks: int) -> Tensor:
         """Log-density of stretches given the recording's variate.
 
         Parameters
         ----------
         energy : Tensor of shape (batch, contact, stretch, level)
             Of stretches, each one second longer than the one before.
-        n_patches : int
+        n_blocks : int
             Seconds in the first.
 
         Returns
@@ -179,7 +179,7 @@ class Amplitudes:
             Of each level together with the coarser ones.
         """
         device = energy.device
-        seconds = torch.arange(energy.shape[2], device=device) + n_patches
+        seconds = torch.arange(energy.shape[2], device=device) + n_blocks
         count = (seconds[:, None] * level_sizes(device))[..., None, None]
         recording, _ = _standard(_STEPS[0], device)
         contact = _nodes(_STEPS[1], device)

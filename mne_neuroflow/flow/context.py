@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .coupling import Mixer, magnitudes
 from .slabs import in_slabs
-from .wavelet import LEVEL_SIZES, WaveletPatches
+from .wavelet import LEVEL_SIZES, WaveletTransform
 
 #: Features of a contact and of a pair of contacts, in order.
 N_STATIC = 28
@@ -279,7 +279,7 @@ class SecondsAttention(nn.Module):
     width, n_heads : int
         Channels and heads.
     reach : int
-        Patches to either side.
+        Blocks to either side.
     """
 
     def __init__(self, width: int, n_heads: int, reach: int):
@@ -291,12 +291,12 @@ class SecondsAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def _windows(self, series: Tensor) -> Tensor:
-        """Each patch with those around it, (..., patch, window, channels)."""
+        """Each block with those around it, (..., block, window, channels)."""
         padded = nn.functional.pad(series, (0, 0, self.reach, self.reach))
         return padded.unfold(-2, 2 * self.reach + 1, 1).transpose(-1, -2)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Add to (batch, stream, patch, width) what other seconds say."""
+        """Add to (batch, stream, block, width) what other seconds say."""
         query, key, value = self.project(self.norm(tokens)).chunk(3, dim=-1)
         inside = self._windows(torch.ones_like(tokens[:1, :1, :, :1]))[..., 0]
         split = (self.n_heads, -1)
@@ -321,10 +321,10 @@ class ScalpContext(nn.Module):
         Channels and heads.
     n_rois : int
         Cortical virtual sensors.
-    wavelet : WaveletPatches
+    wavelet : WaveletTransform
         The transform that the flow uses.
-    n_blocks : int
-        Mixing blocks over contacts and seconds.
+    n_mixers : int
+        Mixers over contacts and seconds.
     """
 
     def __init__(
@@ -332,8 +332,8 @@ class ScalpContext(nn.Module):
         width: int,
         n_heads: int,
         n_rois: int,
-        wavelet: WaveletPatches,
-        n_blocks: int = 2,
+        wavelet: WaveletTransform,
+        n_mixers: int = 2,
     ):
         super().__init__()
         self.wavelet = wavelet
@@ -347,17 +347,17 @@ class ScalpContext(nn.Module):
             nn.Linear(N_STATIC, width), nn.GELU(), nn.Linear(width, width)
         )
         self.blocks = nn.ModuleList(
-            Mixer(width, n_heads, N_RELATIONS, seconds=True) for _ in range(n_blocks)
+            Mixer(width, n_heads, N_RELATIONS, seconds=True) for _ in range(n_mixers)
         )
         self.n_heads = n_heads
-        self.reach = self.roi_seconds.reach + n_blocks + wavelet.reach
+        self.reach = self.roi_seconds.reach + n_mixers + wavelet.reach
 
     def _tokens(self, signals: Tensor, read: nn.Linear) -> Tensor:
         levels = torch.cat(self.wavelet(signals), dim=-1)
         return in_slabs(lambda _, part: read(magnitudes(part)), (levels,), 0)
 
     def forward(self, conditions: Conditions) -> Tensor:
-        """Return the state, (batch, contact, patch, width)."""
+        """Return the state, (batch, contact, block, width)."""
         rois = self._tokens(conditions.rois, self.roi_read) + self.roi_place
         rois = self.roi_value(self.roi_seconds(rois))
         # Each contact weighs the virtual sensors by where it lies.
@@ -368,10 +368,10 @@ class ScalpContext(nn.Module):
         own = conditions.mean / conditions.mean_std[..., None]
         state = self._tokens(own, self.contact_read) + from_rois
         state = state + self.static(conditions.static)[:, :, None]
-        for block in self.blocks:
+        for mixer in self.blocks:
 
-            def mix(_, state, block=block):
-                return block(state, conditions.relations)[0]
+            def mix(_, state, mixer=mixer):
+                return mixer(state, conditions.relations)[0]
 
-            state = in_slabs(mix, (state,), block.reach)
+            state = in_slabs(mix, (state,), mixer.reach)
         return state

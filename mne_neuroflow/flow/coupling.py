@@ -1,7 +1,7 @@
 """Coupling steps: part of a level is transformed given the rest of it.
 
-A step splits the coefficients ``(batch, contact, patch, coefficient)`` of one
-level by a mask over patches, contacts or coefficients. A network that sees the
+A step splits the coefficients ``(batch, contact, block, coefficient)`` of one
+level by a mask over blocks, contacts or coefficients. A network that sees the
 fixed part, the context and the other contacts sets location, scale and tail of
 the moving part, which makes the map invertible and its log-determinant a sum.
 """
@@ -87,7 +87,7 @@ def magnitudes(coefficients: Tensor) -> Tensor:
 
 
 def neighbours(tokens: Tensor) -> Tensor:
-    """Concatenate the patches before and after along the last axis.
+    """Concatenate the blocks before and after along the last axis.
 
     Beyond the window there is nothing: zeros.
     """
@@ -97,7 +97,7 @@ def neighbours(tokens: Tensor) -> Tensor:
 
 
 class ContactAttention(nn.Module):
-    """Self-attention over the contacts of one patch, biased by their relation.
+    """Self-attention over the contacts of one block, biased by their relation.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ class ContactAttention(nn.Module):
 
         Parameters
         ----------
-        tokens : Tensor of shape (batch, contact, patch, width)
-            One token a contact and patch.
+        tokens : Tensor of shape (batch, contact, block, width)
+            One token a contact and block.
         relations : Tensor of shape (batch, contact, contact, n_relations)
             Features of each pair.
         keys : Tensor of shape (batch, contact) | None
@@ -133,14 +133,14 @@ class ContactAttention(nn.Module):
 
         Returns
         -------
-        update : Tensor of shape (batch, contact, patch, width)
+        update : Tensor of shape (batch, contact, block, width)
             What attention adds to the tokens.
-        weights : Tensor of shape (batch, patch, head, contact, contact)
+        weights : Tensor of shape (batch, block, head, contact, contact)
             The attention weights.
         """
-        batch, contacts, patches, width = tokens.shape
+        batch, contacts, blocks, width = tokens.shape
         split = self.project(self.norm(tokens)).view(
-            batch, contacts, patches, 3, self.n_heads, width // self.n_heads
+            batch, contacts, blocks, 3, self.n_heads, width // self.n_heads
         )
         query, key, value = split.permute(3, 0, 2, 4, 1, 5)
         bias = self.bias(relations).permute(0, 3, 1, 2)[:, None]
@@ -153,14 +153,14 @@ class ContactAttention(nn.Module):
 
 
 class Mixer(nn.Module):
-    """A block that mixes over neighbouring seconds, contacts and channels.
+    """A layer that mixes over neighbouring seconds, contacts and channels.
 
     Parameters
     ----------
     width, n_heads, n_relations : int
         As in :class:`ContactAttention`.
     seconds : bool
-        Whether to look at the patch before and after.
+        Whether to look at the block before and after.
     """
 
     def __init__(self, width: int, n_heads: int, n_relations: int, seconds: bool):
@@ -203,7 +203,7 @@ class Standardize(nn.Module):
     width : int
         Channels of a token.
     size : int
-        Coefficients a patch.
+        Coefficients a block.
     """
 
     reach = 0
@@ -218,7 +218,7 @@ class Standardize(nn.Module):
     def parameters_of(
         self, state: Tensor, mean: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Shift, log-scale and tail, each (batch, contact, patch, size)."""
+        """Shift, log-scale and tail, each (batch, contact, block, size)."""
         shift, log_scale, tail = self.head(state).chunk(3, dim=-1)
         log_scale = bounded(log_scale, MAX_LEVEL_SCALE)
         # The shift is in units of the scale: a quiet contact stays quiet.
@@ -249,7 +249,7 @@ class Coupling(nn.Module):
     turn : int
         0 or 1, which half moves.
     size : int
-        Coefficients a patch.
+        Coefficients a block.
     width, n_heads, n_relations : int
         As in :class:`ContactAttention`.
     """
@@ -276,13 +276,13 @@ class Coupling(nn.Module):
         elif split == "frequencies":
             self.linear = _quiet(nn.Linear(size, size, bias=False))
 
-    def moving(self, data: Tensor, half: Tensor, first_patch: int) -> Tensor:
+    def moving(self, data: Tensor, half: Tensor, first_block: int) -> Tensor:
         """Mask of the moving coefficients, broadcastable to ``data``."""
         if self.split == "contacts":
             mask = (half == self.turn)[:, :, None, None]
         else:
             axis = 2 if self.split == "seconds" else 3
-            start = first_patch if axis == 2 else 0
+            start = first_block if axis == 2 else 0
             index = torch.arange(start, start + data.shape[axis], device=data.device)
             index = index if axis == 2 else index // max(data.shape[3] // 2, 1)
             mask = index % 2 == self.turn

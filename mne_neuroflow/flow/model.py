@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from ..contract import BLOCK
 from .amplitude import Amplitude, level_sizes
 from .calibration import Calibration
 from .context import N_RELATIONS, Conditions, ScalpContext
 from .coupling import Coupling, Mixer, Standardize, magnitudes
 from .slabs import in_slabs
-from .wavelet import LEVEL_SIZES, PATCH, WaveletPatches
+from .wavelet import LEVEL_SIZES, WaveletTransform
 
 _SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}
 
@@ -142,9 +143,9 @@ class ConditionedFlow:
     Made by :meth:`ConditionalFlow.condition`.
     """
 
-    def __init__(self, flow, conditions: Conditions, first_patch: int):
+    def __init__(self, flow, conditions: Conditions, first_block: int):
         self._flow, self._conditions = flow, conditions
-        self._start = first_patch
+        self._start = first_block
         self._marginal = flow.calibration(conditions)
         #: Distribution of each contact's amplitude.
         self.amplitudes = flow.amplitude(conditions)
@@ -160,7 +161,7 @@ class ConditionedFlow:
     def shape(self) -> tuple[int, int, int, int]:
         """Batch, contacts, seconds and coefficients of the noise."""
         n_batch, n_contacts, n_times = self._conditions.mean.shape
-        return n_batch, n_contacts, n_times // PATCH, PATCH
+        return n_batch, n_contacts, n_times // BLOCK, BLOCK
 
     def whiten(self, potentials: Tensor) -> Tensor:
         """Volts to residuals of the spatial posterior with unit covariance."""
@@ -184,7 +185,7 @@ class ConditionedFlow:
 
         Returns
         -------
-        levels : tuple of Tensor of shape (batch, contact, patch, coefficient)
+        levels : tuple of Tensor of shape (batch, contact, block, coefficient)
             Coarse to fine.
         """
         return self._flow.wavelet(self.whiten(self._marginal.undo(potentials)[0]))
@@ -199,7 +200,7 @@ class ConditionedFlow:
 
         Returns
         -------
-        levels : list of tuple of Tensor of shape (batch, contact, patch, coefficient)
+        levels : list of tuple of Tensor of shape (batch, contact, block, coefficient)
             Noise and log-determinant of each level, coarse to fine, without
             :meth:`log_volume` and without the calibration's derivative.
         """
@@ -230,14 +231,14 @@ class ConditionedFlow:
             without the calibration's derivative.
         """
         levels = self.to_noise(potentials)
-        n_patches = levels[0][0].shape[2] - 2 * margin
-        inner = slice(margin, margin + n_patches)
+        n_blocks = levels[0][0].shape[2] - 2 * margin
+        inner = slice(margin, margin + n_blocks)
         energy = [noise[:, :, inner].square().sum((2, 3)) for noise, _ in levels]
         energy = torch.stack(energy, -1)
-        density = self.amplitudes.log_prob_jointly(energy, n_patches)
+        density = self.amplitudes.log_prob_jointly(energy, n_blocks)
         change = [part[:, :, inner].mean((1, 2, 3)) for _, part in levels]
         sizes = level_sizes(density.device)
-        n_coefficients = energy.shape[1] * n_patches * sizes
+        n_coefficients = energy.shape[1] * n_blocks * sizes
         return torch.stack(change, -1) + (density / n_coefficients).to(energy.dtype)
 
     def log_volume(self) -> Tensor:
@@ -257,7 +258,7 @@ class ConditionedFlow:
 
         Returns
         -------
-        log_prob : Tensor of shape (batch, contact, patch)
+        log_prob : Tensor of shape (batch, contact, block)
             That of each second given the seconds before it. It sums to the joint
             log-density in nats of volts; the volume of the whitening is shared evenly
             between contacts.
@@ -275,9 +276,9 @@ class ConditionedFlow:
 
         Returns
         -------
-        change : Tensor of shape (batch, contact, patch)
+        change : Tensor of shape (batch, contact, block)
             Logarithm of the volume that the map to noise takes, per contact and second.
-        energy : Tensor of shape (batch, contact, patch, level)
+        energy : Tensor of shape (batch, contact, block, level)
             What the density of the noise depends on, see
             :meth:`~.amplitude.Amplitudes.log_prob`.
         """
@@ -285,8 +286,8 @@ class ConditionedFlow:
         change = torch.stack([part.sum(-1) for _, part in levels]).sum(0)
         energy = torch.stack([noise.square().sum(-1) for noise, _ in levels], -1)
         _, log_slope = self._marginal.undo(potentials)
-        change = change + log_slope.unflatten(-1, (-1, PATCH)).sum(-1)
-        volume = self.log_volume() * PATCH / potentials.shape[1]
+        change = change + log_slope.unflatten(-1, (-1, BLOCK)).sum(-1)
+        volume = self.log_volume() * BLOCK / potentials.shape[1]
         return change + volume[:, None, None], energy
 
     def sample(
@@ -296,7 +297,7 @@ class ConditionedFlow:
 
         Parameters
         ----------
-        noise : Tensor of shape (batch, contact, patch, 128)
+        noise : Tensor of shape (batch, contact, block, 128)
             Coefficients of the four levels, coarse to fine. A batch of one
             scalp takes any number of draws.
         amplitude : Tensor of shape (batch, contact, 6) | None
@@ -341,7 +342,7 @@ class ConditionalFlow(nn.Module):
     def __init__(self, config: FlowConfig | None = None):
         super().__init__()
         self.config = FlowConfig() if config is None else config
-        self.wavelet = WaveletPatches(self.config.n_moments)
+        self.wavelet = WaveletTransform(self.config.n_moments)
         self.context = ScalpContext(
             self.config.width, self.config.n_heads, self.config.n_rois, self.wavelet
         )
@@ -378,7 +379,7 @@ class ConditionalFlow(nn.Module):
         return margins[::-1]
 
     def condition(
-        self, conditions: Conditions, first_patch: int = 0
+        self, conditions: Conditions, first_block: int = 0
     ) -> ConditionedFlow:
         """Encode conditions once, for densities and any number of draws.
 
@@ -386,7 +387,7 @@ class ConditionalFlow(nn.Module):
         ----------
         conditions : Conditions
             Windows of whole seconds.
-        first_patch : int
+        first_block : int
             Absolute second at which the windows start; steps alternate on it.
 
         Returns
@@ -394,4 +395,4 @@ class ConditionalFlow(nn.Module):
         flow : ConditionedFlow
             With ``log_prob`` and ``sample``.
         """
-        return ConditionedFlow(self, conditions, first_patch)
+        return ConditionedFlow(self, conditions, first_block)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract import BLOCK
 from .context import Conditions
 from .model import ConditionalFlow
 from .slabs import slab_workers
-from .wavelet import PATCH
 
 # Philox4x32-10: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as
 # easy as 1, 2, 3", SC11; multipliers and Weyl increments of its table 2.
@@ -120,7 +120,7 @@ class Noise:
         self._contacts = torch.as_tensor(np.asarray(keys), device=device)
         self._device, self._dtype = torch.device(device), dtype
 
-    def __call__(self, draws, first_patch: int, n_patches: int, epoch: int = 0):
+    def __call__(self, draws, first_block: int, n_blocks: int, epoch: int = 0):
         """Make the noise of some seconds.
 
         Parameters
@@ -130,7 +130,7 @@ class Noise:
             the same noise with the other sign. The mean of a draw and its mirror image
             is free of all noise that the flow passes on linearly (antithetic variates:
             Hammersley & Morton 1956, Math. Proc. Camb. Phil. Soc. 52, 449-475).
-        first_patch, n_patches : int
+        first_block, n_blocks : int
             Which seconds, counted from the start of the recording; they may be
             negative.
         epoch : int
@@ -138,19 +138,19 @@ class Noise:
 
         Returns
         -------
-        noise : Tensor of shape (n_draws, n_contacts, n_patches, 128)
+        noise : Tensor of shape (n_draws, n_contacts, n_blocks, 128)
             Coefficients of the four levels.
         """
 
         def index(values):
             return torch.as_tensor(values, device=self._device, dtype=torch.int64)
 
-        quads = index(range(PATCH // 4)) + (PATCH // 4) * epoch
-        patches = index(range(first_patch, first_patch + n_patches)) & _MASK
+        quads = index(range(BLOCK // 4)) + (BLOCK // 4) * epoch
+        blocks = index(range(first_block, first_block + n_blocks)) & _MASK
         draws = index(list(draws))[:, None, None, None]
         counter = [
             quads & _MASK,
-            patches[:, None],
+            blocks[:, None],
             self._contacts[:, None, None],
             torch.where(draws < 0, ~draws, draws),
         ]
@@ -204,12 +204,12 @@ def _sampling_on(device: torch.device):
 
 
 @torch.inference_mode()
-def sample_patches(
+def sample_blocks(
     flow: ConditionalFlow,
     conditions_of: Callable[[int, int], Conditions],
     noise: Noise,
-    first_patch: int,
-    n_patches: int,
+    first_block: int,
+    n_blocks: int,
     draws,
     batch_size: int,
     epoch: int = 0,
@@ -221,11 +221,11 @@ def sample_patches(
     flow : ConditionalFlow
         The flow.
     conditions_of : callable
-        ``conditions_of(first_patch, n_patches)`` returns the conditions of a
+        ``conditions_of(first_block, n_blocks)`` returns the conditions of a
         window, which may lie beyond the recording's ends, as a batch of one.
     noise : Noise
         The noise of the recording.
-    first_patch, n_patches : int
+    first_block, n_blocks : int
         The seconds that are wanted.
     draws : sequence of int
         Which draws.
@@ -236,12 +236,12 @@ def sample_patches(
 
     Yields
     ------
-    potentials : Tensor of shape (n_contacts, n_patches * 128)
+    potentials : Tensor of shape (n_contacts, n_blocks * 128)
         One draw in volts.
     """
     halo = flow.reach
-    window = (first_patch - halo, n_patches + 2 * halo)
-    inner = slice(halo * PATCH, (halo + n_patches) * PATCH)
+    window = (first_block - halo, n_blocks + 2 * halo)
+    inner = slice(halo * BLOCK, (halo + n_blocks) * BLOCK)
     draws = list(draws)
     device = next(flow.parameters()).device
     conditions = conditions_of(*window)
@@ -257,12 +257,12 @@ def sample_patches(
 
 
 @torch.inference_mode()
-def score_patches(
+def score_blocks(
     flow: ConditionalFlow,
     conditions_of: Callable[[int, int], Conditions],
     potentials_of: Callable[[int, int], Tensor],
-    first_patch: int,
-    n_patches: int,
+    first_block: int,
+    n_blocks: int,
     at_once: int = 60,
 ) -> Tensor:
     """Log-density of recorded contacts in some seconds of a recording.
@@ -272,23 +272,23 @@ def score_patches(
     flow : ConditionalFlow
         The flow.
     conditions_of : callable
-        As in :func:`sample_patches`.
+        As in :func:`sample_blocks`.
     potentials_of : callable
-        ``potentials_of(first_patch, n_patches)`` returns the recorded potentials
-        in volts, shape (1, n_contacts, n_patches * 128).
-    first_patch, n_patches : int
+        ``potentials_of(first_block, n_blocks)`` returns the recorded potentials
+        in volts, shape (1, n_contacts, n_blocks * 128).
+    first_block, n_blocks : int
         The seconds that are wanted.
     at_once : int
         Seconds that are computed at once.
 
     Returns
     -------
-    log_prob : Tensor of shape (n_contacts, n_patches)
+    log_prob : Tensor of shape (n_contacts, n_blocks)
         Nats per second of a contact, each second given those from the first on.
     """
     parts = []
-    for start in range(first_patch, first_patch + n_patches, at_once):
-        length = min(at_once, first_patch + n_patches - start)
+    for start in range(first_block, first_block + n_blocks, at_once):
+        length = min(at_once, first_block + n_blocks - start)
         window = (start - flow.reach, length + 2 * flow.reach)
         with exact_convolutions():
             conditioned = flow.condition(conditions_of(*window), window[0])

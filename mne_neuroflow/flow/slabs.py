@@ -60,7 +60,7 @@ def in_slabs(
     step : callable
         ``step(first, *parts)`` takes the same seconds of every series, which start
         at second ``first``, and returns these seconds of its result.
-    series : tuple of Tensor of shape (batch, contact, patch, channels)
+    series : tuple of Tensor of shape (batch, contact, block, channels)
         What it works on.
     reach : int
         Seconds to either side that a second of the result depends on.
@@ -69,25 +69,25 @@ def in_slabs(
 
     Returns
     -------
-    result : Tensor of shape (batch, contact, patch, channels)
+    result : Tensor of shape (batch, contact, block, channels)
         As long as the series, zero in the margins.
     """
-    n_patches = series[0].shape[2]
-    slab = n_patches
+    n_blocks = series[0].shape[2]
+    slab = n_blocks
     if series[0].device.type == "cpu" and not torch.is_grad_enabled():
         streams = max(one.shape[0] for one in series) * series[0].shape[1]
         slab = max(1, _TOKENS // streams)
-    if not margin and slab >= n_patches:
+    if not margin and slab >= n_blocks:
         return step(0, *series)
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
     def run(first: int) -> Tensor:
-        last = min(first + slab, n_patches - margin)
-        low, high = max(first - reach, 0), min(last + reach, n_patches)
+        last = min(first + slab, n_blocks - margin)
+        low, high = max(first - reach, 0), min(last + reach, n_blocks)
         # Modes belong to a thread; a worker starts without them.
         with torch.inference_mode(inference), torch.set_grad_enabled(grad):
             part = step(low, *[one[:, :, low:high] for one in series])
             return part[:, :, first - low : last - low]
 
-    parts = list(_MAP.get()(run, range(margin, n_patches - margin, slab)))
+    parts = list(_MAP.get()(run, range(margin, n_blocks - margin, slab)))
     return functional.pad(torch.cat(parts, dim=2), (0, 0, margin, margin))

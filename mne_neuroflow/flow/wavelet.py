@@ -1,7 +1,7 @@
-"""Orthonormal wavelet levels, one-second patches and their cosine transform.
+"""Orthonormal wavelet levels, one-second blocks and their cosine transform.
 
 At 128 Hz three octaves give the levels 0-8, 8-16, 16-32 and 32-64 Hz. Each
-level is cut into patches of one second and rotated by an orthonormal cosine
+level is cut into blocks of one second and rotated by an orthonormal cosine
 transform, so that a coefficient is a frequency of its level in its second.
 Everything is one orthonormal map: its log-determinant is zero.
 """
@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SFREQ = 128
-PATCH = 128
 N_OCTAVES = 3
-#: Coefficients of each level in a patch, coarse to fine.
+#: Coefficients of each level in a block, coarse to fine.
 LEVEL_SIZES = (16, 16, 32, 64)
 #: Frequency band of each level in hertz, coarse to fine.
 LEVEL_BANDS = ((0, 8), (8, 16), (16, 32), (32, 64))
@@ -64,7 +62,7 @@ def cosine_matrix(size: int) -> np.ndarray:
     Parameters
     ----------
     size : int
-        Length of a patch.
+        Length of a block.
 
     Returns
     -------
@@ -85,7 +83,7 @@ def cosine_matrix(size: int) -> np.ndarray:
     return matrix
 
 
-class WaveletPatches(torch.nn.Module):
+class WaveletTransform(torch.nn.Module):
     """Signals to coefficients per level, contact and second, and back.
 
     The transform is periodic in the window it is given, which keeps it exactly
@@ -136,16 +134,16 @@ class WaveletPatches(torch.nn.Module):
         return signal.reshape(*low.shape[:-1], n_times)
 
     def forward(self, signal: Tensor) -> list[Tensor]:
-        """Decompose (..., n_patches * 128) into levels (..., n_patches, size)."""
+        """Decompose (..., n_blocks * 128) into levels (..., n_blocks, size)."""
         details = []
         for _ in range(N_OCTAVES):
             signal, detail = self._split(signal)
             details.append(detail)
         levels = []
         for level, size in zip([signal, *details[::-1]], LEVEL_SIZES, strict=True):
-            patches = level.reshape(*level.shape[:-1], -1, size)
+            blocks = level.reshape(*level.shape[:-1], -1, size)
             cosine = getattr(self, f"cosine_{size}").to(level.dtype)
-            levels.append(patches @ cosine.T)
+            levels.append(blocks @ cosine.T)
         return levels
 
     def inverse(self, levels: list[Tensor]) -> Tensor:

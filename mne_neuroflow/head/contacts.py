@@ -14,6 +14,8 @@ import mne
 import numpy as np
 
 from .._compat import _check_option, _validate_type, logger, verbose, warn
+from .._text import listed
+from ..contract import SAME_PLACE
 from .geometry import inside_brain, load_head, nearest_structure, project_to_scalp
 
 IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
@@ -21,8 +23,6 @@ IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
 # contacts of OpenNeuro ds004752, 9 lie outside the template's inner skull, the
 # farthest by 3.5 mm (make_contacts() of those implants says so in the log).
 MAX_OUTSIDE = 5e-3
-# Two contacts closer than this are one contact listed twice.
-_SAME_PLACE = 1e-4
 # No brain reaches half a metre, and in millimetres every brain does.
 _MILLIMETRES = 0.5
 _UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
@@ -315,7 +315,7 @@ def check_contacts(names, rr, *, measured=False, hint=""):
 
 def _check_places(names, rr, measured):
     distance = np.linalg.norm(rr[:, np.newaxis] - rr, axis=-1)
-    first, second = np.nonzero(np.triu(distance < _SAME_PLACE, k=1))
+    first, second = np.nonzero(np.triu(distance < SAME_PLACE, k=1))
     if len(first):
         pairs = [f"{names[i]} = {names[j]}" for i, j in zip(first, second, strict=True)]
         message = f"Contacts at the same position: {listed(pairs)}."
@@ -483,23 +483,3 @@ def _check_space(system, space):
             f"{space!r}: transform them first, for instance with "
             "mne.transforms.apply_trans()."
         )
-
-
-def listed(items, at_most=10):
-    """Join names for a message, not more than a reader wants to see.
-
-    Parameters
-    ----------
-    items : iterable of str
-        The names.
-    at_most : int
-        How many to write out; the rest is counted.
-
-    Returns
-    -------
-    text : str
-        The names, separated by commas.
-    """
-    items = list(items)
-    more = f" and {len(items) - at_most} more" if len(items) > at_most else ""
-    return ", ".join(items[:at_most]) + more

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import eigh
 
+from ..contract import BLOCK, SAME_PLACE, SFREQ
 from .posterior import symmetric_roots
 from .wiener import band_covariance, clip, loudest
 
 #: Samples at 128 Hz to either side of a moment that the map sees (117 ms).
 N_LAGS = 15
-_SFREQ = 128.0
 # Widths in seconds with which weights may fade away from the moment itself.
 _DECAYS = (0.03, 0.06)
 # Penalties in units of the features' mean power. With the last nothing is learned.
@@ -27,12 +27,10 @@ _PENALTIES = 10.0 ** np.append(np.arange(-3.5, 2.1, 0.5), 9)
 _N_COMPONENTS = 48
 # How far the covariance of residuals leans on that of the physics.
 _LEANINGS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
-#: Metres within which two contacts are the same one.
-SAME_PLACE = 1e-4
 # Least share of a contact's variance that counts as the map's: even a map that says
 # nothing has a scale.
 _LEAST_POWER = 1e-6
-_PIECE = 10 * 128  # samples whose lagged features are held at once
+_PIECE = 10 * BLOCK  # samples whose lagged features are held at once
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ class _Solver:
     """Ridge regression for all starts and penalties from one decomposition."""
 
     def __init__(self, moments, decay):
-        lags = np.arange(-N_LAGS, N_LAGS + 1) / _SFREQ
+        lags = np.arange(-N_LAGS, N_LAGS + 1) / SFREQ
         n_components = len(moments.gram) // len(lags)
         self._fade = np.tile(np.exp(-np.abs(lags) / decay), n_components)[:, None]
         self._moments = moments
@@ -242,7 +240,7 @@ class _Solver:
 
 def _typical_rms(blocks):
     """Median over seconds of the r.m.s. of each electrode, volts."""
-    step = int(_SFREQ)
+    step = SFREQ
     seconds = [
         np.sqrt((scalp[:, k : k + step] ** 2).mean(axis=1))
         for block in blocks

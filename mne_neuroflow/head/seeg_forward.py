@@ -7,6 +7,7 @@ import numpy as np
 from mne.io.constants import FIFF
 
 from .._compat import _validate_type, logger, verbose
+from .._text import listed
 from .contacts import get_head_to_mri
 from .geometry import Surface, encloses
 from .leadfield import (
@@ -213,7 +214,7 @@ def _contacts_in_mri(info, head_to_mri, inner_skull):
 
 
 def _listed(info, mask):
-    return ", ".join(np.array(info["ch_names"])[mask])
+    return listed(np.array(info["ch_names"])[mask])
 
 
 def _check_src(src):

@@ -12,9 +12,10 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import firwin
 
+from ..contract import SFREQ
+
 #: Samples at 128 Hz by which filters shorten a signal at either end.
 N_HALO = 32
-_SFREQ = 128.0
 # Hz, between the bands.
 _EDGES = (4.0, 8.0, 16.0, 32.0)
 # Times an electrode's typical amplitude at which its signal is cut off.
@@ -119,7 +120,7 @@ def band_responses(n_times):
     waves = np.cos(lags * np.arange(1, N_HALO + 1)).T
     low = [np.zeros(waves.shape[1])]
     for edge in _EDGES:
-        taps = firwin(2 * N_HALO + 1, edge, fs=_SFREQ)[N_HALO:]
+        taps = firwin(2 * N_HALO + 1, edge, fs=SFREQ)[N_HALO:]
         low.append(taps[0] + 2 * taps[1:] @ waves)
     return np.diff([*low, np.ones(waves.shape[1])], axis=0)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..contract import SFREQ
 from .sources import (
-    SFREQ,
     Batched,
     band_response,
     bouts,

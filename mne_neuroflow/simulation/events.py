@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..contract import SFREQ
 from .sources import (
     MAX_LAG,
     MESIAL,
     SCENARIOS,
-    SFREQ,
     STRUCTURES,
     Batched,
     Cast,

@@ -12,13 +12,13 @@ from math import exp, log
 import torch
 from torch import Tensor
 
+from ..contract import SFREQ
 from .events import Focus, seizure
 from .recordings import Pairs, Traits, draw_traits, record
 from .setups import Company, Setups, Worlds
 from .sources import (
     MESIAL,
     SCENARIOS,
-    SFREQ,
     STRUCTURES,
     Batched,
     Cast,

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..contract import SFREQ
 from .artifacts import Artifacts, contaminate, sensor_noise
 from .events import Focus, add_events, draw_focus
 from .setups import Company, Setups, Worlds
 from .sources import (
     MESIAL,
-    SFREQ,
     STRUCTURES,
     Batched,
     Cast,

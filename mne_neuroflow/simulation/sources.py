@@ -21,7 +21,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-SFREQ = 128
+from ..contract import SFREQ
+
 #: Structures that share amplitude, rhythms and modulation, per hemisphere.
 STRUCTURES = (
     "hippocampus",

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from .._files import written_whole
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow, FlowConfig
 from .data import SimulatedData, build_patients
@@ -282,9 +283,8 @@ class Training:
         for part, tensors in parts.items():
             tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
             save_file(tensors, self._part(part))
-        temporary = self.out / "checkpoint.tmp"
-        temporary.write_text(json.dumps({"step": self.step, "seconds": self.seconds}))
-        temporary.replace(self.out / _CHECKPOINT)
+        with written_whole(self.out / _CHECKPOINT) as whole:
+            whole.write_text(json.dumps({"step": self.step, "seconds": self.seconds}))
         for part in parts:
             for fname in self.out.glob(f"{part}-*.safetensors"):
                 if fname != self._part(part):

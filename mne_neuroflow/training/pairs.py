@@ -17,7 +17,7 @@ import torch
 from ..flow.amplitude import level_sizes, seen_amplitudes
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow
-from ..flow.sampler import Noise, exact_convolutions, sample_patches
+from ..flow.sampler import Noise, exact_convolutions, sample_blocks
 from .fit import learning_rate
 
 # Contacts times seconds in a step, which takes about a gigabyte.
@@ -45,23 +45,23 @@ class Stretch:
     Attributes
     ----------
     conditions_of : callable
-        ``conditions_of(first_patch, n_patches)`` returns the conditions of these
+        ``conditions_of(first_block, n_blocks)`` returns the conditions of these
         seconds, which may lie beyond the recording's ends, as a batch of one.
     potentials_of : callable
         Returns the recorded contacts of the same seconds in volts, a tensor of shape
-        (1, n_contacts, n_patches * 128).
-    first_patch, n_patches : int
+        (1, n_contacts, n_blocks * 128).
+    first_block, n_blocks : int
         Which seconds belong to the stretch.
     """
 
     conditions_of: Callable[[int, int], Conditions]
     potentials_of: Callable[[int, int], torch.Tensor]
-    first_patch: int
-    n_patches: int
+    first_block: int
+    n_blocks: int
 
-    def read(self, first_patch: int, n_patches: int):
+    def read(self, first_block: int, n_blocks: int):
         """Read conditions and potentials with the seconds around them."""
-        window = (first_patch - _HALO, n_patches + 2 * _HALO)
+        window = (first_block - _HALO, n_blocks + 2 * _HALO)
         return self.conditions_of(*window), self.potentials_of(*window), window[0]
 
 
@@ -185,8 +185,8 @@ def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Te
     """
     energies, lengths = [], []
     for stretch in stretches:
-        stop = stretch.first_patch + stretch.n_patches
-        for first in range(stretch.first_patch, stop, _PIECE):
+        stop = stretch.first_block + stretch.n_blocks
+        for first in range(stretch.first_block, stop, _PIECE):
             length = min(_PIECE, stop - first)
             conditions, potentials, start = stretch.read(first, length)
             with exact_convolutions():
@@ -226,7 +226,7 @@ def level_errors(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tenso
     """
     powers, lengths = [], []
     for number, stretch in enumerate(stretches):
-        where = stretch.first_patch, stretch.n_patches
+        where = stretch.first_block, stretch.n_blocks
 
         def conditions_of(*window, stretch=stretch):
             # As loud as was heard, while draws differ by what is not known of it.
@@ -240,10 +240,10 @@ def level_errors(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tenso
             conditioned = flow.condition(conditions, where[0])
         noise = Noise(0, np.arange(conditions.mean.shape[1]))
         how = (*where, range(_N_DRAWS), _N_DRAWS, number)
-        draws = sample_patches(flow, conditions_of, noise, *how)
+        draws = sample_blocks(flow, conditions_of, noise, *how)
         both = [stretch.potentials_of(*where), *(draw[None] for draw in draws)]
         powers.append([_log_power(conditioned, potentials) for potentials in both])
-        lengths.append(stretch.n_patches)
+        lengths.append(stretch.n_blocks)
     truth, *drawn = np.average(powers, axis=0, weights=lengths)
     return torch.as_tensor(np.mean(drawn, axis=0) - truth) / 2
 
@@ -257,22 +257,22 @@ def _log_power(conditioned, potentials):
 
 def _window(stretches, rng):
     """Draw a window, every second of the pairs being as likely."""
-    lengths = np.array([stretch.n_patches for stretch in stretches])
+    lengths = np.array([stretch.n_blocks for stretch in stretches])
     stretch = stretches[rng.choice(len(lengths), p=lengths / lengths.sum())]
     return stretch, *_place(stretch, rng)
 
 
 def _place(stretch, rng):
-    n_contacts = stretch.potentials_of(stretch.first_patch, 1).shape[1]
-    n_patches = min(stretch.n_patches, max(4, _TOKENS // n_contacts))
-    first = stretch.first_patch + rng.integers(stretch.n_patches - n_patches + 1)
-    return int(first), n_patches
+    n_contacts = stretch.potentials_of(stretch.first_block, 1).shape[1]
+    n_blocks = min(stretch.n_blocks, max(4, _TOKENS // n_contacts))
+    first = stretch.first_block + rng.integers(stretch.n_blocks - n_blocks + 1)
+    return int(first), n_blocks
 
 
 def _loss(flow, window, turned=False):
     """Negative log-density of whitened coefficients, the mean over levels."""
-    stretch, first_patch, n_patches = window
-    conditions, potentials, start = stretch.read(first_patch, n_patches)
+    stretch, first_block, n_blocks = window
+    conditions, potentials, start = stretch.read(first_block, n_blocks)
     if turned:
         centre = conditions.gain[:, None, None] * conditions.mean
         potentials = 2 * centre - potentials
@@ -284,6 +284,6 @@ def _judged(flow, held_out):
     total = 0.0
     with torch.no_grad(), exact_convolutions():
         for stretch in held_out:
-            window = (stretch, stretch.first_patch, stretch.n_patches)
-            total += stretch.n_patches * _loss(flow, window).item()
-    return total / sum(stretch.n_patches for stretch in held_out)
+            window = (stretch, stretch.first_block, stretch.n_blocks)
+            total += stretch.n_blocks * _loss(flow, window).item()
+    return total / sum(stretch.n_blocks for stretch in held_out)

@@ -8,7 +8,6 @@ same model must always give the same file, hence the same hash.
 
 import hashlib
 import json
-import os
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -18,6 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 
+from .._files import written_whole
+from ..contract import CONTRACT
 from ..flow.wavelet import LEVEL_SIZES
 from ..head.ridge import Implant, LaggedMap
 
@@ -27,13 +28,6 @@ from ..head.ridge import Implant, LaggedMap
 FORMAT_VERSION = 4
 _READABLE = (1, 2, 3, 4)
 
-# What every model of these formats was built for, whatever the montage or the contacts.
-CONTRACT = {
-    "rate_hz": 128.0,
-    "band_hz": [0.5, 50.0],
-    "reference": "average over the scalp channels used",
-    "units": "V",
-}
 WARNING = "Research use; a prediction, not a recording; not for diagnosis."
 
 _CARD_FIELDS = (
@@ -108,9 +102,7 @@ def save_checkpoint(fname, model, card, *, half=False, implants=()):
             f"{list(_CARD_FIELDS)}."
         )
     tensors, metadata = _contents(model, half, implants)
-    part = fname.with_name(f".{fname.name}.{os.getpid()}.part")
-    card_part = part.with_suffix(".json.part")
-    try:
+    with written_whole(fname, fname.with_suffix(".json")) as (part, card_part):
         save_file(tensors, part, metadata)
         card = {
             **card,
@@ -121,11 +113,6 @@ def save_checkpoint(fname, model, card, *, half=False, implants=()):
         }
         text = json.dumps(card, indent=2, allow_nan=False) + "\n"
         card_part.write_text(text, encoding="utf-8")
-        os.replace(part, fname)
-        os.replace(card_part, fname.with_suffix(".json"))
-    finally:
-        part.unlink(missing_ok=True)
-        card_part.unlink(missing_ok=True)
     return fname
 
 

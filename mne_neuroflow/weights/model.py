@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .._compat import _check_option, _validate_type, warn
-from ..head.contacts import listed
+from .._text import listed
 from ..head.ridge import Implant
 from . import fetch
 
