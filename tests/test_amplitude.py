@@ -213,14 +213,16 @@ def test_what_pairs_have_shown():
     assert_allclose(nothing.spread[0, 0].detach(), 0.5)
 
 
-def test_amplitudes_are_found_in_pairs():
+@pytest.mark.parametrize("n_stretches", [2, 8])
+def test_amplitudes_are_found_in_pairs(n_stretches):
     """To their standard error, and with the spread between stretches.
 
-    Catches a precision that counts seconds in place of coefficients, and stretches
-    whose differences are taken for chance.
+    Catches a precision that counts seconds in place of coefficients, stretches
+    whose differences are taken for chance, and a mean of two stretches that is taken
+    for that of all (``1 + 1 / n``).
     """
     rng = np.random.default_rng(0)
-    n_stretches, n_contacts, seconds = 8, 300, 20
+    n_contacts, seconds = 300, 20
     count = torch.full((n_stretches, 1, 1), seconds) * SIZES
     truth = rng.normal(0, 0.5, (1, n_contacts, N_LEVELS))
     for drift in (0.0, 0.2):

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import mne
 import numpy as np
@@ -129,6 +130,34 @@ def test_lagged_map_falls_back():
 
 
 # The calibration ----------------------------------------------------------------------
+
+
+def make_departures(log_scale, n_seconds=40):
+    """Draws of unit variance, and truth of these scales, one sample per second."""
+    rng = np.random.default_rng(0)
+    shape = len(log_scale), n_seconds
+    truth = np.exp(log_scale)[:, None] * rng.standard_normal(shape)
+    found = estimator._Departures.__new__(estimator._Departures)
+    found.truth = torch.as_tensor(truth)
+    found.draws = torch.as_tensor(rng.standard_normal((100, *shape)))
+    zero = torch.zeros_like(found.truth[:, :1])
+    found.start = Marginal(zero, zero + 1, zero, zero)
+    found.n_seconds = n_seconds
+    return found
+
+
+def test_calibration_shrinks_what_may_be_chance():
+    """Scales that differ by no more than chance are one, others keep their own.
+
+    Seen to fail without the shrinkage of the differences and without that of the
+    common scale.
+    """
+    alike = estimator._calibrate(make_departures(np.zeros(60)))[:, 0]
+    assert alike.std() < 0.05
+    assert abs(alike.mean()) < 0.08
+    own = np.random.default_rng(1).normal(0, 0.6, 60)
+    found = estimator._calibrate(make_departures(own))[:, 0]
+    assert np.polyfit(own, found, 1)[0] == pytest.approx(1, abs=0.15)
 
 
 def calibrated(conditions, log_scale=0.4, tail=-0.3):
@@ -401,11 +430,9 @@ def test_several_sessions_and_patients(make_raw):
     assert [(s.first_block, s.n_blocks) for s in held_out] == [(0, 20)]
     fit(model, (scalps, ieegs))
     assert len(model.implants) == 2
-    for _, ieeg in pairs[1:]:
-        index = [
-            np.flatnonzero([i.find(_places(ieeg)) is not None for i in model.implants])
-        ]
-        assert len(index) == 1
+    for (_, ieeg), mine in zip(pairs[1:], model.implants, strict=True):
+        places = _places(ieeg)
+        assert [i for i in model.implants if i.find(places) is not None] == [mine]
     with pytest.raises(ValueError, match="fitted to 2 implants"):
         model.sample(scalps[0], 1)
 
@@ -414,6 +441,35 @@ def _places(ieeg):
     from mne_neuroflow.head.contacts import contact_positions
 
     return contact_positions(make_contacts(ieeg.info, verbose="error"))[1]
+
+
+def test_sessions_of_one_patient_share_a_gain():
+    """The geometric mean, in which ten times as loud and a tenth go out.
+
+    Seen to fail with the arithmetic mean and with the gain of the first session.
+    """
+    sessions = [SimpleNamespace(gain=gain) for gain in (0.3, 1.0, 90.0)]
+    assert estimator._common_gain(sessions) == pytest.approx(3)
+
+
+def test_what_was_fitted_last_counts():
+    """Of two fits with the same contacts the later one is used, and recalibrated.
+
+    Seen to fail with the first in their place, in either.
+    """
+    nothing = nothing_known([f"VC{k}" for k in range(4)], POINTS)
+    blocks, _ = make_blocks(n_contacts=4)
+    lagged, _ = fit_lagged_map(blocks, np.zeros((4, 5)), np.eye(4))
+    model = NeuroFlow.load()
+    model.implants = [replace(nothing, lagged=lagged, gain=gain) for gain in (1.0, 2.0)]
+    names = ["VC3", "VC1"]
+    last = model.implant_at(POINTS[[3, 1]], names)
+    assert last.gain == 2 and last.ch_names == names
+    known = replace(last, calibration=np.ones((2, 2)))
+    estimator._remember(model.implants, known)
+    first, last = (each.calibration for each in model.implants)
+    assert not first.any()
+    np.testing.assert_array_equal(last, [[0, 0], [1, 1], [0, 0], [1, 1]])
 
 
 def test_epochs(pair):

@@ -242,6 +242,15 @@ def test_seizures_are_found():
     assert np.isnan([false, area]).all() and round(sensitivity, 3) == 0.333
 
 
+def test_a_subject_counts_by_its_mean():
+    """Seen to fail with the median of a subject's rows in place of their mean."""
+    rows = pd.DataFrame(
+        {"patient": [*"pppq"], "method": "a", "r": [0.0, 0.0, 3.0, 5.0]}
+    )
+    table = summarize(rows, ["method"], ["r"])
+    assert table["mean"].item() == 3
+
+
 def test_subjects_count_alike():
     """Means over subjects, with an interval as wide as theory says.
 

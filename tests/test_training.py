@@ -137,6 +137,21 @@ def test_steps_lower_the_loss(tmp_path, data):
     assert _difference(training.average, training.flow.state_dict()) > 1e-4
 
 
+def test_average_forgets_the_first_steps(tmp_path):
+    """At first it follows at once, later as slowly as the recipe says.
+
+    Seen to fail with the larger of the two rates in place of the smaller.
+    """
+    training = _training(tmp_path, average=0.9)
+    for step, kept in ((0, 0.1), (10_000, 0.9)):
+        training.step = step
+        for value in training.average.values():
+            value.zero_()
+        training._follow()
+        for name, value in training.flow.state_dict().items():
+            assert_allclose(training.average[name], (1 - kept) * value, rtol=1e-5)
+
+
 def test_levels_weigh_the_same(tmp_path, data):
     """The gradient is that of the mean over levels, not over coefficients.
 
