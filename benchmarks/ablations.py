@@ -20,10 +20,10 @@ from machine import print_machine
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mne_neuroflow._files import written_whole
-from mne_neuroflow.evaluation.metrics import crps_ensemble, crps_normal, inside
 from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC, Conditions
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
 from mne_neuroflow.flow.wavelet import LEVEL_BANDS
+from mne_neuroflow.scores.tensors import crps_ensemble, crps_normal, inside
 from mne_neuroflow.training.data import SimulatedData, build_patients
 from mne_neuroflow.training.fit import gaussian_losses, learning_rate, level_losses
 from mne_neuroflow.training.judge import draw

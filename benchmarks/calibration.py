@@ -21,20 +21,16 @@ from scipy import stats
 from wrong_prior import PRIORS, heads_of
 
 from mne_neuroflow.contract import SFREQ
-from mne_neuroflow.evaluation.calibration import (
+from mne_neuroflow.flow.wavelet import LEVEL_BANDS
+from mne_neuroflow.head.geometry import load_head, nearest_structure
+from mne_neuroflow.scores.ensemble import (
     energy_score,
     pit,
     ranks,
     risk_coverage,
     variogram_score,
 )
-from mne_neuroflow.evaluation.metrics import (
-    LEVELS,
-    crps_ensemble,
-    crps_normal,
-    inside,
-)
-from mne_neuroflow.evaluation.signals import (
+from mne_neuroflow.scores.signals import (
     aperiodic_exponent,
     correlation_matrix,
     in_band,
@@ -43,8 +39,12 @@ from mne_neuroflow.evaluation.signals import (
     power_spectrum,
     relative_frobenius,
 )
-from mne_neuroflow.flow.wavelet import LEVEL_BANDS
-from mne_neuroflow.head.geometry import load_head, nearest_structure
+from mne_neuroflow.scores.tensors import (
+    LEVELS,
+    crps_ensemble,
+    crps_normal,
+    inside,
+)
 from mne_neuroflow.simulation.sources import SCENARIOS
 from mne_neuroflow.training.judge import draw
 from mne_neuroflow.weights.checkpoint import load_checkpoint

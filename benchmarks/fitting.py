@@ -15,12 +15,12 @@ import torch
 from machine import print_machine
 
 import mne_neuroflow
-from mne_neuroflow.evaluation import signals
 from mne_neuroflow.evaluation.baselines import LaggedRidge
-from mne_neuroflow.evaluation.metrics import crps_ensemble, inside
 from mne_neuroflow.evaluation.pairs import Scalp
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
 from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scores import signals
+from mne_neuroflow.scores.tensors import crps_ensemble, inside
 
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "uncoupled", "ictal")
 MONTAGES = ("19", "10", "25", "32", "8", "21")

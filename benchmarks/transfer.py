@@ -15,7 +15,7 @@ from machine import print_machine
 import mne_neuroflow
 from mne_neuroflow.evaluation.benchmark import Settings, run_benchmark
 from mne_neuroflow.evaluation.protocols import Dataset
-from mne_neuroflow.evaluation.tables import summarize
+from mne_neuroflow.scores.tables import summarize
 
 SCENARIOS = ("spikes", "ictal", "theta")
 MONTAGES = ("19", "32", "64", "10")

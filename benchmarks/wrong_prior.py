@@ -12,12 +12,12 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from neural_mass import simulate_neural_masses
 
 from mne_neuroflow.contract import SFREQ
-from mne_neuroflow.evaluation.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.posterior import CORTEX_SCALES, VOLUME_SCALES
-from mne_neuroflow.simulation.neural_mass import simulate_neural_masses
+from mne_neuroflow.scores.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.simulation.recordings import draw_traits
 from mne_neuroflow.simulation.setups import electrode_positions
 from mne_neuroflow.simulation.sources import SCENARIOS, draw_scenarios
@@ -35,7 +35,7 @@ class WrongData(SimulatedData):
     """Batches whose dynamics, sources and, with tables, heads are not the prior's.
 
     Columns of Jansen & Rit stand behind the generators, see
-    :mod:`mne_neuroflow.simulation.neural_mass`, and one length scale makes all of a
+    ``benchmarks/neural_mass.py``, and one length scale makes all of a
     patient's activity in cortex and one in deep structures, see :func:`one_scale`.
     """
 

@@ -14,7 +14,6 @@ from ._text import listed
 from .contract import BLOCK
 from .evaluation.inverse import METHODS, SourceImaging
 from .evaluation.pairs import Scalp
-from .evaluation.signals import BANDS, in_band, log_band_power, pearson_r
 from .head.contacts import (
     contact_positions,
     make_contacts,
@@ -22,6 +21,8 @@ from .head.contacts import (
 )
 from .predict import sample_ieeg
 from .scalp import check_scalp
+from .scores.ensemble import interval
+from .scores.signals import BANDS, in_band, log_band_power, pearson_r
 from .virtual import RawVirtual, make_virtual_epochs, make_virtual_info
 
 _LEVEL = 0.9
@@ -279,8 +280,6 @@ def _scores(estimate, draws, power, draws_power):
 
 
 def _r_and_inside(estimate, draws):
-    from .evaluation.calibration import interval  # which imports torch
-
     low, high = interval(draws, _LEVEL)
     inside = np.mean((low <= estimate) & (estimate <= high))
     return float(pearson_r(estimate, draws.mean(axis=0))), float(inside)

@@ -457,7 +457,7 @@ def _what_changed(before, after, calibration, names):
     """Tell what a calibration did to the intervals, one row per contact."""
     import torch
 
-    from .evaluation.metrics import inside
+    from .scores.tensors import inside
 
     change = torch.as_tensor(calibration, dtype=after.draws.dtype)
     sets = {

@@ -14,8 +14,9 @@ from paired_cases import CONTACTS, make_recording
 from scipy import signal, stats
 from small_model import one_thread, save_small_model, use_model
 
-from mne_neuroflow.evaluation import baselines, calibration, networks, ours, signals
+from mne_neuroflow.evaluation import baselines, networks, ours
 from mne_neuroflow.head.posterior import spatial_posterior
+from mne_neuroflow.scores import ensemble, signals
 
 TRAIN, TEST = make_recording(40, 0), make_recording(12, 1)
 OTHER = make_recording(20, 2, "p2", turn=3)
@@ -48,7 +49,7 @@ def _draws(method, recording=TEST, n_draws=20, seed=0):
 def _skill(draws, recording=TEST):
     """Correlation of the mean and CRPS in units of the truth."""
     r = signals.pearson_r(draws.mean(0), recording.ieeg)
-    score = calibration.crps(draws, recording.ieeg).mean(1) / recording.ieeg.std(1)
+    score = ensemble.crps(draws, recording.ieeg).mean(1) / recording.ieeg.std(1)
     return r.mean(), score.mean()
 
 
@@ -227,7 +228,7 @@ def test_ridge_finds_a_lagged_map():
     draws = _draws(ridge, n_draws=40)
     r, crps = _skill(draws)
     assert r > 0.6 and crps < 0.46
-    covered = calibration.coverage(draws, TEST.ieeg, 0.9).mean()
+    covered = ensemble.coverage(draws, TEST.ieeg, 0.9).mean()
     assert_allclose(covered, 0.9, atol=0.03)
     little = baselines.LaggedRidge().fit([TRAIN.crop(0, 6).pair])
     assert _skill(_draws(little))[1] < 0.58
@@ -360,7 +361,7 @@ def test_collapse_is_seen():
     draws = _draws(_trained("GAN"))
     error = np.sqrt(np.mean((draws.mean(0) - TEST.ieeg) ** 2))
     assert draws.std(0).mean() < 0.5 * error
-    assert calibration.coverage(draws, TEST.ieeg, 0.9).mean() < 0.6
+    assert ensemble.coverage(draws, TEST.ieeg, 0.9).mean() < 0.6
 
 
 def test_patient_flow_is_exact():

@@ -23,8 +23,8 @@ from mne_neuroflow.datasets import verbal_wm
 from mne_neuroflow.evaluation import benchmark, protocols
 from mne_neuroflow.evaluation.ours import make_ieeg_raw, make_scalp_raw
 from mne_neuroflow.evaluation.report import write_report
-from mne_neuroflow.evaluation.scores import score
-from mne_neuroflow.evaluation.signals import pearson_r
+from mne_neuroflow.evaluation.scoring import score
+from mne_neuroflow.scores.signals import pearson_r
 
 SECONDS = 24
 SETTINGS = benchmark.Settings(n_draws=8, test_seconds=8.0, minutes=0.2, n_steps=2)

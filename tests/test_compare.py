@@ -14,10 +14,10 @@ from mne_neuroflow.cli import main
 from mne_neuroflow.compare import _agreement
 from mne_neuroflow.evaluation.inverse import SourceImaging
 from mne_neuroflow.evaluation.pairs import Scalp
-from mne_neuroflow.evaluation.signals import BANDS
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
 from mne_neuroflow.resampling import Resampler
 from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scores.signals import BANDS
 from mne_neuroflow.viz import plot_comparison
 
 POINTS = np.array([[-0.027, -0.020, -0.018], [0.055, -0.020, -0.015]])

@@ -13,11 +13,11 @@ from small_model import one_thread, save_small_model, use_model
 
 from mne_neuroflow import NeuroFlow, estimator, predict_ieeg, score_ieeg
 from mne_neuroflow.estimator import _Patient
-from mne_neuroflow.evaluation.metrics import inside
 from mne_neuroflow.flow.calibration import Marginal, fit_marginal
 from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.head.ridge import N_LAGS, fit_lagged_map
 from mne_neuroflow.predict import _Predictor
+from mne_neuroflow.scores.tensors import inside
 from mne_neuroflow.sessions import by_patient, pair_up, shifted_coherence
 from mne_neuroflow.training.pairs import (
     fine_tune,

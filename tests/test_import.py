@@ -11,11 +11,10 @@ import mne_neuroflow
 
 PACKAGE = Path(mne_neuroflow.__file__).parent
 
-# Ground floor first. A module may import from its own room and from lower ones. The
-# scores and the resampling are formulas that need nothing else of this package.
+# Ground floor first. A module may import from its own room and from lower ones.
 ROOMS = [
     ["_compat", "_files", "_text", "contract"],
-    ["resampling", "evaluation.metrics"],
+    ["resampling", "scores"],
     ["_download"],
     ["head"],
     ["flow"],
@@ -45,7 +44,7 @@ FREE_OF_MNE = [
     "simulation",
     "training",
     "weights.checkpoint",
-    "evaluation.metrics",
+    "scores.tensors",
 ]
 FREE_OF_TORCH = [
     "head",
@@ -60,6 +59,7 @@ NEVER = {
     **dict.fromkeys(FREE_OF_TORCH, {"torch"}),
 }
 NEVER["simulation"] = NEVER["simulation"] | {"mne_neuroflow.flow"}
+NEVER["scores"] = {"mne", "mne_neuroflow.flow"}
 
 
 def _module_name(fname):

@@ -4,6 +4,7 @@ Each test names the planted bugs that it was seen to catch.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,16 +12,9 @@ from numpy.testing import assert_allclose
 from small_model import one_thread
 
 from mne_neuroflow.contract import SFREQ
-from mne_neuroflow.evaluation.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.head.geometry import load_head
+from mne_neuroflow.scores.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.simulation.events import draw_focus
-from mne_neuroflow.simulation.neural_mass import (
-    column_activity,
-    column_derivatives,
-    draw_columns,
-    firing_rate,
-    simulate_neural_masses,
-)
 from mne_neuroflow.simulation.recordings import simulate
 from mne_neuroflow.simulation.setups import Company, build_patient, electrode_positions
 from mne_neuroflow.simulation.sources import (
@@ -28,6 +22,16 @@ from mne_neuroflow.simulation.sources import (
     Cast,
     draw_coupling,
 )
+
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    from neural_mass import (
+        column_activity,
+        column_derivatives,
+        draw_columns,
+        firing_rate,
+        simulate_neural_masses,
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)

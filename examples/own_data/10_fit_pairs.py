@@ -17,8 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import mne_neuroflow
-from mne_neuroflow.evaluation.calibration import coverage, crps
-from mne_neuroflow.evaluation.signals import pearson_r
+from mne_neuroflow.scores.ensemble import coverage, crps
+from mne_neuroflow.scores.signals import pearson_r
 
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 contacts = np.array(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import mne_neuroflow
 from mne_neuroflow.datasets import verbal_wm
-from mne_neuroflow.evaluation.signals import pearson_r
+from mne_neuroflow.scores.signals import pearson_r
 from mne_neuroflow.viz import plot_calibration, plot_spectra
 
 n_trials = 6

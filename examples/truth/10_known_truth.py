@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import mne_neuroflow
-from mne_neuroflow.evaluation.calibration import coverage, crps
-from mne_neuroflow.evaluation.signals import pearson_r
+from mne_neuroflow.scores.ensemble import coverage, crps
+from mne_neuroflow.scores.signals import pearson_r
 from mne_neuroflow.viz import plot_calibration, plot_spectra, plot_virtual
 
 scalp, ieeg = mne_neuroflow.simulate_pair(

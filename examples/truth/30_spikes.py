@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import mne_neuroflow
-from mne_neuroflow.evaluation.signals import spike_detection, spike_score
+from mne_neuroflow.scores.signals import spike_detection, spike_score
 
 scalp, ieeg = mne_neuroflow.simulate_pair(
     "mtl-core", montage="32", duration=60, scenario="spikes", random_state=4

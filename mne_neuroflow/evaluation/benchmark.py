@@ -37,15 +37,15 @@ from .. import __version__
 from .._compat import ProgressBar, logger
 from .._files import written_whole
 from ..contract import SFREQ
+from ..scores.signals import relative
+from ..scores.tables import summarize
 from .protocols import (
     make_split,
     read_pieces,
     split_hash,
     split_to_json,
 )
-from .scores import score
-from .signals import relative
-from .tables import summarize
+from .scoring import score
 
 _PACKAGES = ("mne", "torch", "numpy", "scipy", "scoringrules", "mne_connectivity")
 
@@ -367,7 +367,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     Returns
     -------
     rows : pandas.DataFrame
-        See :func:`~mne_neuroflow.evaluation.scores.score`; every row also says
+        See :func:`~mne_neuroflow.evaluation.scoring.score`; every row also says
         ``method``, ``group``, ``patient``, protocol, split, seeds and versions.
     failures : dict of str to str
         Methods that failed, and how; they have no rows for the patient.

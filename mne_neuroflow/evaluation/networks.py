@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..scores.tensors import crps_ensemble
 from .baselines import Encoding, Noise
-from .metrics import crps_ensemble
 
 # Seconds of a training window, and share of the pairs' time that is held out.
 _WINDOW, _HELD_OUT = 4.0, 0.2

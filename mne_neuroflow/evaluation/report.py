@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..scores.ensemble import risk_coverage
+from ..scores.tables import summarize
+from ..scores.tensors import LEVELS
 from .benchmark import LEADERBOARD, leaderboard, read_rows
-from .calibration import risk_coverage
-from .metrics import LEVELS
 from .protocols import PROTOCOLS
-from .tables import summarize
 
 # Okabe & Ito's colours, told apart by the colour-blind, and marks for each group.
 _COLOURS = {

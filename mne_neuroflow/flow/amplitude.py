@@ -234,12 +234,6 @@ class Amplitude(nn.Module):
         share = torch.sigmoid(self.shared)
         return Amplitudes(centre, spread, share[:-1], _MOST_COMMON * share[-1])
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        # Weights saved before there were amplitudes have none.
-        state_dict.setdefault(prefix + "weight", torch.zeros_like(self.weight))
-        state_dict.setdefault(prefix + "shared", self.shared.detach().clone())
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
 
 def seen_amplitudes(energy: Tensor, count: Tensor) -> Tensor:
     """Tell the amplitudes of contacts from the noise of several stretches.

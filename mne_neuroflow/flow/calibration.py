@@ -102,11 +102,6 @@ class Calibration(nn.Module):
             _within(tail, MAX_TAIL),
         )
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        # Weights saved before there was a calibration have none.
-        state_dict.setdefault(prefix + "weight", torch.zeros_like(self.weight))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
 
 def fit_marginal(
     draws: Tensor, truth: Tensor, marginal: Marginal, design: Tensor
@@ -119,7 +114,7 @@ def fit_marginal(
         Draws that no calibration has touched, volts; a row is one contact of one
         recording.
     truth : Tensor of shape (row, time)
-        What came true, volts.
+        The recorded value, volts.
     marginal : Marginal
         Centre (row, time) and unit (row, 1) of the same rows; its scale and tail are
         what the search starts from.

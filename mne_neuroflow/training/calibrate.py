@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..evaluation.metrics import crps_ensemble
 from ..flow.amplitude import N_VARIATES
 from ..flow.calibration import Calibration, Marginal, fit_marginal
 from ..flow.model import ConditionalFlow, FlowConfig
+from ..scores.tensors import crps_ensemble
 from .data import SimulatedData
 from .fit import learning_rate, load_recipe, prepare_data
 from .judge import draw

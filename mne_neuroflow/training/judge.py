@@ -5,9 +5,9 @@ from collections import defaultdict
 
 import torch
 
-from ..evaluation.metrics import LEVELS, crps_ensemble, crps_normal, inside
 from ..flow.amplitude import N_VARIATES
 from ..flow.wavelet import LEVEL_BANDS
+from ..scores.tensors import LEVELS, crps_ensemble, crps_normal, inside
 from ..simulation.sources import SCENARIOS
 from .data import SimulatedData, conditions_of
 from .fit import gaussian_losses, level_losses

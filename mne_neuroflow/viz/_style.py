@@ -5,8 +5,8 @@ import numpy as np
 from mne.viz.utils import plt_show
 
 from .._compat import _validate_type
-from ..evaluation.calibration import interval
 from ..head.geometry import ELSEWHERE
+from ..scores.ensemble import interval
 
 CAVEAT = "predicted from scalp EEG, not recorded"
 # Inches: 180 mm, the full width of a page in two columns. Figures are made in the size

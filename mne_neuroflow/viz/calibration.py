@@ -5,7 +5,7 @@ import mne
 import numpy as np
 
 from .._compat import _validate_type
-from ..evaluation.calibration import (
+from ..scores.ensemble import (
     coverage,
     crps,
     interval_width,

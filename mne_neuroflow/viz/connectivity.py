@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._compat import _check_option
-from ..evaluation.signals import (
+from ..scores.signals import (
     BANDS,
     POWER_WINDOW,
     relative_frobenius,

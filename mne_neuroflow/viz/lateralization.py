@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.signal import welch
 
-from ..evaluation.calibration import interval
-from ..evaluation.signals import BANDS
 from ..head.contacts import contact_positions, make_contacts
+from ..scores.ensemble import interval
+from ..scores.signals import BANDS
 from ._style import (
     CAVEAT,
     LARGE,

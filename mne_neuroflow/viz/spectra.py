@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from ..evaluation.signals import power_spectrum
+from ..scores.signals import power_spectrum
 from ._style import (
     CAVEAT,
     DRAW,

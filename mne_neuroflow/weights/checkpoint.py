@@ -19,15 +19,9 @@ from safetensors.torch import load_file, save, save_file
 
 from .._files import written_whole
 from ..contract import CONTRACT
-from ..flow.wavelet import LEVEL_SIZES
 from ..head.ridge import Implant, LaggedMap
 
-# 2 adds the calibration and what pairs have taught about implants, 3 the amplitudes of
-# contacts, 4 the scalp's covariance in bands. Older files are read as well, but for
-# maps of 2 and 3, which lack these bands.
 FORMAT_VERSION = 4
-_READABLE = (1, 2, 3, 4)
-
 WARNING = "Research use; a prediction, not a recording; not for diagnosis."
 
 _CARD_FIELDS = (
@@ -175,17 +169,7 @@ def load_implants(fname):
             for name, tensor in tensors.items()
             if name.startswith(prefix)
         }
-        positions, calibration = (
-            arrays.pop(name) for name in ("positions", "calibration")
-        )
-        unseen = np.zeros((len(positions), len(LEVEL_SIZES), 2))
-        amplitude = arrays.pop("amplitude", unseen)
-        if arrays and header["format_version"] < FORMAT_VERSION:
-            raise RuntimeError(
-                f"{fname} was fitted to pairs by an earlier version of mne_neuroflow, "
-                "which did not keep how loud each electrode was by frequency. Fit "
-                "again."
-            )
+        positions, calibration, amplitude = (arrays.pop(key) for key in _PER_CONTACT)
         lagged = LaggedMap(**arrays) if arrays else None
         implants.append(
             Implant(
@@ -320,10 +304,10 @@ def _read_header(fname):
             f"metadata lacks {_METADATA_KEY!r}."
         )
     header = json.loads(metadata[_METADATA_KEY])
-    if header["format_version"] not in _READABLE:
+    if header["format_version"] != FORMAT_VERSION:
         raise RuntimeError(
             f"{fname} has the format version {header['format_version']}, but this "
-            f"version of mne_neuroflow reads format versions {_READABLE}. Install "
+            f"version of mne_neuroflow reads format version {FORMAT_VERSION}. Install "
             "the version of mne_neuroflow that the model card names, or fetch a model "
             "that this version lists."
         )

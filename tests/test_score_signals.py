@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from mne_neuroflow.evaluation import signals
-from mne_neuroflow.evaluation.tables import summarize
+from mne_neuroflow.scores import signals
+from mne_neuroflow.scores.tables import summarize
 
 SFREQ = 128
 

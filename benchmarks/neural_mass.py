@@ -12,11 +12,11 @@ from math import exp, log
 import torch
 from torch import Tensor
 
-from ..contract import SFREQ
-from .events import Focus, seizure
-from .recordings import Pairs, Traits, draw_traits, record
-from .setups import Company, Setups, Worlds
-from .sources import (
+from mne_neuroflow.contract import SFREQ
+from mne_neuroflow.simulation.events import Focus, seizure
+from mne_neuroflow.simulation.recordings import Pairs, Traits, draw_traits, record
+from mne_neuroflow.simulation.setups import Company, Setups, Worlds
+from mne_neuroflow.simulation.sources import (
     MESIAL,
     SCENARIOS,
     STRUCTURES,

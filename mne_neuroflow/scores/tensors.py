@@ -20,7 +20,7 @@ def crps_ensemble(draws: Tensor, truth: Tensor) -> Tensor:
     draws : Tensor of shape (n_draws, ...)
         Draws of the prediction, two or more.
     truth : Tensor of shape (...)
-        What came true.
+        The recorded value.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def inside(draws: Tensor, truth: Tensor, level: float) -> Tensor:
     draws : Tensor of shape (n_draws, ...)
         Draws of the prediction.
     truth : Tensor of shape (...)
-        What came true.
+        The recorded value.
     level : float
         Nominal coverage, between 0 and 1.
 

@@ -1,15 +1,12 @@
 """Whether draws say what they do not know: intervals, ranks and joint scores.
 
 Draws are arrays of shape ``(n_draws, ...)`` and truths of shape ``(...)``, in volts or
-any other one unit. The score of single values, CRPS, is in
-:mod:`~mne_neuroflow.evaluation.metrics`.
+any other one unit. Here are the scores of arrays; those that training needs as well are
+in :mod:`~mne_neuroflow.scores.tensors`.
 """
 
 import numpy as np
-import torch
 from scipy import stats
-
-from .metrics import crps_ensemble, inside
 
 
 def crps(draws, truth):
@@ -20,14 +17,14 @@ def crps(draws, truth):
     draws : array of shape (n_draws, ...)
         Draws of the prediction.
     truth : array of shape (...)
-        What came true.
+        The recorded value.
 
     Returns
     -------
     score : array of shape (...)
         In the unit of the truth; zero is best. The fair estimator (Ferro 2014, Q. J.
         R. Meteorol. Soc. 140:1917) of
-        :func:`~mne_neuroflow.evaluation.metrics.crps_ensemble`, which may fall below
+        :func:`~mne_neuroflow.scores.tensors.crps_ensemble`, which may fall below
         zero for single values. One draw gets its absolute error, as does any
         prediction without spread.
 
@@ -39,6 +36,8 @@ def crps(draws, truth):
     """
     if len(draws) == 1:
         return np.abs(draws[0] - truth)
+    from .tensors import crps_ensemble  # which imports torch
+
     return crps_ensemble(*_tensors(draws, truth)).numpy()
 
 
@@ -50,7 +49,7 @@ def coverage(draws, truth, level):
     draws : array of shape (n_draws, ...)
         Draws of the prediction.
     truth : array of shape (...)
-        What came true.
+        The recorded value.
     level : float
         Nominal coverage, between 0 and 1.
 
@@ -73,10 +72,14 @@ def coverage(draws, truth, level):
     """
     if len(draws) == 1:
         return np.equal(draws[0], truth).astype(float)
+    from .tensors import inside
+
     return inside(*_tensors(draws, truth), level).numpy()
 
 
 def _tensors(draws, truth):
+    import torch
+
     draws = torch.as_tensor(np.ascontiguousarray(draws))
     return draws, torch.as_tensor(np.ascontiguousarray(truth)).to(draws.dtype)
 
@@ -148,7 +151,7 @@ def interval_score(draws, truth, level):
     draws : array of shape (n_draws, ...)
         Draws of the prediction.
     truth : array of shape (...)
-        What came true.
+        The recorded value.
     level : float
         Nominal coverage, between 0 and 1.
 
@@ -182,7 +185,7 @@ def energy_score(draws, truth):
     draws : array of shape (n_draws, n_channels, ...)
         Draws of the prediction, two or more.
     truth : array of shape (n_channels, ...)
-        What came true.
+        The recorded value.
 
     Returns
     -------
@@ -214,7 +217,7 @@ def variogram_score(draws, truth):
     draws : array of shape (n_draws, n_channels, ...)
         Draws of the prediction.
     truth : array of shape (n_channels, ...)
-        What came true, at two channels or more.
+        The recorded value, at two channels or more.
 
     Returns
     -------
@@ -243,7 +246,7 @@ def ranks(draws, truth):
     draws : array of shape (n_draws, ...)
         Draws of the prediction.
     truth : array of shape (...)
-        What came true.
+        The recorded value.
 
     Returns
     -------
@@ -270,7 +273,7 @@ def pit(draws, truth):
     draws : array of shape (n_draws, ...)
         Draws of the prediction.
     truth : array of shape (...)
-        What came true.
+        The recorded value.
 
     Returns
     -------
@@ -296,7 +299,7 @@ def pit_distance(draws, truth):
     draws : array of shape (n_draws, n_values)
         Draws of the prediction.
     truth : array of shape (n_values,)
-        What came true.
+        The recorded value.
 
     Returns
     -------

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from ..contract import SFREQ
-from . import calibration, signals
-from .metrics import LEVELS
+from ..scores import ensemble, signals
+from ..scores.tensors import LEVELS
 
 # Draws of which spectra, connectivity and lateralization are taken.
 _N_SINGLE = 4
@@ -133,18 +133,18 @@ def _contact_scores(drawn, true):
 def _interval_scores(draws, truth):
     columns = {
         "mae": np.abs(np.median(draws, axis=0) - truth).mean(1),
-        "crps": calibration.crps(draws, truth).mean(1),
+        "crps": ensemble.crps(draws, truth).mean(1),
     }
     for level in LEVELS:
         name = f"{100 * level:.0f}"
-        covered = calibration.coverage(draws, truth, level)
-        width = calibration.interval_width(draws, level)
-        interval = calibration.interval_score(draws, truth, level)
+        covered = ensemble.coverage(draws, truth, level)
+        width = ensemble.interval_width(draws, level)
+        interval = ensemble.interval_score(draws, truth, level)
         columns[f"coverage_{name}"] = covered.mean(1)
         columns[f"width_{name}"] = width.mean(1)
         columns[f"interval_{name}"] = interval.mean(1)
     columns["pit_distance"] = [
-        calibration.pit_distance(draws[:, k], truth[k]) for k in range(len(truth))
+        ensemble.pit_distance(draws[:, k], truth[k]) for k in range(len(truth))
     ]
     return columns
 
@@ -232,8 +232,8 @@ def _joint_rows(drawn, true, band):
     draws, truth = draws[:, picks], truth[picks]
     row = {"contact": "all", "structure": "all", "band": band}
     if len(truth) > 1 and len(draws) > 1:
-        row["energy"] = calibration.energy_score(draws, truth).mean()
-        row["variogram"] = calibration.variogram_score(draws, truth).mean()
+        row["energy"] = ensemble.energy_score(draws, truth).mean()
+        row["variogram"] = ensemble.variogram_score(draws, truth).mean()
     return pd.DataFrame([row])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from mne_neuroflow.evaluation.metrics import LEVELS, crps_ensemble, crps_normal, inside
+from mne_neuroflow.scores.tensors import LEVELS, crps_ensemble, crps_normal, inside
 
 
 def _normal(*shape, seed=0):
