@@ -33,7 +33,7 @@ def written_whole(*fnames):
     try:
         yield parts if len(parts) > 1 else parts[0]
         for part, fname in zip(parts, fnames, strict=True):
-            os.replace(part, fname)
+            part.replace(fname)
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
@@ -80,4 +80,4 @@ def move_into(draft, folder, last=lambda fname: False):
     for fname in sorted(files, key=last):
         target = folder / fname.relative_to(draft)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(fname, target)
+        fname.replace(target)
