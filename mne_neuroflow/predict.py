@@ -545,7 +545,7 @@ def score_ieeg(
     predictor = _Predictor(inst, truth.info, model, 0, device, 1, trans, on_unlike)
     scalp = predictor.scalp
     truth.check_against(scalp)
-    n_blocks = int(scalp.n_times / scalp.sfreq + 1e-6)
+    n_blocks = max(1, int(scalp.n_times / scalp.sfreq + 1e-6))
     epochs = [None] if scalp.kind == "raw" else range(scalp.n_epochs)
     score = np.empty((len(epochs), len(predictor.ch_names), n_blocks))
 

@@ -23,13 +23,17 @@ from ._compat import (
 )
 from ._text import listed
 from .contract import BAND, BLOCK
+from .good_time import Gaps, annotated_spans, joined, still_spans
 from .head.contacts import get_head_to_mri
 from .head.geometry import load_head, project_to_scalp
 from .recording import Recording
 
 MIN_CHANNELS = 4
 MIN_SFREQ = 100.0
+_CLOCK = 1e-3  # share by which a sampling rate may be off
 MIN_DURATION = 1.0
+# Seconds of good time from which the amplitude of a recording with bad time is known.
+_LITTLE_TIME = 10.0
 MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 # Scalp EEG between 0.5 and 50 Hz has an rms of 3 to 100 uV. Anything outside
 # these limits (volts) is a wrong unit, not a strange brain: in millivolts, read as
@@ -70,13 +74,62 @@ class Scalp(Recording):
     rms : ndarray, shape (n_channels, n_seconds)
         Root mean square of every second after the 0.5-50 Hz band, in volts; for
         epochs the seconds of all epochs one after the other.
+    good : ndarray of bool, shape (n_epochs, n_seconds)
+        Which seconds hold no bad sample, see :mod:`~mne_neuroflow.good_time`.
     """
 
-    def __init__(self, inst, picks, electrodes):
+    def __init__(self, inst, picks, electrodes, on_unlike="warn"):
         super().__init__(inst, picks)
         self._use(self._picks, electrodes)
         self._kept = None
-        self.rms = self._survey()
+        self._find_gaps(annotated_spans(inst, self.ch_names))
+        self.rms = self._survey(on_unlike)
+
+    def fetch(self, start, stop, epoch=None):
+        """Return samples as the recording holds them, straight lines where it is bad.
+
+        Parameters
+        ----------
+        start, stop : int
+            As for :meth:`Recording.fetch`.
+        epoch : int | None
+            Which epoch; ``None`` for a ``'raw'`` recording.
+
+        Returns
+        -------
+        data : ndarray, shape (n_channels, stop - start)
+            Potentials in volts.
+        """
+        data = super().fetch(start, stop, epoch)
+        return self._gaps.fill(data, start, epoch) if self._gaps else data
+
+    def good_stretches(self, n_seconds, at_most):
+        """Find stretches of good time from all over the recording.
+
+        Parameters
+        ----------
+        n_seconds : int
+            Their length in seconds. Good time between bad times that is shorter than
+            this is a stretch as well.
+        at_most : int
+            How many, evenly spread over those that there are.
+
+        Returns
+        -------
+        stretches : list of tuple of int
+            Epoch, first second and number of seconds of each: what
+            ``to_model(first, n, epoch)`` reads.
+        """
+        whole = max(1, int(self.n_times / self.sfreq))
+        found = []
+        for epoch, good in enumerate(self.good[:, :whole]):
+            edges = np.flatnonzero(np.diff(good, prepend=False, append=False))
+            for first, last in edges.reshape(-1, 2):
+                length = min(n_seconds, last - first)
+                starts = range(first, last - length + 1, length)
+                found += [(epoch, int(start), int(length)) for start in starts]
+        some = np.linspace(0, len(found) - 1, at_most).astype(int)
+        return [found[k] for k in np.unique(some)]
 
     def read(self, start, stop, epoch=None):
         """Read samples, in volts against the average reference.
@@ -136,10 +189,44 @@ class Scalp(Recording):
         Returns
         -------
         rms : ndarray, shape (n_channels,)
-            Median over seconds of the rms, in volts. Artifacts that last for less
-            than half of the recording do not move it far.
+            Median over good seconds of the rms, in volts. Artifacts that last for
+            less than half of them do not move it far.
         """
-        return np.median(self.rms, axis=1)
+        return np.median(self._good_rms(self.rms), axis=1)
+
+    def _good_rms(self, rms):
+        return rms if self.good.all() else rms[:, self.good.ravel()]
+
+    def _find_gaps(self, spans):
+        self._gaps = Gaps(spans, self.n_times, super().fetch)
+        length = BLOCK * self.resampler.down / self.resampler.up
+        n_blocks = self.resampler.n_blocks(self.n_times)
+        self.good = self._gaps.good_blocks(length, n_blocks)
+        if not self.good.any():
+            raise ValueError(
+                "No second of the EEG is good: all of it is annotated as BAD or holds "
+                "no signal that changes. Look at inst.plot(), and remove annotations "
+                "that are wrong with inst.annotations.delete()."
+            )
+
+    def _tell_of_gaps(self, on_unlike):
+        if self.good.all():
+            return
+        seconds = self.good.sum() * BLOCK / self.resampler.model_sfreq
+        logger.info(
+            "Bad time: %.0f %% of the seconds are annotated as BAD or without a signal "
+            "that changes. What is measured of the recording comes from the others.",
+            100 * (1 - self.good.mean()),
+        )
+        if seconds < _LITTLE_TIME:
+            say_unlike(
+                f"Only {seconds:.0f} s of the EEG are good; the rest is annotated as "
+                f"BAD or holds no signal that changes. With less than "
+                f"{_LITTLE_TIME:g} s the recording's amplitude is poorly known. "
+                "Give a longer part of the recording, or remove annotations that are "
+                "wrong with inst.annotations.delete().",
+                on_unlike,
+            )
 
     def _use(self, picks, electrodes):
         self._picks = picks
@@ -152,24 +239,42 @@ class Scalp(Recording):
             return self.operator @ data
         return data - data.mean(axis=0)  # the same, and quicker
 
-    def _survey(self):
+    def _survey(self, on_unlike):
         """Go through the recording once; drop dead channels and refuse bad ones."""
         while True:
             tally = _Tally(self._picks.size)
             rms = self._stream(tally)
-            tally.check_finite(self.ch_names, self.sfreq)
             dead = tally.dead()
+            if not dead.all() and self._found_still(tally):
+                continue
+            tally.check_finite(self.ch_names, self.sfreq)
             if not dead.any():
                 break
             self._drop(dead)  # and go again: the average reference has changed
+        self._tell_of_gaps(on_unlike)
+        seconds = rms
+        rms = self._good_rms(rms)
         if np.median(rms) < _RMS_LIMITS[0]:
             kept = self._kept
             before = self._stream(_Tally(self._picks.size), referenced=False)
             self._kept = kept
-            _check_distinct(rms, before)
+            _check_distinct(rms, self._good_rms(before))
         _check_unit(rms)
         _warn_of_outliers(self.ch_names, rms)
-        return rms
+        return seconds
+
+    def _found_still(self, tally):
+        """Add time without a signal to the gaps; False if there is no more of it."""
+        spans = [
+            joined([*known, *still], self.n_times, apart=2)
+            for known, still in zip(
+                self._gaps.spans, tally.still_spans(self.n_epochs), strict=True
+            )
+        ]
+        if all(map(np.array_equal, spans, self._gaps.spans)):
+            return False
+        self._find_gaps(spans)
+        return True
 
     def _drop(self, dead):
         names = listed(np.array(self.ch_names)[dead])
@@ -184,6 +289,7 @@ class Scalp(Recording):
             "inst.info['bads'] to say so beforehand."
         )
         self._use(self._picks[alive], self.electrodes[alive])
+        self._find_gaps(self._gaps.spans)  # whose ends are of fewer channels now
 
     def _stream(self, tally, referenced=True):
         """Return the rms of every second, noting samples in the tally."""
@@ -213,7 +319,9 @@ class Scalp(Recording):
 
     def _checked_read(self, tally, referenced, epoch, start, stop):
         def fetch(first, last, epoch):
-            data = self.fetch(first, last, epoch)
+            data = super(Scalp, self).fetch(first, last, epoch)
+            tally.note_still(first + still_spans(data, self.sfreq), epoch)
+            data = self._gaps.fill(data, first, epoch)
             data = tally.note(data, first, epoch if self.kind == "epochs" else None)
             return self._reference(data) if referenced else data
 
@@ -226,7 +334,11 @@ class _Tally:
     def __init__(self, n_channels):
         self.low = np.full(n_channels, np.inf)
         self.high = np.full(n_channels, -np.inf)
-        self.where = {}
+        self.where, self._still = {}, {}
+
+    def note_still(self, spans, epoch):
+        """Note where no channel changes."""
+        self._still.setdefault(epoch, []).extend(spans)
 
     def note(self, data, start, epoch):
         """Note the samples and return them with nan and infinity replaced by zero."""
@@ -240,6 +352,10 @@ class _Tally:
         self.high = np.maximum(self.high, data.max(axis=1))
         return data
 
+    def still_spans(self, n_epochs):
+        """Return for each epoch where no channel changed."""
+        return [self._still.get(epoch, []) for epoch in range(n_epochs)]
+
     def check_finite(self, ch_names, sfreq):
         """Refuse samples that are no numbers."""
         if not self.where:
@@ -251,8 +367,8 @@ class _Tally:
         ]
         raise ValueError(
             f"The EEG holds NaN or infinite values in {len(told)} channels: "
-            f"{listed(told)}. Crop them away, or mark the channels in "
-            "inst.info['bads']."
+            f"{listed(told)}. Annotate the time as BAD with inst.annotations.append(), "
+            "crop it away, or mark the channels in inst.info['bads']."
         )
 
     def dead(self):
@@ -290,7 +406,7 @@ def check_scalp(inst, *, trans="fsaverage", on_unlike="warn", verbose=None):
     inst = _own(inst)
     picks, electrodes = find_electrodes(inst.info, trans=trans, on_unlike=on_unlike)
     logger.info("Scalp reference: %s.", _describe_reference(inst.info))
-    return Scalp(inst, picks, electrodes)
+    return Scalp(inst, picks, electrodes, on_unlike)
 
 
 def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
@@ -351,18 +467,32 @@ def _check_container(inst):
 
 def _check_rate_and_length(inst):
     sfreq = inst.info["sfreq"]
-    if sfreq < MIN_SFREQ:
+    # Clocks are not exact: a rate of 99.99 Hz is one of 100 Hz.
+    if sfreq < (1 - _CLOCK) * MIN_SFREQ:
         raise ValueError(
             f"The sampling rate must be at least {MIN_SFREQ:g} Hz, because the model "
-            f"needs {BAND[0]:g}-{BAND[1]:g} Hz, but got {sfreq:g} Hz."
+            f"needs {BAND[0]:g}-{BAND[1]:g} Hz, but got {sfreq:.6g} Hz."
+            f"{_if_decimated(inst)}"
         )
-    duration = len(inst.times) / sfreq
-    if duration < MIN_DURATION:
+    # A second holds 1000 samples also where the rate is 1000.01 Hz.
+    if len(inst.times) + 1 < MIN_DURATION * sfreq:
         what = "recording" if isinstance(inst, mne.io.BaseRaw) else "epochs"
         raise ValueError(
             f"The {what} must last for at least {MIN_DURATION:g} s, but got "
-            f"{duration:.3g} s."
+            f"{len(inst.times) / sfreq:.6g} s, {len(inst.times)} samples at "
+            f"{sfreq:.6g} Hz."
         )
+
+
+def _if_decimated(inst):
+    """Tell the way back to a higher rate where epochs were decimated."""
+    raw_sfreq = getattr(inst, "_raw_sfreq", None)
+    if raw_sfreq is None or raw_sfreq < MIN_SFREQ or raw_sfreq <= inst.info["sfreq"]:
+        return ""
+    return (
+        f" These epochs were decimated from {raw_sfreq:g} Hz: make them with a smaller "
+        "'decim', or predict before decimating."
+    )
 
 
 def _check_band(info, on_unlike):

@@ -129,15 +129,7 @@ def _covariance(scalp, gain, limit):
 
 
 def _stretches(scalp):
-    """Yield stretches from all over a recording, with the filter's halo."""
-    n_seconds = max(1, int(scalp.n_times / scalp.sfreq))
-    length = min(_STRETCH, n_seconds)
-    starts = [
-        (epoch, first)
-        for epoch in range(scalp.n_epochs)
-        for first in range(0, n_seconds - length + 1, length)
-    ]
-    for k in np.unique(np.linspace(0, len(starts) - 1, _N_STRETCHES).astype(int)):
-        epoch, first = starts[k]
+    """Yield stretches of good time, with the halo of the filter."""
+    for epoch, first, length in scalp.good_stretches(_STRETCH, _N_STRETCHES):
         wide = scalp.to_model(first - 1, length + 2, epoch)
         yield wide[:, BLOCK - N_HALO : N_HALO - BLOCK]

@@ -13,7 +13,7 @@ PACKAGE = Path(mne_neuroflow.__file__).parent
 
 # Ground floor first. A module may import from its own room and from lower ones.
 ROOMS = [
-    ["_compat", "_files", "_text", "contract"],
+    ["_compat", "_files", "_text", "contract", "good_time"],
     ["resampling", "scores"],
     ["_download"],
     ["head"],
@@ -45,6 +45,7 @@ FREE_OF_MNE = [
     "training",
     "weights.checkpoint",
     "scores.tensors",
+    "good_time",
 ]
 FREE_OF_TORCH = [
     "head",

@@ -1,0 +1,147 @@
+"""Good time: what is not brain is in no statistics of a recording."""
+
+import mne
+import numpy as np
+import pytest
+
+from mne_neuroflow.good_time import Gaps, annotated_spans, joined, still_spans
+from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp_as_expected import filter_as_expected
+
+
+def annotate(raw, *spans, text="BAD_x", names=None):
+    """Annotate seconds from first to last."""
+    onsets = [first for first, _ in spans]
+    durations = [last - first for first, last in spans]
+    ch_names = None if names is None else [names] * len(spans)
+    raw.set_annotations(mne.Annotations(onsets, durations, text, ch_names=ch_names))
+    return raw
+
+
+@pytest.fixture
+def long_raw(make_raw):
+    return make_raw(40.0, sfreq=128.0)
+
+
+@pytest.mark.parametrize("garbage", [0.0, np.nan, np.inf, 5e-3])
+def test_bad_time_is_in_no_statistics(long_raw, garbage):
+    """Whatever a pause holds over 60 % of the time: the rest as if it were alone.
+
+    Seen to fail with `median(self.rms)` over all seconds, and without the lines in
+    the place of the gaps.
+    """
+    alone = check_scalp(long_raw.copy().crop(0, 16, include_tmax=False))
+    raw = long_raw
+    raw._data[:, 16 * 128 :] = garbage * np.sign(raw._data[:, 16 * 128 :])
+    if garbage == 0:
+        raw._data[:, 16 * 128 :] = 0
+    scalp = check_scalp(annotate(raw, (16, 40)))
+    assert scalp.good[0].sum() == 16
+    np.testing.assert_allclose(scalp.robust_rms(), alone.robust_rms(), rtol=0.06)
+    usual = np.cov(scalp.to_model(0, 16))
+    operators = [filter_as_expected(each, usual).operator for each in (scalp, alone)]
+    np.testing.assert_allclose(*operators, atol=0.03)
+
+
+def test_pauses_without_annotation(long_raw):
+    """A constant of each channel is no signal either, electrode offsets included."""
+    long_raw._data += 20e-3 * np.arange(32)[:, np.newaxis] / 32
+    calm = check_scalp(long_raw).robust_rms()
+    raw = long_raw.copy()
+    raw._data[:, 1280:3840] = 0
+    scalp = check_scalp(raw)
+    assert np.flatnonzero(~scalp.good[0]).tolist() == list(range(10, 30))
+    np.testing.assert_allclose(scalp.robust_rms(), calm, rtol=0.2)
+    # Nor does the step of 20 mV ring into the seconds beside it.
+    assert scalp.rms[:, [8, 9, 30, 31]].max() < 2 * calm.max()
+    held = long_raw.copy()
+    held._data[:, 1280:3840] = held._data[:, [1280]]
+    np.testing.assert_array_equal(check_scalp(held).good, scalp.good)
+
+
+def test_gaps_are_the_same_in_any_chunk(long_raw):
+    """Seen to fail with a line that starts where the chunk does."""
+    annotate(long_raw, (3.3, 3.9), (20, 27))
+    scalp = check_scalp(long_raw)
+    scalp._kept = None
+    whole = scalp.to_model(0, 40)
+    parts = np.concatenate([scalp.to_model(k, 1) for k in range(40)], axis=1)
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_stretches(long_raw):
+    whole = check_scalp(long_raw)
+    assert whole.good_stretches(10, 18) == [(0, k, 10) for k in (0, 10, 20, 30)]
+    assert whole.good_stretches(10, 2) == [(0, 0, 10), (0, 30, 10)]
+    scalp = check_scalp(annotate(long_raw, (12.5, 13), (20, 36)))
+    found = [(0, 0, 10), (0, 13, 7), (0, 36, 4)]
+    assert scalp.good_stretches(10, 18) == found
+
+
+def test_which_annotations(long_raw, epochs):
+    names = long_raw.ch_names[:4]
+    for text, ch_names, n_bad in [
+        ("bad blink", None, 2),
+        ("BAD_ACQ_SKIP", names[:1], 2),
+        ("BAD_x", ["other"], 0),
+        ("blink", None, 0),
+    ]:
+        long_raw.set_channel_types({"Oz": "eog"}, on_unit_change="ignore")
+        if ch_names == ["other"]:
+            ch_names = ["Oz"]
+        annotate(long_raw, (5.5, 6.5), text=text, names=ch_names)
+        scalp = check_scalp(long_raw)
+        assert (~scalp.good).sum() == n_bad, text
+    found = annotated_spans(epochs, epochs.ch_names)
+    assert [len(spans) for spans in found] == [0] * len(epochs)
+
+
+def test_epochs_with_bad_time(make_raw):
+    raw = annotate(make_raw(40.0), (4.2, 9.5))
+    epochs = mne.make_fixed_length_epochs(
+        raw, 4.0, preload=True, reject_by_annotation=False, verbose=False
+    )
+    scalp = check_scalp(epochs)
+    bad = [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1)]
+    assert list(zip(*np.nonzero(~scalp.good), strict=True)) == bad
+    assert all(e not in (1,) for e, *_ in scalp.good_stretches(10, 99))
+    assert (2, 2, 2) in scalp.good_stretches(10, 99)
+
+
+def test_little_good_time_is_told(long_raw):
+    with pytest.warns(RuntimeWarning, match="Only 6 s of the EEG are good"):
+        check_scalp(annotate(long_raw, (6, 40)))
+    with pytest.raises(ValueError, match="Only 6 s"):
+        check_scalp(long_raw, on_unlike="raise")
+    with pytest.raises(ValueError, match="No second of the EEG is good"):
+        check_scalp(annotate(long_raw, (0, 40)))
+
+
+def test_nan_outside_of_bad_time_is_refused(long_raw):
+    long_raw._data[2, 1300] = np.nan
+    annotate(long_raw, (11, 12))
+    with pytest.raises(ValueError, match=r"sample 1300.*annotations.append\(\)"):
+        check_scalp(long_raw)
+
+
+def test_spans():
+    assert joined([(5, 9), (-3, 2), (8, 12), (12, 14), (90, 99)], 20).tolist() == [
+        [0, 2],
+        [5, 14],
+    ]
+    data = np.arange(300.0).reshape(3, 100) % 7
+    assert not len(still_spans(data, 100.0))
+    data[:, 40:60] = data[:, [40]]
+    data[1, 80:] = 0  # one channel alone
+    data[:, 90:95] = data[:, [90]]  # shorter than a tenth of a second
+    assert still_spans(data, 100.0).tolist() == [[40, 60]]
+
+
+def test_line_between_good_samples():
+    data = np.array([[0.0, 1, 9, 9, 9, 5, 9]])
+    gaps = Gaps(
+        [np.array([[2, 5], [6, 7]])], 7, lambda start, stop, _: data[:, start:stop]
+    )
+    assert gaps.fill(data, 0).tolist() == [[0, 1, 2, 3, 4, 5, 5]]
+    assert gaps.fill(data[:, 3:], 3).tolist() == [[3, 4, 5, 5]]
+    assert gaps.good_blocks(2, 4).tolist() == [[True, False, False, False]]
