@@ -123,7 +123,7 @@ def annotated_spans(inst, ch_names):
         for onset, duration, text, names in each:
             if text.lower().startswith("bad") and (not names or used & set(names)):
                 first, last = round(onset * sfreq), round((onset + duration) * sfreq)
-                ranges.append((first, max(last, first + 1)))  # at least one sample
+                ranges.append((first, last))  # a point, as of a join, is no time
         spans.append(joined(ranges, n_times))
     return spans
 
