@@ -60,6 +60,7 @@ def _write_brainvision(raw, folder):
         "[Common Infos]",
         "Codepage=UTF-8",
         "DataFile=scalp.eeg",
+        "MarkerFile=scalp.vmrk",
         "DataFormat=BINARY",
         "DataOrientation=MULTIPLEXED",
         f"NumberOfChannels={len(raw.ch_names)}",
@@ -69,6 +70,9 @@ def _write_brainvision(raw, folder):
         "[Channel Infos]",
     ]
     lines += [f"Ch{k}={name},,1,µV" for k, name in enumerate(raw.ch_names, 1)]
+    (folder / "scalp.vmrk").write_text(
+        "Brain Vision Data Exchange Marker File Version 1.0\n", encoding="utf-8"
+    )
     (folder / "scalp.vhdr").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return mne.io.read_raw_brainvision(folder / "scalp.vhdr", verbose=False)
 

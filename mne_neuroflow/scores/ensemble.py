@@ -80,8 +80,8 @@ def coverage(draws, truth, level):
 def _tensors(draws, truth):
     import torch
 
-    draws = torch.as_tensor(np.ascontiguousarray(draws))
-    return draws, torch.as_tensor(np.ascontiguousarray(truth)).to(draws.dtype)
+    draws = torch.as_tensor(np.require(draws, requirements="CW"))
+    return draws, torch.as_tensor(np.require(truth, requirements="CW")).to(draws.dtype)
 
 
 def interval(draws, level):
