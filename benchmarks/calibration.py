@@ -4,7 +4,8 @@ Run ``python benchmarks/calibration.py``: coverage of 50, 80, 90 and 95 % interv
 structure, scenario, size of the montage, artifacts of the scalp and band; ranks of
 whole recordings (simulation-based calibration); what leaving out uncertain contacts
 gains; scores against the spatial posterior and the prior; and whether single draws
-look like the truth. Half an hour on one core. ``--rows`` keeps one line per contact.
+look like the truth. Half an hour on one core. ``--rows`` keeps one line per contact,
+and ``--record SECTION`` writes what pages quote to ``doc/figures.json``.
 
 ``--prior neural-masses`` measures where the prior is wrong: recordings of coupled
 neural masses, sources of one length scale and, with ``--heads`` and tables of
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from figures import record
 from held_out import make_data, make_parser
 from machine import print_machine
 from scipy import stats
@@ -63,7 +65,7 @@ def main():
     parser.add_argument("--prior", choices=PRIORS, default="trained")
     parser.add_argument("--rows", type=Path, help="CSV file for a line per contact")
     options = parser.parse_args()
-    flow, _ = load_checkpoint(fetch_model(options.model), options.device)
+    flow, card = load_checkpoint(fetch_model(options.model), options.device)
     flow.requires_grad_(False)
     data = make_data(options, PRIORS[options.prior])
     rows, values = [], []
@@ -80,6 +82,8 @@ def main():
     report_coverage(rows)
     report_ranks(rows, np.concatenate([value.pop("pit") for value in values]))
     report_skill(rows, pd.DataFrame(values).mean())
+    if options.record:
+        record(options.record, quoted(rows), weights=card["sha256"])
     if options.rows:
         rows.to_csv(options.rows, index=False)
 
@@ -198,6 +202,19 @@ def report_coverage(rows):
             error = 100 * standard_error(part, "coverage 0.90")
             label = f"{stratum} {name} ({part['recording'].nunique()}, ±{error:.1f})"
             print(coverage_line(label, part[names].mean(), IN_STRATUM))
+
+
+def quoted(rows):
+    """Return the figures that pages quote, each with its standard error."""
+    names = [f"coverage {level:.2f}" for level in LEVELS]
+    found = {name: _mean(rows, name) for name in [*names, "aperiodic exponent"]}
+    for head, part in rows.groupby("head"):
+        found[f"coverage of 0.90, {head}"] = _mean(part, "coverage 0.90")
+    return found
+
+
+def _mean(rows, name):
+    return rows[name].mean(), standard_error(rows, name)
 
 
 def standard_error(rows, name):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from figures import record
 from machine import print_machine
 
 from mne_neuroflow.training.data import SimulatedData, build_patients
@@ -26,12 +27,14 @@ def main():
     parser = make_parser(__doc__, contacts_a_batch=384)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    flow, _ = load_checkpoint(fetch_model(options.model), options.device)
+    flow, card = load_checkpoint(fetch_model(options.model), options.device)
     data = make_data(options)
     torch.manual_seed(0)
     figures = judge(flow, data, options.batches, options.draws)
     print_machine()
     report(figures)
+    if options.record:
+        record(options.record, figures, weights=card["sha256"])
     if options.json:
         figures = {name: round(value, 4) for name, value in figures.items()}
         options.json.write_text(json.dumps(figures, indent=1))
@@ -47,6 +50,11 @@ def make_parser(doc, contacts_a_batch):
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--contacts-a-batch", type=int, default=contacts_a_batch)
     parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument(
+        "--record",
+        metavar="SECTION",
+        help="section of doc/figures.json to write the figures that pages quote to",
+    )
     parser.add_argument(
         "--electrodes",
         type=int,

@@ -1,22 +1,13 @@
-"""Model cards, and the figures in them, from the files that ship with the weights.
+"""Model cards, from the files that ship with the weights.
 
-``.. model-cards::`` writes a section for each shipped model, and ``:card:`coverage
-0.90``` in running text the default model's figure, so that no page can say what
-another model measured.
+``.. model-cards::`` writes a section for each shipped model.
 """
 
-import inspect
-import json
 import re
-from pathlib import Path
 
-from docutils import nodes
-from sphinx.util.docutils import SphinxDirective, SphinxRole
+from figures import CARDS, read_card
+from sphinx.util.docutils import SphinxDirective
 
-import mne_neuroflow
-import mne_neuroflow.weights
-
-_FOLDER = Path(mne_neuroflow.weights.__file__).parent / "data"
 _TEXTS = (
     ("warning", "Warning"),
     ("version", "Version"),
@@ -38,37 +29,9 @@ _FIGURES = (
 
 
 def setup(app):
-    """Register the directive and the role."""
+    """Register the directive."""
     app.add_directive("model-cards", _ModelCards)
-    app.add_role("card", _Figure())
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def _read_card(name):
-    return json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def _default_model():
-    return inspect.signature(mne_neuroflow.predict_ieeg).parameters["model"].default
-
-
-class _Figure(SphinxRole):
-    """A figure of the default model's card, or how much less one is than another.
-
-    ``coverage 0.90`` gives 90.9 %, ``r mean`` 0.18, and ``crps flow < crps prior`` by
-    how many percent the first is below the second.
-    """
-
-    def run(self):
-        figures = _read_card(_default_model())["calibration"]
-        smaller, _, larger = self.text.partition(" < ")
-        if larger:
-            text = f"{100 * (1 - figures[smaller] / figures[larger]):.1f} %"
-        elif smaller.startswith("coverage"):
-            text = f"{100 * figures[smaller]:.1f} %"
-        else:
-            text = f"{figures[smaller]:.2f}"
-        return [nodes.Text(text.replace(" ", "\N{NO-BREAK SPACE}"))], []
 
 
 class _ModelCards(SphinxDirective):
@@ -76,8 +39,7 @@ class _ModelCards(SphinxDirective):
 
     def run(self):
         text = "\n\n".join(
-            _write_card(_read_card(fname.stem))
-            for fname in sorted(_FOLDER.glob("*.json"))
+            _write_card(read_card(fname.stem)) for fname in sorted(CARDS.glob("*.json"))
         )
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
