@@ -1,5 +1,6 @@
 from . import datasets, viz
 from ._sys_info import sys_info
+from .cohort.run import predict_cohort
 from .compare import compare_sources, contacts_to_stc
 from .estimator import NeuroFlow
 from .export import export_edf, write_bids
@@ -21,6 +22,7 @@ __all__ = [
     "make_report",
     "make_seeg_forward",
     "observability",
+    "predict_cohort",
     "predict_ieeg",
     "read_contacts",
     "sample_ieeg",

@@ -129,13 +129,13 @@ class _Predictor:
     def _check_likeness(self, on_unlike):
         """Name what the weights were not trained on."""
         expected = self._posterior["scalp_std"][0].cpu().numpy()
-        gain = float(np.median(self.scalp.robust_rms() / expected))
-        if not _GAINS[0] < gain < _GAINS[1]:
+        self.gain = float(np.median(self.scalp.robust_rms() / expected))
+        if not _GAINS[0] < self.gain < _GAINS[1]:
             say_unlike(
-                f"The scalp's amplitude is {gain:.2g} times what the model expects; "
-                f"the training recordings lie between {_GAINS[0]:g} and {_GAINS[1]:g} "
-                "times: do not trust the intervals. Check the units, and mark bad "
-                "channels in inst.info['bads'].",
+                f"The scalp's amplitude is {self.gain:.2g} times what the model "
+                f"expects; the training recordings lie between {_GAINS[0]:g} and "
+                f"{_GAINS[1]:g} times: do not trust the intervals. Check the units, "
+                "and mark bad channels in inst.info['bads'].",
                 on_unlike,
             )
         n_electrodes = len(self.scalp.ch_names)

@@ -31,6 +31,7 @@ ROOMS = [
     ["evaluation"],
     ["compare", "export"],
     ["datasets", "viz", "stream", "_sys_info"],
+    ["cohort"],
     ["cli"],
 ]
 # What must not be imported, not even by way of another module of this package.

@@ -1,0 +1,1 @@
+"""Cohorts: a dataset of recordings in, tables of features with intervals out."""

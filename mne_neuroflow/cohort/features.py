@@ -1,0 +1,403 @@
+"""Features of virtual signals: measured window by window, then told with intervals.
+
+A recording is cut into windows at fixed places, and every window is computed for
+itself, so that neither the number of workers nor where a long recording is cut between
+them can change a bit of the result.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import signal
+
+from ..head.contacts import contact_positions, contact_structures
+from ..scores.ensemble import interval
+from ..scores.signals import (
+    BANDS,
+    aperiodic_exponent,
+    decibels,
+    lateralization,
+    power_spectrum,
+    spectral_connectivity,
+    spike_score,
+)
+
+#: What each feature is, and its unit.
+FEATURES = {
+    "power": ("mean power in the band", "dB re 1 µV²"),
+    "relative power": ("share of the power between 0.5 and 45 Hz", "1"),
+    "aperiodic exponent": ("fall of the spectrum between 2 and 40 Hz", "1"),
+    "spike rate": ("sharp waves that a detector finds in the draws", "1/min"),
+    "rhythmic discharge": (
+        "share of seconds whose line length is more than twice the median",
+        "1",
+    ),
+    "connectivity": (
+        "absolute imaginary coherence between the middle contacts of two structures, "
+        "in windows",
+        "1",
+    ),
+    "lateralization": ("(left - right) / (left + right) of power", "1"),
+    "observability": ("share of prior variance that the scalp explains", "1"),
+    "channels used": ("scalp EEG channels that the prediction rests on", "1"),
+    "channels left out": ("scalp EEG channels bad, silent or without a place", "1"),
+    "good time": ("share of seconds that are not bad", "1"),
+    "gain": ("amplitude of the scalp over what the model expects", "1"),
+    "head misfit": ("median distance of the electrodes to the template's scalp", "mm"),
+}
+_LEVELS = {"50": 0.5, "90": 0.9}
+_SPIKE, _APART = 4.0, 0.3  # of the background; seconds between two spikes
+_DISCHARGE = 2.0  # times the median second's line length
+_SIDES = {-1: "left", 0: "midline", 1: "right"}
+_AT_ONCE = 2**24  # line lengths in memory
+SHORTEST = 4.0  # seconds that connectivity needs, two of its windows
+
+
+class Window(NamedTuple):
+    """What is measured in one window of one recording."""
+
+    density: np.ndarray  #: (n_draws, n_contacts, n_freqs), V²/Hz
+    n_spikes: np.ndarray  #: (n_draws, n_contacts)
+    line_length: np.ndarray  #: (n_draws, n_contacts, n_seconds), volts a sample
+    connectivity: np.ndarray  #: (n_draws, n_pairs, n_bands)
+    seconds: np.ndarray  #: (), duration
+    start: np.ndarray = 0.0  #: (), seconds from the first sample
+    good: np.ndarray = 1.0  #: (), share of its time that is good
+
+
+class Places:
+    """Where contacts are: their structures, sides, and who stands for a structure.
+
+    Parameters
+    ----------
+    montage : DigMontage
+        From :func:`mne_neuroflow.make_contacts`.
+    """
+
+    def __init__(self, montage):
+        self.names, positions = contact_positions(montage)
+        self.structure = contact_structures(montage)[0].astype(str)
+        self.side = np.array([_SIDES[int(x)] for x in np.sign(positions[:, 0])])
+        self.groups = {
+            (structure, side): np.flatnonzero(
+                (self.structure == structure) & (self.side == side)
+            )
+            for structure, side in dict.fromkeys(
+                zip(self.structure, self.side, strict=True)
+            )
+        }
+        self.middle = [_most_central(positions, i) for i in self.groups.values()]
+        self.pairs = np.triu_indices(len(self.groups), 1)
+
+
+def _most_central(positions, index):
+    """Find the contact nearest to the others of its structure."""
+    apart = positions[index] - positions[index].mean(axis=0)
+    return int(index[np.linalg.norm(apart, axis=1).argmin()])
+
+
+def cut_windows(n_times, sfreq, seconds):
+    """Cut a recording into windows.
+
+    Parameters
+    ----------
+    n_times : int
+        Samples of the recording.
+    sfreq : float
+        Sampling rate in hertz.
+    seconds : float
+        Duration of a window.
+
+    Returns
+    -------
+    windows : list of tuple of int
+        Half-open ranges of samples. What is left at the end is a window of its own if
+        it lasts for half of one, and otherwise belongs to the last.
+    """
+    size = round(seconds * sfreq)
+    n_windows = max(1, (n_times + size // 2) // size)
+    starts = [k * size for k in range(n_windows)]
+    return list(zip(starts, [*starts[1:], n_times], strict=True))
+
+
+def measure(draws, sfreq, places):
+    """Measure the draws of a window.
+
+    Parameters
+    ----------
+    draws : iterable of ndarray, shape (n_contacts, n_times)
+        Potentials in volts, one draw at a time.
+    sfreq : float
+        Sampling rate in hertz.
+    places : Places
+        Of the contacts.
+
+    Returns
+    -------
+    window : Window
+        All features follow from it.
+    """
+    measured = [_measure_draw(draw, sfreq, places) for draw in draws]
+    arrays = [np.stack(parts) for parts in zip(*measured, strict=True)]
+    return Window(*arrays[:4], measured[0].seconds)
+
+
+def _measure_draw(draw, sfreq, places):
+    score = spike_score(draw, sfreq)
+    apart = int(_APART * sfreq)
+    return Window(
+        density=power_spectrum(draw, sfreq)[1],
+        n_spikes=np.array(
+            [len(signal.find_peaks(row, _SPIKE, distance=apart)[0]) for row in score]
+        ),
+        line_length=_line_length(draw, sfreq),
+        connectivity=_connectivity(draw[places.middle], sfreq)[places.pairs],
+        seconds=np.array(draw.shape[1] / sfreq),
+    )
+
+
+def _line_length(series, sfreq):
+    size = round(sfreq)
+    n_seconds = series.shape[-1] // size
+    seconds = series[..., : n_seconds * size].reshape(len(series), n_seconds, size)
+    return np.abs(np.diff(seconds, axis=-1)).mean(-1)
+
+
+def _connectivity(series, sfreq):
+    """Return absolute imaginary coherence, shape (n_channels, n_channels, n_bands)."""
+    if len(series) < 2:
+        return np.empty((1, 1, len(BANDS)))
+    found = spectral_connectivity(series, sfreq, list(BANDS), ("imcoh",))["imcoh"]
+    return np.abs(np.moveaxis(found, 0, -1))
+
+
+# From windows to values of draws ------------------------------------------------------
+
+
+class Values(NamedTuple):
+    """Features of every draw."""
+
+    power: np.ndarray  #: (n_draws, n_contacts, n_bands), V²
+    exponent: np.ndarray  #: (n_draws, n_contacts)
+    spike_rate: np.ndarray  #: (n_draws, n_contacts), a minute
+    discharge: np.ndarray  #: (n_draws, n_contacts)
+    connectivity: np.ndarray  #: (n_draws, n_pairs, n_bands)
+
+
+def typical_line_length(windows):
+    """Find the median second of each contact in a whole recording.
+
+    Parameters
+    ----------
+    windows : list of Window
+        All of them, in order; their line lengths may lie on disk.
+
+    Returns
+    -------
+    middle : ndarray, shape (n_draws, n_contacts)
+        Volts a sample.
+    """
+    n_draws, n_contacts, _ = windows[0].line_length.shape
+    n_seconds = sum(float(window.seconds) for window in windows)
+    # A few contacts at a time, so that a day needs no more memory than an hour.
+    step = max(1, int(_AT_ONCE / (n_draws * n_seconds)))
+    parts = []
+    for first in range(0, n_contacts, step):
+        some = [w.line_length[:, first : first + step] for w in windows]
+        parts.append(np.median(np.concatenate(some, axis=-1), axis=-1))
+    return np.concatenate(parts, axis=1)
+
+
+def combine(windows, typical):
+    """Turn windows into features of all the time that they cover.
+
+    Parameters
+    ----------
+    windows : iterable of Window
+        In order: sums depend on it to the last bit.
+    typical : ndarray, shape (n_draws, n_contacts)
+        From :func:`typical_line_length`, of the whole recording.
+
+    Returns
+    -------
+    values : Values
+        Spectra and connectivity are means over windows, weighted by their good time.
+    """
+    total = seconds = density = connectivity = n_spikes = n_loud = n_seconds = 0
+    for window in windows:
+        weight = float(window.seconds) * float(window.good)
+        total, seconds = total + weight, seconds + float(window.seconds)
+        density = density + weight * np.asarray(window.density, float)
+        connectivity = connectivity + weight * np.asarray(window.connectivity, float)
+        n_spikes = n_spikes + np.asarray(window.n_spikes)
+        length = np.asarray(window.line_length)
+        n_loud = n_loud + (length > _DISCHARGE * typical[..., None]).sum(-1)
+        n_seconds = n_seconds + length.shape[-1]
+    density = density / total
+    freqs = np.arange(1.0, 1 + density.shape[-1])  # of `power_spectrum`
+    return Values(
+        _band_power(freqs, density),
+        aperiodic_exponent(freqs, density),
+        60 * n_spikes / seconds,
+        n_loud / n_seconds,
+        connectivity / total,
+    )
+
+
+def _band_power(freqs, density):
+    step = freqs[1] - freqs[0]
+    inside = [(freqs >= low) & (freqs < high) for low, high in BANDS.values()]
+    return np.stack([step * density[..., one].sum(-1) for one in inside], axis=-1)
+
+
+# From values of draws to a table ------------------------------------------------------
+
+
+def tabulate(values, places, contacts=True):
+    """Write features with their intervals over draws.
+
+    Parameters
+    ----------
+    values : Values
+        From :func:`combine`.
+    places : Places
+        Of the contacts.
+    contacts : bool
+        Write rows of single contacts as well as those of structures.
+
+    Returns
+    -------
+    table : DataFrame
+        One row per feature, place and band, see :data:`COLUMNS`.
+    """
+    rows = _Rows()
+    for name, value, bands in _by_contact(values):
+        if contacts:
+            for k, contact in enumerate(places.names):
+                where = dict(
+                    level="contact",
+                    contact=contact,
+                    structure=places.structure[k],
+                    side=places.side[k],
+                )
+                rows.add(name, value[:, k], bands, where)
+        for (structure, side), index in places.groups.items():
+            where = dict(level="structure", structure=structure, side=side)
+            rows.add(name, value[:, index].mean(axis=1), bands, where)
+    _add_sides(rows, values, places)
+    _add_pairs(rows, values, places)
+    return rows.table()
+
+
+def _by_contact(values):
+    """Yield each feature of contacts with its bands, draws first, bands last."""
+    level = decibels(1e12 * values.power)
+    yield "power", level, list(BANDS)
+    share = values.power / np.maximum(values.power[..., :1], 1e-30)
+    yield "relative power", share[..., 1:], list(BANDS)[1:]
+    for name, value in (
+        ("aperiodic exponent", values.exponent),
+        ("spike rate", values.spike_rate),
+        ("rhythmic discharge", values.discharge),
+    ):
+        yield name, value[..., None], [""]
+
+
+def _add_sides(rows, values, places):
+    for structure in dict.fromkeys(places.structure):
+        sides = [places.groups.get((structure, side)) for side in ("left", "right")]
+        if all(index is not None for index in sides):
+            left, right = (values.power[:, index].mean(axis=1) for index in sides)
+            where = dict(level="sides", structure=structure)
+            rows.add("lateralization", lateralization(left, right), list(BANDS), where)
+
+
+def _add_pairs(rows, values, places):
+    groups = list(places.groups)
+    for k, (one, other) in enumerate(zip(*places.pairs, strict=True)):
+        (structure, side), (other_structure, other_side) = groups[one], groups[other]
+        where = dict(
+            level="pair",
+            structure=structure,
+            side=side,
+            other_structure=other_structure,
+            other_side=other_side,
+        )
+        rows.add("connectivity", values.connectivity[:, k], list(BANDS), where)
+
+
+def tabulate_known(known):
+    """Write what has no draws, such as the observability.
+
+    Parameters
+    ----------
+    known : list of tuple
+        Feature, value, and a dict of where it belongs.
+
+    Returns
+    -------
+    table : DataFrame
+        Like that of :func:`tabulate`, without limits.
+    """
+    rows = _Rows()
+    for feature, value, where in known:
+        rows.add(feature, np.array([[value]], float), [""], where)
+    return rows.table()
+
+
+#: What each column of the tables is.
+COLUMNS = {
+    "recording": "name of the recording, as in status.tsv",
+    "participant": "label of the participant",
+    "session": "label of the session, empty where there is none",
+    "task": "label of the task, empty where there is none",
+    "run": "label of the run, empty where there is none",
+    "scalp": "'recorded', or 'shifted' for the control in which every scalp channel is "
+    "shifted in time by a different amount",
+    "start": "where the window begins, seconds from the first sample (courses only)",
+    "stop": "where the window ends, seconds from the first sample (courses only)",
+    "level": "'contact', 'structure' (mean over its contacts on one side), 'sides' "
+    "(left against right), 'pair' (between two structures) or 'recording'",
+    "contact": "name of the virtual contact",
+    "structure": "anatomical structure of the template head",
+    "side": "'left', 'right' or 'midline'",
+    "other_structure": "the second structure of a pair",
+    "other_side": "the side of the second structure of a pair",
+    "feature": "what was measured, see 'Features'",
+    "band": "frequency band, see 'Bands'; empty where the feature has none",
+    "unit": "unit of the value and its limits",
+    "median": "median over draws",
+    "low_50": "lower limit of the central 50 % of draws",
+    "high_50": "upper limit of the central 50 % of draws",
+    "low_90": "lower limit of the central 90 % of draws",
+    "high_90": "upper limit of the central 90 % of draws",
+    "draws": "the values of all draws; not in TSV files",
+}
+_TEXT = ("level", "contact", "structure", "side", "other_structure", "other_side")
+
+
+class _Rows:
+    """Rows of a table, collected feature by feature."""
+
+    def __init__(self):
+        self._where, self._draws = [], []
+
+    def add(self, feature, draws, bands, where):
+        """Add one row per band of draws of shape (n_draws, n_bands)."""
+        unit = FEATURES[feature][1]
+        for k, band in enumerate(bands):
+            self._where.append(where | dict(feature=feature, band=band, unit=unit))
+            self._draws.append(draws[:, k])
+
+    def table(self):
+        table = pd.DataFrame(self._where)
+        for column in _TEXT:
+            table[column] = table[column].fillna("") if column in table else ""
+        draws = np.array(self._draws, float)
+        table["median"] = np.median(draws, axis=1)
+        for name, level in _LEVELS.items():
+            limits = interval(draws.T, level) if draws.shape[1] > 1 else [np.nan] * 2
+            table[f"low_{name}"], table[f"high_{name}"] = limits
+        table["draws"] = list(draws.astype(np.float32))
+        return table[[column for column in COLUMNS if column in table]]

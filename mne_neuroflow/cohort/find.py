@@ -1,0 +1,210 @@
+"""Which recordings a dataset holds, and how each is read."""
+
+import hashlib
+import re
+from collections import defaultdict
+from glob import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import mne
+
+#: How names of recordings end in BIDS, and in the derivatives of MNE-BIDS-Pipeline.
+_BIDS_NAME = re.compile(r"(sub-[^/]+?)_(?:eeg|raw)\.(?:edf|bdf|vhdr|set|fif)", re.I)
+_LATER_PART = re.compile(r"_split-(?!0*1(_|$))")
+_CLEAN = re.compile(r"_(desc|proc)-clean(_|$)")
+_ENTITIES = {"subject": "sub", "session": "ses", "task": "task", "run": "run"}
+# Of every file, what counts as its header: it holds channels, rate and calibration in
+# the formats of BIDS.
+_HEADER = 2**16
+
+
+class Found(NamedTuple):
+    """A recording of a dataset."""
+
+    name: str  #: what it is called in the results, ``sub-01_task-rest``
+    file: str  #: where it is
+    in_bids: bool  #: whether MNE-BIDS knows more of it than the file says
+    problem: str = ""  #: why it cannot be used, if so
+
+    def entity(self, which):
+        """Return the label of an entity of BIDS.
+
+        Parameters
+        ----------
+        which : str
+            ``'subject'``, ``'session'``, ``'task'`` or ``'run'``.
+
+        Returns
+        -------
+        label : str
+            Empty where the name has none.
+        """
+        return dict(part.split("-", 1) for part in self.name.split("_")).get(
+            _ENTITIES[which], ""
+        )
+
+
+def find_recordings(
+    root,
+    out=None,
+    *,
+    pattern=None,
+    subjects=None,
+    sessions=None,
+    tasks=None,
+    runs=None,
+    derivatives=None,
+    validate=True,
+):
+    """Find the EEG recordings of a dataset.
+
+    Parameters
+    ----------
+    root : path-like
+        The dataset, or any folder if there is a pattern.
+    out : path-like | None
+        A folder inside that holds results, in which no recordings are looked for.
+    pattern : str | None
+        Which files of a folder that is not BIDS, for example ``'*.edf'``; its
+        subfolders are searched too.
+    subjects, sessions, tasks, runs : list of str | None
+        Labels, with or without ``sub-`` and the like; ``None`` for all.
+    derivatives : str | None
+        Name of a pipeline in ``derivatives/`` whose recordings are taken, those with
+        ``desc-clean`` or ``proc-clean`` if there are such.
+    validate : bool
+        Refuse a folder without ``dataset_description.json``.
+
+    Returns
+    -------
+    found : list of Found
+        In the order of their names, which are unique.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"The folder {root} does not exist.")
+    if pattern is not None:
+        found = [
+            Found(_plain_name(file.relative_to(root)), str(file), False)
+            for file in sorted(root.rglob(pattern))
+            if out is None or Path(out).absolute() not in file.absolute().parents
+        ]
+    else:
+        root = root if derivatives is None else root / "derivatives" / derivatives
+        if validate and not (root / "dataset_description.json").is_file():
+            raise FileNotFoundError(
+                f"{root} is not a BIDS dataset: it has no dataset_description.json. "
+                "Use pattern='*.edf' for a folder of recordings."
+            )
+        found = _find_in_bids(root, derivatives is not None)
+    chosen = [
+        _labels(labels, _ENTITIES[which])
+        for which, labels in zip(
+            _ENTITIES, (subjects, sessions, tasks, runs), strict=True
+        )
+    ]
+    found = [
+        one
+        for one in found
+        if all(
+            labels is None or one.entity(which) in labels
+            for which, labels in zip(_ENTITIES, chosen, strict=True)
+        )
+    ]
+    if not found:
+        what = "EEG recordings" if pattern is None else f"files {pattern}"
+        raise ValueError(f"There are no {what} with these labels in {root}.")
+    return _with_unique_names(sorted(found))
+
+
+def read_recording(found):
+    """Read a recording, without its samples.
+
+    Parameters
+    ----------
+    found : Found
+        From :func:`find_recordings`.
+
+    Returns
+    -------
+    raw : Raw
+        Of a BIDS dataset with the types of channels, bad channels and positions that
+        its tables tell.
+    """
+    if not found.in_bids:
+        return mne.io.read_raw(found.file, verbose="error")
+    from mne_bids import get_bids_path_from_fname, read_raw_bids
+
+    path = get_bids_path_from_fname(found.file, check=False, verbose="error")
+    return read_raw_bids(path, verbose="error")
+
+
+def fingerprint(found):
+    """Hash what tells whether a recording has changed.
+
+    Parameters
+    ----------
+    found : Found
+        From :func:`find_recordings`.
+
+    Returns
+    -------
+    digest : str
+        Of the names, sizes and first 64 KiB of its files, tables of BIDS included.
+    """
+    file, digest = Path(found.file), hashlib.sha256()
+    files = [*file.rglob("*")] if file.is_dir() else [*_same_stem(file)]
+    if found.in_bids:
+        files += _same_stem(file.with_name(f"{found.name}_channels.tsv"))
+        files += file.parent.glob("*_electrodes.tsv")
+        files += file.parent.glob("*_coordsystem.json")
+    for one in sorted(each for each in files if each.is_file()):
+        digest.update(f"{one.name} {one.stat().st_size}\n".encode())
+        with one.open("rb") as opened:
+            digest.update(opened.read(_HEADER))
+    return digest.hexdigest()
+
+
+def _same_stem(file):
+    return file.parent.glob(f"{escape(file.stem)}.*")
+
+
+def _find_in_bids(root, is_derivative):
+    found = []
+    for file in sorted(root.glob("sub-*/**/eeg/*")):
+        match = _BIDS_NAME.fullmatch(file.name)
+        if match and not _LATER_PART.search(match[1]):
+            name = re.sub("_split-0*1(?=_|$)", "", match[1])
+            found.append(Found(name, str(file), not is_derivative))
+    clean = [one for one in found if _CLEAN.search(one.name)]
+    return clean if is_derivative and clean else found
+
+
+def _plain_name(path):
+    """Name a file outside of BIDS as a subject of its own, by the rules of BIDS."""
+    label = re.sub("[^0-9A-Za-z]", "", "".join(path.with_suffix("").parts))
+    return f"sub-{label}"
+
+
+def _labels(labels, prefix):
+    return (
+        None if labels is None else {str(l).removeprefix(f"{prefix}-") for l in labels}
+    )
+
+
+def _with_unique_names(found):
+    """Keep one of those with the same name, and say why it cannot be used."""
+    by_name = defaultdict(list)
+    for one in found:
+        by_name[one.name.lower()].append(one)
+    unique = []
+    for same in by_name.values():
+        first, *others = same
+        if others:
+            files = ", ".join(Path(one.file).name for one in same)
+            first = first._replace(
+                problem=f"Several recordings have this name: {files}."
+            )
+        unique.append(first)
+    return unique
