@@ -173,9 +173,7 @@ def _doubtful(places, known):
         if match:
             series.setdefault(match[1], {}).setdefault(int(match[2]), []).append(k)
     longest = {letters: _longest_run(numbers) for letters, numbers in series.items()}
-    runs = {
-        letters for letters, n in longest.items() if n >= _LEAST and letters != "t"
-    }
+    runs = {letters for letters, n in longest.items() if n >= _LEAST and letters != "t"}
     strange = {
         letters
         for letters in runs
@@ -183,13 +181,15 @@ def _doubtful(places, known):
         and any(f"{letters}{number}" not in known for number in series[letters])
     }
     members = {k for letters in runs for ks in series[letters].values() for k in ks}
-    told = any(p in known and k not in members for k, p in enumerate(places))
+    others = [p for k, p in enumerate(places) if p in known and k not in members]
+    # A cap with as many electrodes in a row has rows between the rows as well.
+    dense = any(re.match("(?!fp)[a-z]{2,}[0-9z]", place) for place in others)
     found = {}
     for letters in runs:
         ks = [k for number in series[letters].values() for k in number]
         hits = [k for k in ks if places[k] in known]
-        without_middle = f"{letters}z" not in places
-        wrong = letters in strange or (without_middle and (strange or not told))
+        of_a_cap = f"{letters}z" in places and (dense or not strange)
+        wrong = letters in strange or not of_a_cap and (strange or not others)
         if hits and wrong:
             found[letters.upper()] = sorted(hits)
     return found

@@ -1,10 +1,10 @@
 """Positions of scalp electrodes against their names and against the template's scalp.
 
-A reader that mistakes an axis, a unit or an origin gives positions that look like a head
-and are not this one. Where names are known, a similarity transform is fitted from the
+A reader that mistakes an axis, a unit or an origin gives positions that look like those
+of a head and are not. Where names are known, a similarity transform is fitted from the
 places that the template has for them to the positions: what it turns, mirrors, scales
-and shifts is what is wrong, and what it leaves is noise. The limits stand in ``LIMITS``;
-``doc/decisions/interface.md`` says what montages and caps measure.
+and shifts is wrong, and what it leaves is noise. The limits stand in ``LIMITS``;
+``doc/decisions/interface.md`` says what montages measure.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,16 @@ LIMITS = {
     "tilt": (4.0, 20.0),  # degrees: to one side, or turned to it
     "sideways": (8e-3, 20e-3),  # metres to the left or right
     "shift": (28e-3, 35e-3),  # metres to the front, back, top or bottom
-    "size": (1.2, 1.5),  # times as large, or as small
+    "size": (1.2, 1.35),  # times as large, or as small
     "residual": (15e-3, 25e-3),  # metres in the median
 }
 _FEWEST, _FEWEST_UNNAMED = 4, 16
 _FLAT = 0.05  # share of the first singular value from which points span a plane
 _OUTLIER, _NOISE = 3.0, 10e-3  # medians, and metres that are never an outlier
+# Metres between the middles of two spheres: MNE's montages on a sphere have 45.
+_SPHERE_SHIFT = 0.055
+# Metres of the middle of all electrodes: MNE's montages have 2 mm and -5 mm.
+_ASKEW, _UPSIDE_DOWN = 0.015, 0.03
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,13 @@ class Placement:
     residual: float
 
     def __str__(self):
-        right, front, top = 1e3 * self.shift
-        pitch, roll, yaw = self.turned
+        turned = ", ".join(f"{angle:.0f}" for angle in self.turned)
+        shift = ", ".join(f"{1e3 * length:.0f}" for length in self.shift)
         return (
-            f"{'mirrored, ' if self.mirrored else ''}turned by {pitch:.0f}, {roll:.0f} "
-            f"and {yaw:.0f} degrees about the axes to the right, front and top, "
-            f"{self.scale:.2f} times as large, their middle {right:.0f} mm to the right, "
-            f"{front:.0f} mm to the front and {top:.0f} mm to the top; {1e3 * self.residual:.0f} mm are "
-            "left in the median"
+            f"{'mirrored, ' if self.mirrored else ''}turned by {turned} degrees about "
+            f"the axes to the right, front and top, {self.scale:.2f} times as large, "
+            f"shifted by {shift} mm along them; {1e3 * self.residual:.0f} mm are left "
+            "in the median"
         )
 
     def findings(self, level):
@@ -88,7 +91,9 @@ class Placement:
             found.append(f"{self.scale:.2f} times as large as the head")
         right, front, top = 1e3 * self.shift
         if abs(right) > 1e3 * limit["sideways"]:
-            found.append(f"{abs(right):.0f} mm too far {'right' if right > 0 else 'left'}")
+            found.append(
+                f"{abs(right):.0f} mm too far {'right' if right > 0 else 'left'}"
+            )
         if np.hypot(front, top) > 1e3 * limit["shift"]:
             found.append(_in_words(front, top))
         if self.residual > limit["residual"]:
@@ -161,21 +166,23 @@ def unnamed_findings(positions):
     if not 1 / LIMITS["size"][0] < size / radius < LIMITS["size"][0]:
         found.append(f"{size / radius:.2f} times as large as the head")
     if abs(right) > LIMITS["sideways"][0]:
-        found.append(f"{1e3 * abs(right):.0f} mm too far {'right' if right > 0 else 'left'}")
+        found.append(
+            f"{1e3 * abs(right):.0f} mm too far {'right' if right > 0 else 'left'}"
+        )
     if np.hypot(front, top) > _SPHERE_SHIFT:
         found.append(_in_words(1e3 * front, 1e3 * top))
     centre = positions.mean(axis=0)
     if abs(centre[0]) > _ASKEW:
-        found.append("turned, since they cover one side of the head more than the other")
+        found.append(
+            "turned, since they cover one side of the head more than the other"
+        )
     if centre[2] < middle[2] - _UPSIDE_DOWN:
         found.append("upside down")
     return found
 
 
-# Metres between the middles of two spheres: MNE's montages on a sphere have 45.
-_SPHERE_SHIFT = 0.055
-# Metres of the middle of all electrodes: MNE's montages have 2 mm and -5 mm.
-_ASKEW, _UPSIDE_DOWN = 0.015, 0.03
+def _sideways(right):
+    return f"{abs(right):.0f} mm too far {'right' if right > 0 else 'left'}"
 
 
 def _in_words(front, top):
@@ -183,7 +190,8 @@ def _in_words(front, top):
     if abs(top) >= 5:
         parts.append(f"{abs(top):.0f} mm too {'high' if top > 0 else 'low'}")
     if abs(front) >= 5:
-        parts.append(f"{abs(front):.0f} mm too far {'in front' if front > 0 else 'back'}")
+        where = "in front" if front > 0 else "back"
+        parts.append(f"{abs(front):.0f} mm too far {where}")
     return " and ".join(parts)
 
 

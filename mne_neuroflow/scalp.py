@@ -23,9 +23,11 @@ from ._compat import (
 )
 from ._text import listed
 from .contract import BAND, BLOCK
+from .electrode_names import read_names
 from .good_time import Gaps, annotated_spans, joined, still_spans
 from .head.contacts import get_head_to_mri
-from .head.geometry import load_head, project_to_scalp
+from .head.geometry import inside_brain, load_head, project_to_scalp
+from .positions import fit_placement, unnamed_findings
 from .recording import Recording
 
 MIN_CHANNELS = 4
@@ -34,6 +36,7 @@ _CLOCK = 1e-3  # share by which a sampling rate may be off
 MIN_DURATION = 1.0
 # Seconds of good time from which the amplitude of a recording with bad time is known.
 _LITTLE_TIME = 10.0
+_MOST_INSIDE = 0.75  # share of electrodes: MNE's montages on a sphere have 0.57
 MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 # Scalp EEG between 0.5 and 50 Hz has an rms of 3 to 100 uV. Anything outside
 # these limits (volts) is a wrong unit, not a strange brain: in millivolts, read as
@@ -50,8 +53,8 @@ _LONG = 600  # blocks, above which a progress bar shows
 _KEPT = 2**24
 
 _TEMPLATES = ("fsaverage_1005", "colin27_1005", "standard_1005")
-_REFERENCE = re.compile(r"[ _-]+(ref|le|avg|ar|[am][12])$", re.IGNORECASE)
-_OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
+# Montages of MNE with names of their own, that is, not those of 10-05.
+_OTHER_MONTAGES = re.compile(r"biosemi(128|160|256)|GSN-|EGI|easycap-M(10|43)|mgh")
 
 
 class Scalp(Recording):
@@ -432,26 +435,40 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
         channel has one.
     """
     picks = mne.pick_types(info, meg=False, eeg=True, exclude="bads")
+    every = mne.pick_types(info, meg=False, eeg=True, exclude=())
     if not len(picks):
-        bads = len(mne.pick_types(info, meg=False, eeg=True, exclude=()))
         why = "it has none. Set channel types with inst.set_channel_types()."
-        if bads:
-            why = f"all {bads} are in inst.info['bads']."
+        if len(every):
+            why = f"all {len(every)} are in inst.info['bads']."
         raise ValueError(f"The recording needs good EEG channels, but {why}")
     chs = [info["chs"][pick] for pick in picks]
-    names = [ch["ch_name"] for ch in chs]
+    # Bad channels are no less part of the cap whose names these are.
+    read = read_names([info["ch_names"][pick] for pick in every], _template())
+    here = np.searchsorted(every, picks)
+    places = [read.places[k] for k in here]
+    names = np.array([ch["ch_name"] for ch in chs])
     # MNE keeps the position of the anode alone.
     bipolar = np.array([ch["coil_type"] == FIFF.FIFFV_COIL_EEG_BIPOLAR for ch in chs])
+    bipolar |= np.array([read.bipolar[k] for k in here])
     loc = np.array([ch["loc"][:3] for ch in chs], float)
     known = np.isfinite(loc).all(axis=1) & (loc != 0).any(axis=1) & ~bipolar
+    measured = known
     names_tell = not known.any() or (isinstance(trans, str) and trans == "fsaverage")
     head_to_mri = get_head_to_mri(trans if known.any() else "fsaverage")
     if names_tell:  # only then the template's head coordinates are the recording's
-        loc, known = _fill_in(names, loc, known, bipolar)
-    _check_usable(np.array(names), known, bipolar, names_tell, on_unlike)
-    _check_one_reference(np.array(names)[known], on_unlike)
+        _check_series(read, names[~known & ~bipolar])
+        loc, known = _fill_in(names, places, loc, known, bipolar)
+    _check_usable(names, known, bipolar, names_tell, on_unlike)
+    _check_one_reference([read.references[k] for k in here[known]], on_unlike)
     electrodes = mne.transforms.apply_trans(head_to_mri, loc[known])
-    _check_on_head(np.array(names)[known], electrodes)
+    _check_on_head(names[known], electrodes)
+    placed = measured[known]
+    _check_placement(
+        names[measured],
+        [place for place, ok in zip(places, measured, strict=True) if ok],
+        electrodes[placed],
+        on_unlike,
+    )
     return picks[known], electrodes
 
 
@@ -559,16 +576,16 @@ def _check_usable(names, known, bipolar, names_tell, on_unlike):
             f"{message} At least {MIN_CHANNELS} EEG channels with positions are "
             f"needed, but got {known.sum()}. {remedy}"
         )
-    say_unlike(f"{message} They are left out. {remedy}", on_unlike)
+    kept = f"They are left out, and these are used: {listed(names[known])}."
+    say_unlike(f"{message} {kept} {remedy}", on_unlike)
 
 
-def _check_one_reference(names, on_unlike):
+def _check_one_reference(references, on_unlike):
     """Tell of channels with different references, as in ``'C3-A2'`` and ``'C4-A1'``.
 
     The average reference takes away a reference that all channels share, no other.
     """
-    found = [_REFERENCE.search(name.strip(". ")) for name in names]
-    references = {match[1].upper() for match in found if match}
+    references = {reference.upper() for reference in references if reference}
     if len(references) > 1:
         say_unlike(
             "The names of the EEG channels tell of different references: "
@@ -577,6 +594,88 @@ def _check_one_reference(names, on_unlike):
             "or mark the channels of the others in inst.info['bads'].",
             on_unlike,
         )
+
+
+def _check_series(read, names):
+    """Refuse names that would be looked up and mean something else."""
+    series = {
+        letters: [name for name in members if name in names]
+        for letters, members in read.doubtful.items()
+    }
+    doubtful = [name for members in series.values() for name in members]
+    if not doubtful:
+        return
+    fitting = montages_with(names)
+    remedy = (
+        f"These are names of MNE's montage {fitting[0]}: set it with "
+        f"inst.set_montage({fitting[0]!r}). "
+        if fitting
+        else ""
+    )
+    raise ValueError(
+        f"EEG channels whose names are those of 10-05 positions, but which are part of "
+        f"a series that 10-05 does not have: {listed(doubtful)}. "
+        f"{remedy}Contacts of depth electrodes are called so as well: set their type "
+        "with inst.set_channel_types(dict.fromkeys(names, 'seeg')). If these are "
+        "electrodes on the scalp, give their positions with inst.set_montage()."
+    )
+
+
+def _check_placement(names, places, electrodes, on_unlike):
+    """Hold measured positions against names, or against the scalp.
+
+    Parameters
+    ----------
+    names : ndarray of str, shape (n_electrodes,)
+        Channels that have a position of their own.
+    places : list of str | None
+        Their 10-05 positions by name.
+    electrodes : ndarray, shape (n_electrodes, 3)
+        Where they are, in metres, fsaverage surface RAS.
+    on_unlike : str
+        As for :func:`find_electrodes`.
+    """
+    placements = _placements(names, places, electrodes)
+    if placements:
+        best = min(placements, key=lambda each: each.residual)
+        logger.info("Positions against the names' on the template: %s.", best)
+        wrong, odd = best.findings(1), best.findings(0)
+    else:
+        wrong, odd = [], unnamed_findings(electrodes)
+    remedy = (
+        "Were axes, unit and fiducials read rightly? Set measured positions with "
+        "inst.set_montage(mne.channels.make_dig_montage(ch_pos, nasion, lpa, rpa)), or "
+        f"those of the template with inst.set_montage({template_name()!r}, "
+        "match_case=False, on_missing='ignore')."
+    )
+    if wrong:
+        raise ValueError(
+            "The positions of the EEG electrodes contradict their names: they look "
+            f"{', '.join(wrong)}. {remedy}"
+        )
+    if odd:
+        say_unlike(
+            f"The positions of the EEG electrodes look {', '.join(odd)}, more than "
+            f"measured positions on a head do. {remedy}",
+            on_unlike,
+        )
+
+
+def _placements(names, places, electrodes):
+    """Fit the positions to those that any montage has for the names."""
+    template = {
+        place: mne.transforms.apply_trans(load_head().head_to_mri, rr)
+        for place, rr in _template().items()
+    }
+    tables = [(template, places)]
+    if sum(place is not None for place in places) < len(places) / 2:
+        tables += [(_montage_positions(m), names) for m in montages_with(names)]
+    found = []
+    for table, keys in tables:
+        has = [key in table for key in keys]
+        expected = [table[key] for key, ok in zip(keys, has, strict=True) if ok]
+        found.append(fit_placement(electrodes[has], np.array(expected).reshape(-1, 3)))
+    return [each for each in found if each is not None]
 
 
 def _check_on_head(names, electrodes):
@@ -591,6 +690,15 @@ def _check_on_head(names, electrodes):
         len(names),
         1e3 * np.median(distance),
     )
+    inside = inside_brain(load_head(), electrodes)
+    if inside.mean() > _MOST_INSIDE:
+        raise ValueError(
+            f"{inside.sum()} of {len(inside)} EEG channels lie inside the brain of the "
+            f"template: {listed(names[inside])}. If they are contacts of intracranial "
+            "electrodes, set their type with inst.set_channel_types(dict.fromkeys("
+            "names, 'seeg')); if not, set the positions of the scalp electrodes with "
+            "inst.set_montage()."
+        )
     far = distance > MAX_OFF_HEAD
     if far.any():
         told = [
@@ -604,7 +712,7 @@ def _check_on_head(names, electrodes):
         )
 
 
-def _fill_in(names, loc, known, bipolar):
+def _fill_in(names, places, loc, known, bipolar):
     """Give channels without a position that of the template, where names tell it.
 
     Returns
@@ -616,12 +724,11 @@ def _fill_in(names, loc, known, bipolar):
     """
     missing = np.flatnonzero(~known & ~bipolar)
     template = _template()
-    plain = [_plain_name(name) for name in names]
-    found = [k for k in missing if plain[k] in template]
-    taken = [plain[k] for k in [*np.flatnonzero(known), *found]]
-    same = {plain[k] for k in found if taken.count(plain[k]) > 1}
+    found = [k for k in missing if places[k] in template]
+    taken = [places[k] for k in [*np.flatnonzero(known), *found]]
+    same = {places[k] for k in found if taken.count(places[k]) > 1}
     if same:
-        clash = [name for name, p in zip(names, plain, strict=True) if p in same]
+        clash = [name for name, p in zip(names, places, strict=True) if p in same]
         raise ValueError(
             f"EEG channels that are the same 10-05 position: {listed(clash)}. Mark "
             "all but one of each in inst.info['bads'], or give positions with "
@@ -639,18 +746,9 @@ def _fill_in(names, loc, known, bipolar):
         listed(names[k] for k in found),
     )
     loc, known = loc.copy(), known.copy()
-    loc[found] = [template[plain[k]] for k in found]
+    loc[found] = [template[places[k]] for k in found]
     known[found] = True
     return loc, known
-
-
-def _plain_name(name):
-    """Reduce a channel name to its 10-05 position: ``'EEG FP1-REF'`` to ``'fp1'``."""
-    plain = name.strip().lower()
-    plain = re.sub(r"^(eeg|pol)[ _-]+", "", plain)
-    plain = _REFERENCE.sub("", plain)
-    plain = plain.strip(". ")
-    return _OLD_NAMES.get(plain, plain)
 
 
 def template_name():
@@ -671,6 +769,39 @@ def _template():
     montage = mne.channels.make_standard_montage(template_name())
     info = mne.create_info(montage.ch_names, 1.0, "eeg").set_montage(montage)
     return {ch["ch_name"].lower(): ch["loc"][:3].copy() for ch in info["chs"]}
+
+
+def montages_with(names):
+    """Find MNE's montages whose names are these and are not those of 10-05.
+
+    Parameters
+    ----------
+    names : list of str
+        Channel names.
+
+    Returns
+    -------
+    montages : list of str
+        For :meth:`mne.io.Raw.set_montage`, the smallest first; empty where less than
+        nine tenths of the names are in any.
+    """
+    names, sizes = set(names), {}
+    for montage in mne.channels.get_builtin_montages():
+        if _OTHER_MONTAGES.match(montage):
+            table = _montage_positions(montage)
+            if len(names & set(table)) >= 0.9 * len(names):
+                sizes[montage] = len(table)
+    return sorted(sizes, key=sizes.get)
+
+
+@lru_cache(maxsize=32)
+def _montage_positions(name):
+    """Return name -> position of one of MNE's montages, metres, fsaverage's MRI."""
+    montage = mne.channels.make_standard_montage(name)
+    info = mne.create_info(montage.ch_names, 1.0, "eeg").set_montage(montage)
+    loc = np.array([ch["loc"][:3] for ch in info["chs"]])
+    loc = mne.transforms.apply_trans(load_head().head_to_mri, loc)
+    return dict(zip(info["ch_names"], loc, strict=True))
 
 
 def reference_operator(info, ch_names):

@@ -13,7 +13,7 @@ PACKAGE = Path(mne_neuroflow.__file__).parent
 
 # Ground floor first. A module may import from its own room and from lower ones.
 ROOMS = [
-    ["_compat", "_files", "_text", "contract", "good_time"],
+    ["_compat", "_files", "_text", "contract", "electrode_names", "good_time"],
     ["resampling", "scores"],
     ["_download"],
     ["head"],
@@ -21,7 +21,7 @@ ROOMS = [
     ["weights"],
     ["simulation"],
     ["training"],
-    ["recording"],
+    ["positions", "recording"],
     ["scalp", "virtual"],
     ["scalp_as_expected"],
     ["ieeg"],
@@ -46,7 +46,9 @@ FREE_OF_MNE = [
     "training",
     "weights.checkpoint",
     "scores.tensors",
+    "electrode_names",
     "good_time",
+    "positions",
 ]
 FREE_OF_TORCH = [
     "head",

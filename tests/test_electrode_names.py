@@ -1,0 +1,171 @@
+"""Names of electrodes, in all the ways that systems write them."""
+
+import mne
+import numpy as np
+import pytest
+
+from mne_neuroflow.electrode_names import read_name, read_names
+from mne_neuroflow.scalp import _template, check_scalp, find_electrodes, montages_with
+
+KNOWN = set(_template())
+TEN_TWENTY = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
+
+# As written, 10-05 position, reference.
+TABLE = [
+    ("Fp1", "fp1", ""),
+    ("FP1", "fp1", ""),
+    ("EEG Fp1", "fp1", ""),
+    ("EEG FP1-REF", "fp1", "ref"),
+    ("EEG Fp1-LE", "fp1", "le"),
+    ("EEG Fp1-CPz", "fp1", "cpz"),
+    ("Fp1-LM", "fp1", "lm"),
+    ("Fp1-AA", "fp1", "aa"),
+    ("EEG Fp1-Average", "fp1", "average"),
+    ("Fp1-AVG", "fp1", "avg"),
+    ("Fp1-A1", "fp1", "a1"),
+    ("Fp1-A1A2", "fp1", "a1a2"),
+    ("Fp1-(A1+A2)/2", "fp1", "a1+a2"),
+    ("Fp1-M2", "fp1", "m2"),
+    ("Fp1 - Ref", "fp1", "ref"),
+    ("Fp1_Ref", "fp1", "ref"),
+    ("EEG 001-Fp1", "fp1", ""),
+    ("EEG 001-Fp1-Ref", "fp1", "ref"),
+    ("Fp1'", "fp1'", ""),
+    ("EEG\u00a0Fp1", "fp1", ""),
+    (" Fp1 ", "fp1", ""),
+    ("Fp1-0", "fp1", ""),
+    ("Fp1-Ref-0", "fp1", "ref"),
+    ("Chan Fp1", "fp1", ""),
+    ("POL Fp1", "fp1", ""),
+    ("Fp1.", "fp1", ""),
+    ("Af7.", "af7", ""),
+    ("EEG T3-REF", "t7", "ref"),
+    ("T6", "p8", ""),
+    ("T4-T6", "t8", "p8"),
+    ("EEG T3-T5", "t7", "p7"),
+    ("CB1", "cb1", ""),
+    ("\uff26\uff501", "fp1", ""),  # full-width letters
+]
+# What is no position, however it looks.
+STRANGERS = ["aF3", "pO5", "C3-4", "A1-2", "A'1", "Fp1-1", "X1", "EKG", "", "-Ref"]
+
+
+@pytest.mark.parametrize(("name", "place", "reference"), TABLE)
+def test_one_name(name, place, reference):
+    read = read_name(name, KNOWN)
+    assert (read.place, read.reference) == (place, reference)
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_no_position(name):
+    assert read_names([name, "Fp1", "Cz"], KNOWN).places == [None, "fp1", "cz"]
+
+
+def test_primes():
+    """Alone a way to write it; beside the name without, another place."""
+    assert read_names(["F3'", "Cz"], KNOWN).places == ["f3", "cz"]
+    assert read_names(["F3'", "F3"], KNOWN).places == [None, "f3"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "Fp1-F7 F7-T3 T3-T5 T5-O1 Fp2-F8 F8-T4 T4-T6 T6-O2".split(),
+        "F7-F3 F3-Fz Fz-F4 F4-F8 C3-Cz Cz-C4".split(),
+        ["EEG Fpz-Cz", "EEG Pz-Oz"],
+    ],
+)
+def test_derivations(names):
+    assert all(read_names(names, KNOWN).bipolar)
+
+
+@pytest.mark.parametrize("reference", ["CPz", "Cz", "FCz", "A1", "Ref"])
+def test_one_reference_is_no_derivation(reference):
+    names = [f"{name}-{reference}" for name in TEN_TWENTY if name != reference]
+    read = read_names(names, KNOWN)
+    assert not any(read.bipolar) and None not in read.places
+
+
+def shafts(letters, n=8, form="{}{}"):
+    return [form.format(letter, k) for letter in letters for k in range(1, n + 1)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        shafts("ABCFOP"),
+        shafts("CFP", form="EEG {}{}-Ref"),
+        shafts("AHCF"),
+        shafts("FP"),  # all of them are positions, but no cap has these alone
+        shafts("C", 6),
+        shafts("P")[1:7],
+        shafts(["FC", "AF", "B"]),
+        shafts("abcf"),
+        shafts("ABCD", 32),
+        shafts("ABCDEFGH", 32),
+        shafts("ABCDEFGHI", 16),
+        ["Fz", "Cz", "Pz", *shafts("CFH")],  # beside three electrodes on the scalp
+        ["Fz", "Cz", "Pz", *shafts("FH")],
+    ],
+)
+def test_series_that_are_no_scalp(names, make_raw):
+    """Seen to fail without the rule of the missing middle, and without the limits."""
+    read = read_names(names, KNOWN)
+    assert read.doubtful
+    kept = [place for place in read.places if place]
+    assert set(kept) <= {name.lower() for name in TEN_TWENTY}
+    with pytest.raises(ValueError, match="series that 10-05 does not have"):
+        find_electrodes(mne.create_info(names, 100.0, "eeg"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        TEN_TWENTY,
+        "Fp1 Fp2 F7 F3 F4 F8 T1 T2 T3 C3 C4 T4 T5 P3 P4 T6 O1 O2 A1 A2".split(),
+        [*TEN_TWENTY, *shafts("XE", 10), "DC01", "DC02"],  # inputs of other kinds
+        [*TEN_TWENTY, *shafts("BD", 8)],  # unused, and no positions
+        "F1 F2 F3 F4 F5 F6 F7 F8 Fz C1 C2 C3 C4 C5 C6 P1 P2 P3 P4 P5 P6 CPz".split(),
+        "F3 F4 C3 C4 O1 O2 M1 M2".split(),
+        "C3 C4".split(),
+    ],
+)
+def test_series_of_caps(names):
+    """C1 to C6 without Cz, which is the reference, are a cap's."""
+    read = read_names(names, KNOWN)
+    assert not read.doubtful
+    assert [p for p in read.places if p]
+
+
+@pytest.mark.parametrize("montage", mne.channels.get_builtin_montages())
+def test_every_montage_of_mne(montage):
+    """No name of a montage is another place's, by more than the length of a finger."""
+    montage = mne.channels.make_standard_montage(montage)
+    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage)
+    template = mne.channels.make_standard_montage("standard_1005")
+    there = mne.create_info(template.ch_names, 100.0, "eeg").set_montage(template)
+    loc = {ch["ch_name"].lower(): ch["loc"][:3] for ch in there["chs"]}
+    for ch, place in zip(
+        info["chs"], read_names(info.ch_names, KNOWN).places, strict=True
+    ):
+        if place is not None:
+            assert np.linalg.norm(ch["loc"][:3] - loc[place]) < 0.055, ch["ch_name"]
+
+
+def test_montage_is_named(make_raw):
+    assert montages_with(shafts("ABCD", 32))[0] == "biosemi128"
+    assert montages_with([f"E{k}" for k in range(1, 129)])[0] == "GSN-HydroCel-128"
+    assert montages_with(TEN_TWENTY) == []
+    raw = make_raw(2.0, names=shafts("ABCD", 32), montage=False)
+    with pytest.raises(ValueError, match=r"inst.set_montage\('biosemi128'\)"):
+        check_scalp(raw)
+    assert len(check_scalp(raw.set_montage("biosemi128")).ch_names) == 128
+
+
+def test_derivations_with_positions(make_raw):
+    """MNE gives them the position of their anode; they are left out all the same."""
+    raw = make_raw(2.0)
+    rename = {"C3": "C3-P3", "C4": "C4-P4"}
+    raw.rename_channels(rename)
+    with pytest.warns(RuntimeWarning, match="Bipolar EEG channels: C3-P3, C4-P4"):
+        assert len(check_scalp(raw).ch_names) == 30
