@@ -641,6 +641,7 @@ def _check_placement(names, places, electrodes, on_unlike):
         logger.info("Positions against the names' on the template: %s.", best)
         wrong, odd = best.findings(1), best.findings(0)
     else:
+        _check_outside(names, electrodes)
         wrong, odd = [], unnamed_findings(electrodes)
     remedy = (
         "Were axes, unit and fiducials read rightly? Set measured positions with "
@@ -658,6 +659,19 @@ def _check_placement(names, places, electrodes, on_unlike):
             f"The positions of the EEG electrodes look {', '.join(odd)}, more than "
             f"measured positions on a head do. {remedy}",
             on_unlike,
+        )
+
+
+def _check_outside(names, electrodes):
+    """Refuse what lies in the brain and does not have the name of a scalp electrode."""
+    inside = inside_brain(load_head(), electrodes)
+    if len(inside) and inside.mean() > _MOST_INSIDE:
+        raise ValueError(
+            f"{inside.sum()} of {len(inside)} EEG channels lie inside the brain of the "
+            f"template: {listed(names[inside])}. If they are contacts of intracranial "
+            "electrodes, set their type with inst.set_channel_types(dict.fromkeys("
+            "names, 'seeg')); if not, set the positions of the scalp electrodes with "
+            "inst.set_montage()."
         )
 
 
@@ -690,15 +704,6 @@ def _check_on_head(names, electrodes):
         len(names),
         1e3 * np.median(distance),
     )
-    inside = inside_brain(load_head(), electrodes)
-    if inside.mean() > _MOST_INSIDE:
-        raise ValueError(
-            f"{inside.sum()} of {len(inside)} EEG channels lie inside the brain of the "
-            f"template: {listed(names[inside])}. If they are contacts of intracranial "
-            "electrodes, set their type with inst.set_channel_types(dict.fromkeys("
-            "names, 'seeg')); if not, set the positions of the scalp electrodes with "
-            "inst.set_montage()."
-        )
     far = distance > MAX_OFF_HEAD
     if far.any():
         told = [
