@@ -7,7 +7,8 @@ where ``DS004752`` is the folder of OpenNeuro dataset ds004752 (CC0); only the
 
 The real implants are copied. The virtual one, ``mtl``, is designed from them: each
 electrode family takes the median direction of the real electrodes of its kind, both
-sides together, and runs through a target in the middle of its structure.
+sides together, and runs through a target in the middle of its structure. Implants that
+were added to the table by hand stay, after these.
 """
 
 import argparse
@@ -95,6 +96,26 @@ def core(contacts):
     }
 
 
+def read_table(fname):
+    """Return implant -> {contact name: position in mm}."""
+    implants = {}
+    with open(fname, newline="", encoding="utf-8") as fid:
+        for row in csv.DictReader(fid):
+            position = np.array([float(row[axis]) for axis in "xyz"])
+            implants.setdefault(row["implant"], {})[row["name"]] = position
+    return implants
+
+
+def write_table(implants, fname):
+    """Write one row per contact; 10 um is finer than any localisation."""
+    with open(fname, "w", newline="", encoding="utf-8") as fid:
+        writer = csv.writer(fid, lineterminator="\n")
+        writer.writerow(["implant", "name", "x", "y", "z"])
+        for implant, contacts in implants.items():
+            for name, position in contacts.items():
+                writer.writerow([implant, name, *(f"{v:.2f}" for v in position)])
+
+
 def main():
     """Write the table and print what a reader of it should know."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -102,13 +123,9 @@ def main():
     real = read_real(parser.parse_args().dataset)
     virtual = design(real)
     implants = {"mtl": virtual, "mtl-core": core(virtual), **real}
-    with open(IMPLANTS, "w", newline="", encoding="utf-8") as fid:
-        writer = csv.writer(fid, lineterminator="\n")
-        writer.writerow(["implant", "name", "x", "y", "z"])
-        for implant, contacts in implants.items():
-            for name, position in contacts.items():
-                # 10 um is finer than any localisation
-                writer.writerow([implant, name, *(f"{v:.2f}" for v in position)])
+    by_hand = {k: v for k, v in read_table(IMPLANTS).items() if k not in implants}
+    implants |= by_hand
+    write_table(implants, IMPLANTS)
     for family, (_, model) in FAMILIES.items():
         print(family, "direction", *median_direction(real, model))
     for implant, contacts in implants.items():
