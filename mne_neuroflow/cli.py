@@ -31,6 +31,16 @@ _EPOCHS_ENDINGS = ("-epo.fif", "_epo.fif")
 _EPOCHS_INPUT = re.compile(r"[-_]epo\.fif(\.gz)?$")
 _METHODS = ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
 _COMPARED = 30.0  # seconds, unless the user asks otherwise
+# What messages say of Python, in the words of the command line.
+_OPTIONS = {
+    "overwrite=True": "--overwrite",
+    'read_contacts(fname, on_missing="warn")': "--on-missing warn",
+    'on_missing="warn"': "--on-missing warn",
+    "read_contacts(fname, space='MNI152')": "--space MNI152",
+    "units='mm', 'cm' or 'm' to read_contacts()": "--units mm, cm or m",
+    "units='m'": "--units m",
+    "space= and units=": "--space and --units",
+}
 _DEMO_FILES = ("virtual_ieeg_raw.fif", "virtual_ieeg.png")
 # The demo's figure: seconds of the recording shown, draws behind the intervals, and
 # most contacts shown.
@@ -291,6 +301,22 @@ def _add_prediction(parser):
         help="an implant's name or a BIDS electrodes.tsv (default: %(default)s)",
     )
     parser.add_argument(
+        "--space",
+        help="space of the electrodes.tsv, such as MNI152, where no file tells it",
+    )
+    parser.add_argument(
+        "--units",
+        choices=("m", "cm", "mm"),
+        help="unit of the electrodes.tsv, where no file tells it",
+    )
+    parser.add_argument(
+        "--on-missing",
+        choices=("raise", "warn", "ignore"),
+        default="raise",
+        help="contacts of the electrodes.tsv without coordinates: an error, or left "
+        "out with a warning or without (default: %(default)s)",
+    )
+    parser.add_argument(
         "--model",
         default="mtl-v1",
         help="the weights: a name, or a *.safetensors file (default: %(default)s)",
@@ -477,13 +503,24 @@ def _predict_file(args):
     with _as_bad_input(ValueError, TypeError):
         return predict_ieeg(
             inst,
-            contacts=args.contacts,
+            contacts=_contacts(args),
             model=args.model,
             output=args.output,
             n_draws=args.draws,
             random_state=args.seed,
             device=args.device,
         )
+
+
+def _contacts(args):
+    """Read a file of contacts as the user tells it; names are left as they are."""
+    from .head.contacts import read_contacts
+
+    if not args.contacts.lower().endswith(".tsv"):
+        return args.contacts
+    return read_contacts(
+        args.contacts, space=args.space, units=args.units, on_missing=args.on_missing
+    )
 
 
 def _benchmark(args):
@@ -620,7 +657,7 @@ def _report_file(args):
     with _as_bad_input(ValueError, TypeError):
         return make_report(
             inst,
-            contacts=args.contacts,
+            contacts=_contacts(args),
             model=args.model,
             n_draws=args.draws,
             tmin=args.tmin,
@@ -677,7 +714,7 @@ def _compare_file(args):
         return compare_sources(
             inst,
             methods=args.methods,
-            contacts=args.contacts,
+            contacts=_contacts(args),
             n_draws=args.draws,
             tmin=tmin,
             tmax=tmax,
@@ -861,7 +898,9 @@ def _as_bad_input(*kinds):
 
 
 def _one_line(err):
-    message = " ".join(str(err).split()).replace("overwrite=True", "--overwrite")
+    message = " ".join(str(err).split())
+    for python, option in _OPTIONS.items():
+        message = message.replace(python, option)
     if isinstance(err, (_BadInput, OSError, RuntimeError, TypeError, ValueError)):
         return message or type(err).__name__
     # Others were not written for users: KeyError gives no more than the key.

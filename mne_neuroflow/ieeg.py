@@ -5,6 +5,7 @@ import numpy as np
 
 from ._compat import _validate_type, warn
 from ._text import listed
+from .head.contacts import check_monopolar
 from .recording import Recording
 from .scalp import DEAD, MIN_SFREQ
 
@@ -99,6 +100,7 @@ def check_ieeg(ieeg):
             "ieeg needs good 'seeg', 'ecog' or 'dbs' channels, but has none. Set "
             "channel types with ieeg.set_channel_types()."
         )
+    check_monopolar([ieeg.info["chs"][pick] for pick in picks])
     if ieeg.info["sfreq"] < MIN_SFREQ:
         raise ValueError(
             f"The sampling rate of ieeg must be at least {MIN_SFREQ:g} Hz, but got "

@@ -274,6 +274,7 @@ def test_command(short, tmp_path, capsys):
     )
     command = ["--quiet", "compare", str(tmp_path / "scalp_raw.fif")]
     command += ["--contacts", str(tmp_path / "electrodes.tsv"), "--seed", "0"]
+    command += ["--space", "MNI152", "--units", "mm"]
     command += ["--methods", "eloreta, MNE", "--draws", "19", "--tmin", "1"]
     command += ["--output", str(tmp_path / "t.csv")]
     command += ["--figure", str(tmp_path / "f.png")]

@@ -152,6 +152,9 @@ def test_array_and_montage():
     )
 
 
+MNI = dict(iEEGCoordinateSystem="MNI152Lin", iEEGCoordinateUnits="mm")
+
+
 def write_electrodes(path, rows, system=None):
     lines = ["name\tx\ty\tz\tsize", *("\t".join(map(str, row)) for row in rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -161,10 +164,10 @@ def write_electrodes(path, rows, system=None):
     return path
 
 
-@pytest.mark.parametrize("scale, unit", [(1e3, "mm"), (1, "m"), (1e3, None), (1, None)])
+@pytest.mark.parametrize("scale, unit", [(1e3, "mm"), (1, "m"), (100, "cm")])
 def test_electrodes_tsv_units(tmp_path, scale, unit):
     rows = [(f"A{k}", *(scale * p), 1.3) for k, p in enumerate(POINTS)]
-    system = unit and dict(iEEGCoordinateSystem="MNI152Lin", iEEGCoordinateUnits=unit)
+    system = dict(MNI, iEEGCoordinateUnits=unit)
     fname = write_electrodes(tmp_path / "sub-1_electrodes.tsv", rows, system)
     for made in (read_contacts(fname), make_contacts(fname), make_contacts(str(fname))):
         names, rr = contact_positions(made)
@@ -174,7 +177,7 @@ def test_electrodes_tsv_units(tmp_path, scale, unit):
 
 def test_electrodes_tsv_trouble(tmp_path):
     rows = [("A1", -25, -12, -20, 1), ("A2", "n/a", "n/a", "n/a", 1)]
-    fname = write_electrodes(tmp_path / "sub-1_electrodes.tsv", rows)
+    fname = write_electrodes(tmp_path / "sub-1_electrodes.tsv", rows, MNI)
     with pytest.raises(ValueError, match='A2.* leave them out with on_missing="warn"'):
         read_contacts(fname)
     # seen to fail when nothing says how a file with n/a gets in
@@ -203,7 +206,7 @@ def test_contacts_of_a_file_at_one_place(tmp_path):
     Seen to fail for both functions when a file does not count as measured.
     """
     rows = [(f"A{k}", *(1e3 * POINTS[i]), 1.3) for k, i in enumerate([0, 1, 1])]
-    fname = write_electrodes(tmp_path / "sub-1_electrodes.tsv", rows)
+    fname = write_electrodes(tmp_path / "sub-1_electrodes.tsv", rows, MNI)
     for read in (read_contacts, make_contacts):
         with mne.utils.catch_logging(verbose=True) as log:
             montage = read(fname, verbose=True)

@@ -39,10 +39,10 @@ print(montage)
 # sphinx_gallery_thumbnail_number = -1
 
 # %%
-# The unit is read from the ``coordsystem.json``; without one, coordinates that no head
-# in metres could have are taken as millimetres. Contacts outside the brain of the
-# template, twice at one place or without coordinates are errors that name them: nothing
-# is ever moved.
+# Space and unit are read from the ``coordsystem.json``. Where a dataset has none, say
+# ``read_contacts(electrodes, space="MNI152", units="mm")``: neither is ever guessed.
+# Contacts outside the brain of the template, twice at one place or without coordinates
+# are errors that name them: nothing is ever moved.
 plot_contacts(montage)
 
 # %%

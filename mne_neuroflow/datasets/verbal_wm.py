@@ -199,7 +199,10 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
     _check_rate(sfreq, scalp_files, ieeg_files)
     metadata = _metadata(subject, session, scalp_files, ieeg_files)
 
-    montage = read_contacts(ieeg_files.electrodes, on_missing="ignore")
+    # The dataset has no coordsystem.json; its README tells the space.
+    montage = read_contacts(
+        ieeg_files.electrodes, space="MNI152", units="mm", on_missing="ignore"
+    )
     _log_left_out(ieeg_files, montage)
     ieeg = _epochs(ieeg_files, montage.ch_names, sfreq, metadata).set_montage(montage)
     scalp = _epochs(scalp_files, list(scalp_files.channels.index), sfreq, metadata)

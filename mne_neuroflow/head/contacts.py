@@ -5,17 +5,20 @@ MNE's ``'mni_tal'`` frame, in metres, with fiducials, checked once and for all.
 """
 
 import csv
-import json
+import os
+import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import mne
 import numpy as np
+from mne.io.constants import FIFF
 
 from .._compat import _check_option, _validate_type, logger, verbose, warn
 from .._text import listed
 from ..contract import SAME_PLACE
+from .contact_file import as_path, read_contact_file
 from .geometry import inside_brain, load_head, nearest_structure, project_to_scalp
 
 IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
@@ -25,8 +28,10 @@ IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
 MAX_OUTSIDE = 5e-3
 # No brain reaches half a metre, and in millimetres every brain does.
 _MILLIMETRES = 0.5
-_UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
-_TEMPLATE_SPACES = ("mni", "icbm", "talairach", "fsaverage")
+_DERIVATION = re.compile(
+    r"(?:(?:EEG|POL|SEEG)[ _]+)?(?P<shaft>[^\W\d_]+'*)\d+ ?[-–] ?"
+    r"(?P<second>(?P<other>[^\W\d_]+'*)?\d+)(?:-0)?"
+)
 _TYPES = dict(seeg=True, ecog=True, dbs=True)
 
 
@@ -93,7 +98,7 @@ def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
         measured = False
     elif isinstance(spec, str) and spec in implant_names():
         names, rr = _implants()[spec]
-    elif isinstance(spec, (str, Path)):
+    elif isinstance(spec, (str, os.PathLike)) or hasattr(spec, "fpath"):
         names, rr = _from_file(spec)
         hint = ' or leave them out with read_contacts(fname, on_missing="warn")'
     else:
@@ -104,7 +109,7 @@ def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
 
 
 @verbose
-def read_contacts(fname, *, on_missing="raise", verbose=None):
+def read_contacts(fname, *, space=None, units=None, on_missing="raise", verbose=None):
     r"""Read contacts from a BIDS ``electrodes.tsv``.
 
     Parameters
@@ -112,6 +117,13 @@ def read_contacts(fname, *, on_missing="raise", verbose=None):
     fname : path-like
         Tab-separated file with the columns ``name``, ``x``, ``y`` and ``z``, MNI or
         fsaverage coordinates.
+    space : str | None
+        The space of the coordinates, such as ``'MNI152'``, where the files do not tell
+        it or are wrong. ``None`` takes it from ``iEEGCoordinateSystem`` in the
+        ``coordsystem.json``, or from the ``space-`` in the name of the file.
+    units : str | None
+        ``'m'``, ``'cm'`` or ``'mm'``, where the files do not tell it. ``None`` takes
+        it from ``iEEGCoordinateUnits`` in the ``coordsystem.json``.
     on_missing : str
         What to do with contacts without coordinates (``n/a``): ``'raise'`` an
         error, or leave them out with a warning (``'warn'``) or without
@@ -130,9 +142,11 @@ def read_contacts(fname, *, on_missing="raise", verbose=None):
 
     Notes
     -----
-    The unit comes from ``iEEGCoordinateUnits`` in the ``coordsystem.json`` beside
-    the file. Without one, any coordinate beyond 0.5 means millimetres, because no
-    head is a metre wide.
+    The ``coordsystem.json`` is found as BIDS says: beside the file or above it, with no
+    entity in its name that the file's name lacks. Spaces that agree with MNI to a few
+    millimetres are taken as they are and named in the log: those of MNI and ICBM, Colin
+    27, SPM's IXI549Space and fsaverage. Others are refused, Talairach's and children's
+    templates among them, and so is what nobody names; units are never guessed.
 
     Examples
     --------
@@ -141,12 +155,14 @@ def read_contacts(fname, *, on_missing="raise", verbose=None):
     >>> rows = ["name x y z", "HL1 -27 -20 -18", "HR1 27 -20 -18"]  # millimetres
     >>> table = "".join("\t".join(row.split()) + "\n" for row in rows)
     >>> _ = Path("sub-01_ses-01_electrodes.tsv").write_text(table)
-    >>> montage = read_contacts("sub-01_ses-01_electrodes.tsv")
+    >>> montage = read_contacts(
+    ...     "sub-01_ses-01_electrodes.tsv", space="MNI152", units="mm"
+    ... )
     >>> montage.ch_names
     ['HL1', 'HR1']
     """
     _check_option("on_missing", on_missing, ("raise", "warn", "ignore"))
-    names, rr = _read_electrodes(Path(fname))
+    names, rr = read_contact_file(as_path(fname), space, units)
     known = np.isfinite(rr).all(axis=1)
     if not known.all() and on_missing != "raise":
         missing = [name for name, ok in zip(names, known, strict=True) if not ok]
@@ -390,12 +406,61 @@ def _from_info(info, trans):
             "the channel types with raw.set_channel_types()."
         )
     names = [info["ch_names"][pick] for pick in picks]
+    check_monopolar([info["chs"][pick] for pick in picks])
     rr = np.array([info["chs"][pick]["loc"][:3] for pick in picks], float)
     rr[(rr == 0).all(axis=1)] = np.nan  # what MNE writes for "not known"
     montage = info.get_montage()
     # Without fiducials MNE keeps MNI coordinates as they are.
     frame = "head" if montage is None else montage.get_positions()["coord_frame"]
     return names, _to_mni(rr, frame, trans)
+
+
+def check_monopolar(chs):
+    """Refuse derivations of two contacts, of which MNE keeps one position.
+
+    Parameters
+    ----------
+    chs : list of dict
+        Channels of an Info.
+    """
+    names = [ch["ch_name"] for ch in chs]
+    bipolar = [
+        ch["ch_name"]
+        for ch in chs
+        if ch["coil_type"] == FIFF.FIFFV_COIL_EEG_BIPOLAR
+        or derived_from(ch["ch_name"], names)
+    ]
+    if bipolar:
+        raise ValueError(
+            f"Bipolar intracranial channels: {listed(bipolar)}. Potentials of single "
+            "contacts are predicted, and a derivation has a position of its own and "
+            "another amplitude. Give the recording before mne.set_bipolar_reference(), "
+            "and derive from the prediction in the same way."
+        )
+
+
+def derived_from(name, names):
+    """Tell the second contact of a derivation such as ``"A'1-A'2"`` or ``'LH1-2'``.
+
+    Parameters
+    ----------
+    name : str
+        A channel.
+    names : list of str
+        All channels; a second part that half of them share is a reference.
+
+    Returns
+    -------
+    second : str
+        Empty where the name is not that of a derivation.
+    """
+    match = _DERIVATION.fullmatch(name)
+    if not match or match["other"] not in (None, "", match["shaft"]):
+        return ""
+    ends = [_DERIVATION.fullmatch(each) for each in names]
+    shared = sum(m is not None and m["second"] == match["second"] for m in ends)
+    common = len(names) > 2 and 2 * shared >= len(names)
+    return "" if common or match["second"] == "0" else match["second"]
 
 
 def _from_montage(montage, trans):
@@ -416,7 +481,7 @@ def _to_mni(rr, frame, trans):
 
 
 def _from_file(spec):
-    path = Path(spec)
+    path = as_path(spec)
     if path.suffix != ".tsv":
         *designed, first = implant_names()[:3]
         raise ValueError(
@@ -425,7 +490,7 @@ def _from_file(spec):
             "path of a BIDS electrodes.tsv, a DigMontage, an Info and an array, but "
             f"got {str(spec)!r}."
         )
-    return _read_electrodes(path)
+    return read_contact_file(path)
 
 
 def _from_array(spec):
@@ -441,45 +506,3 @@ def _from_array(spec):
             f"{got}."
         )
     return [f"VC{k:03d}" for k in range(1, len(rr) + 1)], rr
-
-
-def _read_electrodes(path):
-    """Return names and positions in metres, nan where the file says n/a."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file of contacts {path}.")
-    with open(path, newline="", encoding="utf-8-sig") as fid:
-        reader = csv.DictReader(fid, delimiter="\t")
-        rows = list(reader)
-    lacking = [c for c in ("name", "x", "y", "z") if c not in (reader.fieldnames or ())]
-    if lacking:
-        raise ValueError(
-            f"{path} is no BIDS electrodes.tsv, it lacks columns: {listed(lacking)}."
-        )
-    rr = _coordinates(rows).reshape(-1, 3)
-    return [row["name"] for row in rows], rr * _unit(path, rr)
-
-
-def _unit(path, rr):
-    """Return how many metres the file's unit is."""
-    system = path.with_name(path.name.replace("electrodes.tsv", "coordsystem.json"))
-    if system.suffix == ".json" and system.is_file():
-        described = json.loads(system.read_text(encoding="utf-8"))
-        _check_space(system, described.get("iEEGCoordinateSystem", "Other"))
-        unit = described.get("iEEGCoordinateUnits")
-        if unit in _UNITS:
-            return _UNITS[unit]
-    largest = np.nanmax(np.abs(rr), initial=0.0)
-    unit = "mm" if largest > _MILLIMETRES else "m"
-    logger.info("%s: coordinates up to %.4g are read as %s.", path, largest, unit)
-    return _UNITS[unit]
-
-
-def _check_space(system, space):
-    if space == "Other":
-        logger.info("%s does not name its space; taken as MNI.", system)
-    elif not any(name in space.lower() for name in _TEMPLATE_SPACES):
-        raise ValueError(
-            f"Contacts must be in MNI or fsaverage coordinates, but {system} says "
-            f"{space!r}: transform them first, for instance with "
-            "mne.transforms.apply_trans()."
-        )
