@@ -483,10 +483,11 @@ def _to_mni(rr, frame, trans):
 def _from_file(spec):
     path = as_path(spec)
     if path.suffix != ".tsv":
-        *designed, first = implant_names()[:3]
+        real = [name for name in implant_names() if name.startswith("ds004752")]
+        others = [repr(name) for name in implant_names() if name not in real]
         raise ValueError(
             "Invalid value for the 'contacts' parameter. Allowed values are "
-            f"{listed(map(repr, designed))}, {first!r} to {implant_names()[-1]!r}, the "
+            f"{listed(others)}, {real[0]!r} to {real[-1]!r}, the "
             "path of a BIDS electrodes.tsv, a DigMontage, an Info and an array, but "
             f"got {str(spec)!r}."
         )
