@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,6 +123,17 @@ def test_loading_leaves_the_random_state(fname):
     before = torch.random.get_rng_state()
     load_checkpoint(fname)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_other_number_of_levels():
+    """Weights of five levels say what is wrong.
+
+    Seen to fail without the check: such weights end with an index out of range, or
+    are read in part.
+    """
+    for steps in (("s",) * 3, ("s",) * 5):
+        with pytest.raises(ValueError, match=r"each of the 4 wavelet levels, but got"):
+            ConditionalFlow(replace(CONFIG, steps=steps))
 
 
 def test_unknown_format_version(fname):

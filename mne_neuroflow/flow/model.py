@@ -346,6 +346,7 @@ class ConditionalFlow(nn.Module):
         self.context = ScalpContext(
             self.config.width, self.config.n_heads, self.config.n_rois, self.wavelet
         )
+        _check_levels(self.config)
         self.levels = nn.ModuleList(
             LevelFlow(index, self.config) for index in range(len(LEVEL_SIZES))
         )
@@ -396,3 +397,13 @@ class ConditionalFlow(nn.Module):
             With ``log_prob`` and ``sample``.
         """
         return ConditionedFlow(self, conditions, first_block)
+
+
+def _check_levels(config: FlowConfig) -> None:
+    if len(config.steps) != len(LEVEL_SIZES):
+        raise ValueError(
+            "Invalid value for the 'steps' parameter. Allowed values have one entry "
+            f"for each of the {len(LEVEL_SIZES)} wavelet levels, but got "
+            f"{config.steps}. "
+            "Weights that were trained with another number of levels cannot be used."
+        )

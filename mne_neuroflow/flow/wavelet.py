@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-N_OCTAVES = 3
-#: Coefficients of each level in a block, coarse to fine.
-LEVEL_SIZES = (16, 16, 32, 64)
-#: Frequency band of each level in hertz, coarse to fine.
+#: Frequency band of each level in hertz, coarse to fine: octaves, and what is below.
 LEVEL_BANDS = ((0, 8), (8, 16), (16, 32), (32, 64))
+#: Coefficients of each level in a block of one second.
+LEVEL_SIZES = tuple(2 * (high - low) for low, high in LEVEL_BANDS)
 
 
 @lru_cache
@@ -136,7 +135,7 @@ class WaveletTransform(torch.nn.Module):
     def forward(self, signal: Tensor) -> list[Tensor]:
         """Decompose (..., n_blocks * 128) into levels (..., n_blocks, size)."""
         details = []
-        for _ in range(N_OCTAVES):
+        for _ in LEVEL_BANDS[1:]:
             signal, detail = self._split(signal)
             details.append(detail)
         levels = []
