@@ -482,8 +482,9 @@ class OtherFlow(ConditionalFlow):
 
     def __init__(self, config: FlowConfig, variant: Variant):
         # The parent wants its own number of levels; they are replaced.
-        spare = ("",) * (len(LEVEL_SIZES) - len(config.steps))
-        super().__init__(replace(config, steps=config.steps + spare))
+        spare = ("",) * len(LEVEL_SIZES)
+        steps = (config.steps + spare)[: len(LEVEL_SIZES)]
+        super().__init__(replace(config, steps=steps))
         self.config = config
         self.wavelet = Octaves(config.n_moments, variant.sizes)
         self.context = CONTEXTS[variant.context](

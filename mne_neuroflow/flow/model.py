@@ -342,11 +342,11 @@ class ConditionalFlow(nn.Module):
     def __init__(self, config: FlowConfig | None = None):
         super().__init__()
         self.config = FlowConfig() if config is None else config
+        _check_levels(self.config)
         self.wavelet = WaveletTransform(self.config.n_moments)
         self.context = ScalpContext(
             self.config.width, self.config.n_heads, self.config.n_rois, self.wavelet
         )
-        _check_levels(self.config)
         self.levels = nn.ModuleList(
             LevelFlow(index, self.config) for index in range(len(LEVEL_SIZES))
         )
