@@ -1,5 +1,6 @@
 from . import datasets, viz
 from ._sys_info import sys_info
+from .cohort.group import analyze_cohort
 from .cohort.run import predict_cohort
 from .compare import compare_sources, contacts_to_stc
 from .estimator import NeuroFlow
@@ -13,6 +14,7 @@ from .weights.fetch import fetch_model
 
 __all__ = [
     "NeuroFlow",
+    "analyze_cohort",
     "compare_sources",
     "contacts_to_stc",
     "datasets",

@@ -21,6 +21,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 SLOW = (
+    "mne_neuroflow.cohort.group",
     "mne_neuroflow.cohort.run",
     "mne_neuroflow.compare",
     "mne_neuroflow.estimator",

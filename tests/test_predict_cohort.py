@@ -239,12 +239,12 @@ def test_features_of_known_signals():
     first, second, _, fourth = places.names
     alpha = table.loc[("power", "alpha", first)]
     assert abs(alpha["median"] - 10 * np.log10(200)) < 0.5  # 20² / 2 in µV²
-    assert table.loc[("spike rate", "", second), "median"] == 20
-    assert abs(table.loc[("rhythmic discharge", "", fourth), "median"] - 0.1) < 0.01
+    assert table.loc[("spike_rate", "", second), "median"] == 20
+    assert abs(table.loc[("rhythmic_discharge", "", fourth), "median"] - 0.1) < 0.01
     sides = table.xs("lateralization").xs("alpha")
     sides = sides[sides["structure"] == places.structure[0]]
     assert len(sides) == 1 and (sides["median"] > 0.95).all()
-    share = table.xs("relative power").xs(first, level="contact")["median"]
+    share = table.xs("relative_power").xs(first, level="contact")["median"]
     assert abs(share.sum() - 1) < 0.02
 
 

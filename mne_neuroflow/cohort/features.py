@@ -26,10 +26,10 @@ from ..scores.signals import (
 #: What each feature is, and its unit.
 FEATURES = {
     "power": ("mean power in the band", "dB re 1 µV²"),
-    "relative power": ("share of the power between 0.5 and 45 Hz", "1"),
-    "aperiodic exponent": ("fall of the spectrum between 2 and 40 Hz", "1"),
-    "spike rate": ("sharp waves that a detector finds in the draws", "1/min"),
-    "rhythmic discharge": (
+    "relative_power": ("share of the power between 0.5 and 45 Hz", "1"),
+    "aperiodic_exponent": ("fall of the spectrum between 2 and 40 Hz", "1"),
+    "spike_rate": ("sharp waves that a detector finds in the draws", "1/min"),
+    "rhythmic_discharge": (
         "share of seconds whose line length is more than twice the median",
         "1",
     ),
@@ -40,11 +40,11 @@ FEATURES = {
     ),
     "lateralization": ("(left - right) / (left + right) of power", "1"),
     "observability": ("share of prior variance that the scalp explains", "1"),
-    "channels used": ("scalp EEG channels that the prediction rests on", "1"),
-    "channels left out": ("scalp EEG channels bad, silent or without a place", "1"),
-    "good time": ("share of seconds that are not bad", "1"),
+    "channels_used": ("scalp EEG channels that the prediction rests on", "1"),
+    "channels_left_out": ("scalp EEG channels bad, silent or without a place", "1"),
+    "good_time": ("share of seconds that are not bad", "1"),
     "gain": ("amplitude of the scalp over what the model expects", "1"),
-    "head misfit": ("median distance of the electrodes to the template's scalp", "mm"),
+    "head_misfit": ("median distance of the electrodes to the template's scalp", "mm"),
 }
 _LEVELS = {"50": 0.5, "90": 0.9}
 _SPIKE, _APART = 4.0, 0.3  # of the background; seconds between two spikes
@@ -295,11 +295,11 @@ def _by_contact(values):
     level = decibels(1e12 * values.power)
     yield "power", level, list(BANDS)
     share = values.power / np.maximum(values.power[..., :1], 1e-30)
-    yield "relative power", share[..., 1:], list(BANDS)[1:]
+    yield "relative_power", share[..., 1:], list(BANDS)[1:]
     for name, value in (
-        ("aperiodic exponent", values.exponent),
-        ("spike rate", values.spike_rate),
-        ("rhythmic discharge", values.discharge),
+        ("aperiodic_exponent", values.exponent),
+        ("spike_rate", values.spike_rate),
+        ("rhythmic_discharge", values.discharge),
     ):
         yield name, value[..., None], [""]
 

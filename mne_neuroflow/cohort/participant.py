@@ -326,11 +326,11 @@ def _known(predictor, raw, places):
     eeg = mne.pick_types(raw.info, meg=False, eeg=True, exclude=())
     misfit = np.median(project_to_scalp(load_head(), scalp.electrodes)[3])
     for feature, value in (
-        ("channels used", len(scalp.ch_names)),
-        ("channels left out", len(eeg) - len(scalp.ch_names)),
-        ("good time", scalp.good.mean()),
+        ("channels_used", len(scalp.ch_names)),
+        ("channels_left_out", len(eeg) - len(scalp.ch_names)),
+        ("good_time", scalp.good.mean()),
         ("gain", predictor.gain),
-        ("head misfit", 1e3 * misfit),
+        ("head_misfit", 1e3 * misfit),
     ):
         known.append((feature, float(value), dict(level="recording")))
     return known

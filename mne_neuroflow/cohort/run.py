@@ -115,6 +115,7 @@ def predict_cohort(
 
     See Also
     --------
+    analyze_cohort
     predict_ieeg
 
     Notes
