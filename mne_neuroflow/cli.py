@@ -71,8 +71,8 @@ def main(argv=None):
     try:
         with _termination_unwinds(), _plain_warnings(args):
             args.command(args)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130, args.debug)
+    except KeyboardInterrupt as err:
+        return _fail(str(err) or "interrupted", 130, args.debug)
     except _BadInput as err:
         return _fail(_one_line(err), 2, args.debug)
     except Exception as err:
@@ -105,6 +105,7 @@ def _make_parser():
         _add_compare,
         _add_export,
         _add_benchmark,
+        _add_cohort,
         _add_demo,
         _add_fetch,
         _add_sys_info,
@@ -400,6 +401,21 @@ def _add_benchmark(commands):
     return parser
 
 
+def _add_cohort(commands):
+    from .cohort.command import add_arguments
+
+    parser = commands.add_parser(
+        "cohort",
+        help="predict all recordings of a BIDS dataset",
+        description="Predict features of virtual contacts, with intervals, for all "
+        "recordings of a dataset, and tell effects over people. A run that was stopped "
+        "goes on with the same command.",
+    )
+    parser.set_defaults(command=_cohort)
+    add_arguments(parser)
+    return parser
+
+
 def _add_demo(commands):
     parser = commands.add_parser(
         "demo",
@@ -582,6 +598,16 @@ def _find_dataset(data):
     if data == "ds004752":
         return Dataset.of(data, verbal_wm)
     return Dataset.from_folder(data)
+
+
+def _cohort(args):
+    from .cohort.command import run
+
+    with _logging(args), _as_bad_input(FileNotFoundError, ValueError, TypeError):
+        lines, n_failed = run(args)
+    print("\n".join(lines))
+    if n_failed:
+        raise RuntimeError(f"{n_failed} recordings failed; status.tsv says why.")
 
 
 def _demo(args):

@@ -26,7 +26,7 @@ from mne_neuroflow.cohort.features import (
 )
 from mne_neuroflow.cohort.find import Found, find_recordings, fingerprint
 from mne_neuroflow.cohort.folder import Folder
-from mne_neuroflow.cohort.run import _check_settings
+from mne_neuroflow.cohort.run import check_settings
 from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.scalp import check_scalp
 from mne_neuroflow.scores.signals import decibels
@@ -272,7 +272,7 @@ def test_features_are_those_of_the_draws(dataset, predict, tmp_path, model_file)
     status = predict(dataset, tmp_path / "out")
     assert list(status["state"]) == ["done", "done"]
     table = read(tmp_path / "out").query("scalp == 'recorded' and level == 'contact'")
-    settings = _check_settings(
+    settings = check_settings(
         tmp_path, CONTACTS, model_file, 19, 0, None, True, None, False, 3600, None
     )
     found = find_recordings(dataset)[0]

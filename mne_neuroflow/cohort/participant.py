@@ -268,22 +268,40 @@ def _prepared(found, settings, raw, scalp):
         _LAST.clear()
         _LAST["recording"] = recording
     if scalp not in _LAST:
-        seed = settings.seed_of(found)
-        if scalp == "recorded":
-            inst = raw
-        else:
-            inst = RawShifted(
-                _prepared(found, settings, raw, "recorded")[0].scalp, seed
-            )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            predictor = _Predictor(
-                inst, settings.montage, settings.model, seed, "auto", "auto",
-                "fsaverage", "warn",
-            )  # fmt: skip
-        told = [" ".join(str(one.message).split()) for one in caught]
-        _LAST[scalp] = predictor, told
+        inst = raw
+        if scalp == "shifted":
+            recorded, _ = _prepared(found, settings, raw, "recorded")
+            inst = RawShifted(recorded.scalp, settings.seed_of(found))
+        _LAST[scalp] = prepare(found, settings, inst)
     return _LAST[scalp]
+
+
+def prepare(found, settings, raw):
+    """Estimate what a prediction needs to know of a whole recording.
+
+    Parameters
+    ----------
+    found : Found
+        The recording.
+    settings : Settings
+        How it is predicted.
+    raw : Raw
+        Its scalp.
+
+    Returns
+    -------
+    predictor : _Predictor
+        Ready to draw.
+    warned : list of str
+        What was found unlike what the model was built for.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        predictor = _Predictor(
+            raw, settings.montage, settings.model, settings.seed_of(found), "auto",
+            "auto", "fsaverage", "warn",
+        )  # fmt: skip
+    return predictor, [" ".join(str(one.message).split()) for one in caught]
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """Many recordings on dask: the participant level of a cohort."""
 
+import logging
 import os
 import random
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from .._compat import _check_option, _validate_type, logger, verbose
 from ..head.contacts import make_contacts
@@ -150,7 +153,7 @@ def predict_cohort(
     >>> status["state"].tolist()
     ['done']
     """
-    settings = _check_settings(
+    settings = check_settings(
         out, contacts, model, n_draws, random_state, window, control,
         keep_recordings, tsv, stretch, work_dir,
     )  # fmt: skip
@@ -168,23 +171,32 @@ def predict_cohort(
     folder = Folder(settings.out)
     options = dict(contacts=str(contacts), model=str(model), n_draws=n_draws)
     folder.create(root, options | dict(random_state=random_state, window=window))
-    status = _Status(folder, found)
-    missing = [one for one in found if not status.is_done(one, settings)]
+    missing = not_done(found, settings)
     logger.info(
         "Recordings: %d, of which %d are done already.",
         len(found),
         len(found) - len(missing),
     )
-    if missing:
-        with _client(scheduler, n_jobs, retries) as client:
-            _predict(client, missing, settings, retries, status)
-    return status.close()
+    with _Status(folder, found, missing) as status:
+        if missing:
+            with _client(scheduler, n_jobs, retries) as client:
+                _predict(client, missing, settings, retries, status)
+    return status.table
 
 
-def _check_settings(
+def check_settings(
     out, contacts, model, n_draws, random_state, window, control, keep_recordings,
     tsv, stretch, work_dir,
 ):  # fmt: skip
+    """Check how recordings are to be predicted.
+
+    Parameters are those of :func:`mne_neuroflow.predict_cohort`.
+
+    Returns
+    -------
+    settings : Settings
+        The same, as workers need it.
+    """
     _validate_type(n_draws, ("int-like",), "n_draws")
     if n_draws < _LEAST_DRAWS:
         raise ValueError(
@@ -324,38 +336,68 @@ def _failed(found, err):
 # The status ---------------------------------------------------------------------------
 
 
-class _Status:
-    """What became of each recording, in a table that is always whole."""
+def not_done(found, settings):
+    """Find the recordings without results, or whose results have become old.
 
-    def __init__(self, folder, found):
-        self.folder = folder
+    Parameters
+    ----------
+    found : list of Found
+        Recordings.
+    settings : Settings
+        How they are predicted.
+
+    Returns
+    -------
+    missing : list of Found
+        Those to be predicted.
+    """
+    folder = Folder(settings.out)
+    missing = []
+    for one in found:
+        row = folder.recorded(one.name)
+        kept = row.get("state") == "done" and folder.table(one).is_file()
+        if not kept or row["fingerprint"] != expected_fingerprint(one, settings):
+            missing.append(one)
+    return missing
+
+
+class _Status:
+    """What became of each recording: a bar, and a table that is always whole."""
+
+    def __init__(self, folder, found, missing):
+        self.folder, self._missing = folder, missing
         self._rows = folder.all_recorded()
         for one in found:
             self._rows.setdefault(one.name, new_row(one))
-        self._written = -_WRITE_EVERY
-        self._write()
+        self._rows |= {one.name: new_row(one) for one in missing}
 
-    def is_done(self, found, settings):
-        """Tell whether nothing that the results follow from has changed."""
-        row = self._rows[found.name]
-        if row["state"] == "done" and self.folder.table(found).is_file():
-            if row["fingerprint"] == expected_fingerprint(found, settings):
-                return True
-        self._rows[found.name] = new_row(found)
-        return False
+    def __enter__(self):
+        self._begun, self._hours = time.monotonic(), 0.0
+        self._bar = tqdm(
+            total=len(self._missing),
+            desc="Recordings",
+            disable=logger.level > logging.INFO or not self._missing,
+        )
+        self._write()
+        return self
+
+    def __exit__(self, *error):
+        self._bar.close()
+        self._rows |= self.folder.all_recorded()  # what other runs have done as well
+        self._write()
 
     def note(self, row):
         """Take in what became of a recording."""
         self._rows[row["recording"]] = row
-        logger.info("%s: %s. %s", row["recording"], row["state"], row["reason"])
+        if row["state"] == "failed":
+            logger.info("%s failed: %s", row["recording"], row["reason"])
+        self._hours += row.get("duration", 0) / 3600
+        elapsed = (time.monotonic() - self._begun) / 3600
+        self._bar.set_postfix_str(f"{self._hours / elapsed:.1f} h/h")
+        self._bar.update()
         if time.monotonic() - self._written > _WRITE_EVERY:
             self._write()
 
-    def close(self):
-        """Write the table for the last time, with what other runs have done."""
-        self._rows |= self.folder.all_recorded()
-        return self._write()
-
     def _write(self):
         self._written = time.monotonic()
-        return self.folder.write_status(self._rows)
+        self.table = self.folder.write_status(self._rows)

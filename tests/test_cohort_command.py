@@ -1,0 +1,124 @@
+"""The command ``mne-neuroflow cohort``."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from test_predict_cohort import COARSE, make_dataset
+
+import mne_neuroflow.cohort.run as cohort_run
+from mne_neuroflow import cli
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("mne_bids")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("bids"), 1, 12.0)
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Note how `predict_cohort` is called; ``calls.result`` comes back."""
+
+    class Calls(list):
+        result = pd.DataFrame(dict(state=["done", "done"]))
+
+    noted = Calls()
+
+    def predict_cohort(root, out, **options):
+        noted.append((root, out, options))
+        if isinstance(noted.result, BaseException):
+            raise noted.result
+        out.mkdir(exist_ok=True)
+        return noted.result
+
+    monkeypatch.setattr(cohort_run, "predict_cohort", predict_cohort)
+    return noted
+
+
+def run(*argv):
+    return cli.main(["cohort", *map(str, argv)])
+
+
+def test_flags_come_before_the_file(calls, tmp_path, capsys):
+    """Seen to fail with the file's options before those of the command line."""
+    config = tmp_path / "options.toml"
+    config.write_text('contacts = "mtl-core"\nn_draws = 30\ncontrol = false\n')
+    code = run(
+        "root", tmp_path / "out", "participant", "--config", config, "--draws", 25,
+        "--participant-label", "01", "sub-02", "--seed", 3, "--skip-bids-validation",
+    )  # fmt: skip
+    assert code == 0
+    (_, out, options) = calls[0]
+    assert options == dict(
+        contacts="mtl-core",
+        n_draws=25,
+        control=False,
+        subjects=["01", "sub-02"],
+        random_state=3,
+        validate=False,
+    )
+    assert (out / "options.toml").read_text() == config.read_text()
+    assert "Recordings: 2 done" in capsys.readouterr().out
+
+
+def test_wrong_file_of_options(calls, tmp_path, capsys):
+    config = tmp_path / "options.toml"
+    config.write_text("draws = 30\n")
+    assert run("root", tmp_path, "participant", "--config", config) == 2
+    assert "Invalid options" in capsys.readouterr().err
+    config.write_text("draws")
+    assert run("root", tmp_path, "participant", "--config", config) == 2
+
+
+def test_exit_codes(calls, tmp_path, capsys):
+    calls.result = pd.DataFrame(dict(state=["done", "failed"]))
+    assert run("root", tmp_path / "out", "participant") == 1
+    assert "1 recordings failed" in capsys.readouterr().err
+    calls.result = KeyboardInterrupt()
+    assert run("root", tmp_path / "out", "participant") == 130
+    assert "the same command goes on" in capsys.readouterr().err.splitlines()[-1]
+    assert run("root", tmp_path / "out", "session") == 2
+
+
+def test_wrong_use(tmp_path, capsys):
+    assert run(tmp_path / "none", tmp_path / "out", "participant") == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert run(tmp_path, tmp_path / "out", "group") == 1
+    assert "Run the participant level" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(dataset, tmp_path, model_file, capsys):
+    config = tmp_path / "options.toml"
+    config.write_text(f"contacts = {COARSE['contacts']}\n")
+    code = run(
+        dataset, tmp_path / "out", "participant", "--dry-run", "--config", config,
+        "--model", model_file, "--draws", 19, "--window", 10,
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "sub-01_task-rest_eeg.edf" in printed
+    assert "1 to do, 0 done; about 0.00 h" in printed and "MB" in printed
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_a_report(dataset, tmp_path, model_file, capsys):
+    """Both levels with worker processes, as a user would; a rerun has nothing to do."""
+    options = tmp_path / "options.toml"
+    options.write_text(
+        f"contacts = {COARSE['contacts']}\nn_draws = 19\nmodel = '{model_file}'\n"
+    )
+    out = tmp_path / "out"
+    common = ("--config", options, "--n-jobs", 1)
+    shutil.copytree(dataset, tmp_path / "bids")
+    empty = tmp_path / "bids" / "sub-02" / "eeg" / "sub-02_task-rest_eeg.edf"
+    empty.parent.mkdir(parents=True)
+    empty.touch()
+    assert run(tmp_path / "bids", out, "participant", *common) == 1
+    assert run(tmp_path / "bids", out, "group", "--formula", "power ~ 1") == 2
+    assert "can tell apart" in capsys.readouterr().err
+    assert run(tmp_path / "bids", out, "group") == 0
+    assert (out / "group" / "report.html").is_file()
