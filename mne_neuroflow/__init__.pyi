@@ -1,5 +1,6 @@
 from . import datasets, viz
 from ._sys_info import sys_info
+from .bipolar import make_bipolar
 from .cohort.group import analyze_cohort
 from .cohort.run import predict_cohort
 from .compare import compare_sources, contacts_to_stc
@@ -20,6 +21,7 @@ __all__ = [
     "datasets",
     "export_edf",
     "fetch_model",
+    "make_bipolar",
     "make_contacts",
     "make_report",
     "make_seeg_forward",

@@ -22,7 +22,7 @@ ROOMS = [
     ["simulation"],
     ["training"],
     ["positions", "recording"],
-    ["scalp", "virtual"],
+    ["bipolar", "scalp", "virtual"],
     ["scalp_as_expected"],
     ["ieeg"],
     ["predict"],
@@ -57,6 +57,7 @@ FREE_OF_TORCH = [
     "resampling",
     "recording",
     "virtual",
+    "bipolar",
 ]
 NEVER = {
     **dict.fromkeys(FREE_OF_MNE, {"mne", "nilearn"}),

@@ -1,12 +1,12 @@
 """What every dataset of simultaneous recordings gives."""
 
-import re
 from typing import NamedTuple
 
 import mne
 import numpy as np
 import pandas as pd
 
+from ..head.contact_names import read_contact_name
 from ..head.contacts import contact_positions, contact_structures
 
 
@@ -47,11 +47,11 @@ def describe_contacts(montage):
     contacts = pd.DataFrame(rr, columns=list("xyz"), index=pd.Index(names, name="name"))
     return contacts.assign(
         hemisphere=np.where(rr[:, 0] < 0, "L", "R"),
-        group=[re.sub(r"_?\d+$", "", plain_name(name)) for name in names],
+        group=[_shaft(name) for name in names],
         structure=contact_structures(montage)[0],
     )
 
 
-def plain_name(name):
-    """Strip what marks a macro contact: 'mAHL1', '_AHL1' and 'AHL1' are one style."""
-    return re.sub(r"^(m(?=[A-Z])|_)", "", name)
+def _shaft(name):
+    read = read_contact_name(name)
+    return name if read is None else read.shaft

@@ -23,9 +23,10 @@ from scipy.signal import resample_poly
 from .._compat import _check_option, logger, set_band, verbose
 from .._download import ListedFile, checked_base_url, data_folder, download
 from .._text import listed
+from ..head.contact_names import bare_name
 from ..head.contacts import read_contacts
 from ..scalp import template_name
-from ._paired import PairedSession, describe_contacts, plain_name
+from ._paired import PairedSession, describe_contacts
 
 BASE_URL = "https://s3.amazonaws.com/openneuro.org/ds004752"
 
@@ -346,14 +347,14 @@ def _read_edf(files):
 
 def _find_channels(raw, names):
     """Return the places of channels in a file, whatever the style of their names."""
-    places = {plain_name(name): place for place, name in enumerate(raw.ch_names)}
-    missing = [name for name in names if plain_name(name) not in places]
+    places = {bare_name(name): place for place, name in enumerate(raw.ch_names)}
+    missing = [name for name in names if bare_name(name) not in places]
     if missing:
         raise RuntimeError(
             f"{raw.filenames[0]} lacks channels that its channels.tsv lists: "
             f"{listed(missing)}. Fetch the session again."
         )
-    return [places[plain_name(name)] for name in names]
+    return [places[bare_name(name)] for name in names]
 
 
 def _make_info(channels, sfreq, metadata):

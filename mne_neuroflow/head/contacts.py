@@ -6,7 +6,6 @@ MNE's ``'mni_tal'`` frame, in metres, with fiducials, checked once and for all.
 
 import csv
 import os
-import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from .._compat import _check_option, _validate_type, logger, verbose, warn
 from .._text import listed
 from ..contract import SAME_PLACE
 from .contact_file import as_path, read_contact_file
+from .contact_names import derived_from
 from .geometry import inside_brain, load_head, nearest_structure, project_to_scalp
 
 IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
@@ -28,10 +28,6 @@ IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
 MAX_OUTSIDE = 5e-3
 # No brain reaches half a metre, and in millimetres every brain does.
 _MILLIMETRES = 0.5
-_DERIVATION = re.compile(
-    r"(?:(?:EEG|POL|SEEG)[ _]+)?(?P<shaft>[^\W\d_]+'*)\d+ ?[-–] ?"
-    r"(?P<second>(?P<other>[^\W\d_]+'*)?\d+)(?:-0)?"
-)
 _TYPES = dict(seeg=True, ecog=True, dbs=True)
 
 
@@ -424,47 +420,28 @@ def check_monopolar(chs):
         Channels of an Info.
     """
     names = [ch["ch_name"] for ch in chs]
-    bipolar = [
+    _refuse_derivations(
         ch["ch_name"]
         for ch in chs
         if ch["coil_type"] == FIFF.FIFFV_COIL_EEG_BIPOLAR
         or derived_from(ch["ch_name"], names)
-    ]
+    )
+
+
+def _refuse_derivations(bipolar):
+    bipolar = list(bipolar)
     if bipolar:
         raise ValueError(
             f"Bipolar intracranial channels: {listed(bipolar)}. Potentials of single "
             "contacts are predicted, and a derivation has a position of its own and "
-            "another amplitude. Give the recording before mne.set_bipolar_reference(), "
-            "and derive from the prediction in the same way."
+            "another amplitude. Give the contacts before they were derived from each "
+            "other, and derive the prediction in the same way: make_bipolar()."
         )
-
-
-def derived_from(name, names):
-    """Tell the second contact of a derivation such as ``"A'1-A'2"`` or ``'LH1-2'``.
-
-    Parameters
-    ----------
-    name : str
-        A channel.
-    names : list of str
-        All channels; a second part that half of them share is a reference.
-
-    Returns
-    -------
-    second : str
-        Empty where the name is not that of a derivation.
-    """
-    match = _DERIVATION.fullmatch(name)
-    if not match or match["other"] not in (None, "", match["shaft"]):
-        return ""
-    ends = [_DERIVATION.fullmatch(each) for each in names]
-    shared = sum(m is not None and m["second"] == match["second"] for m in ends)
-    common = len(names) > 2 and 2 * shared >= len(names)
-    return "" if common or match["second"] == "0" else match["second"]
 
 
 def _from_montage(montage, trans):
     names, rr = contact_positions(montage)
+    _refuse_derivations(name for name in names if derived_from(name, names))
     return names, _to_mni(rr, montage.get_positions()["coord_frame"], trans)
 
 
