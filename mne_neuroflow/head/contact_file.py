@@ -231,7 +231,7 @@ def _check_space(path, system, told, space):
     if not _is_named(inside) and in_name:
         where = f"its name says {in_name!r}"
     raise ValueError(
-        f"Contacts must be in MNI or fsaverage coordinates, but of {path} {where}. If "
+        f"Contacts must be in MNI or fsaverage coordinates, but of {path}: {where}. If "
         "they are, say so with read_contacts(fname, space='MNI152'); if not, transform "
         "them first, for instance with mne.transforms.apply_trans()."
     )
