@@ -6,6 +6,7 @@ One place to look when a new MNE release moves something.
 from functools import partial
 
 import numpy as np
+from mne._fiff.write import DATE_NONE
 from mne.annotations import _annotations_starts_stops
 from mne.proj import make_projector
 from mne.utils import ProgressBar, _check_option, _validate_type, logger, verbose
@@ -49,6 +50,31 @@ def set_band(info, highpass, lowpass):
         info["highpass"], info["lowpass"] = float(highpass), float(lowpass)
 
 
+def sign(info, text, device):
+    """Write into an Info where its data come from, in places that MNE keeps.
+
+    ``info['description']`` is rewritten by ``anonymize()`` and lost where recordings
+    are put together. A record of processing is kept by both, and by FIF files.
+
+    Parameters
+    ----------
+    info : Info
+        Changed in place.
+    text : str
+        What to write.
+    device : str
+        What stands in the place of a device.
+    """
+    nothing = dict(sss_info={}, max_st={}, sss_ctc={}, sss_cal={})
+    block = dict(machid=np.zeros(2, np.int32), version=0)
+    block |= dict(zip(("secs", "usecs"), DATE_NONE, strict=True))
+    record = dict(block_id=block, date=DATE_NONE, experimenter="", creator=text)
+    with info._unlock():
+        info["description"] = Description(text)
+        info["proc_history"] = [*info["proc_history"], dict(record, max_info=nothing)]
+        info["device_info"] = dict(type=device, model="mne_neuroflow")
+
+
 def bad_samples(raw):
     """Tell which samples of a Raw are annotated as bad.
 
@@ -78,6 +104,7 @@ __all__ = [
     "logger",
     "make_projector",
     "set_band",
+    "sign",
     "verbose",
     "warn",
 ]

@@ -69,8 +69,12 @@ def main(argv=None):
     except SystemExit as done:  # argparse ends in this way, with 0 after --help
         return done.code
     try:
-        with _termination_unwinds(), _plain_warnings(args):
+        with _termination_unwinds(), _plain_warnings(args), _any_letters():
             args.command(args)
+            sys.stdout.flush()
+    except BrokenPipeError:  # who read the output wants no more of it
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return 0
     except KeyboardInterrupt as err:
         return _fail(str(err) or "interrupted", 130, args.debug)
     except _BadInput as err:
@@ -934,10 +938,25 @@ def _one_line(err):
 
 
 def _fail(message, code, debug):
-    if debug:
-        traceback.print_exc()
-    print(f"{_PROG}: error: {message}", file=sys.stderr)
+    with _any_letters():
+        if debug:
+            traceback.print_exc()
+        print(f"{_PROG}: error: {message}", file=sys.stderr)
     return code
+
+
+@contextmanager
+def _any_letters():
+    """Print letters that the console lacks as numbers: files can have any name."""
+    streams = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            stream.reconfigure(errors=errors)
 
 
 @contextmanager

@@ -13,6 +13,16 @@ BLOCK = SFREQ
 BAND = (0.5, 50.0)
 #: Contacts nearer to each other than this, in metres, are at the same place.
 SAME_PLACE = 1e-4
+#: What the shipped weights were trained on, both bounds of each.
+TRAINED = {
+    # Amplitude against what the head model expects; 0.27 to 2.05 are the 1st and the
+    # 99th percentile of simulated recordings.
+    "gain": (0.2, 3.0),
+    # Electrodes on the scalp.
+    "electrodes": (8, 128),
+    # Metres of a contact from the nearest source around the temporal lobes.
+    "from_temporal_lobes": (0.0, 0.02),
+}
 #: What a weights file and its card say of the data that the model was built for.
 CONTRACT = {
     "rate_hz": float(SFREQ),

@@ -18,6 +18,7 @@ from ._files import draft_folder, move_into
 from ._text import listed
 from .contract import BAND
 from .head.contacts import contact_positions, make_contacts
+from .virtual import provenance
 
 _LABEL_LENGTH = 16  # of a signal in EDF
 _YEARS = (1985, 2084)  # that two digits tell apart in EDF
@@ -35,8 +36,6 @@ research, and must not be used for diagnosis, for planning an operation or for a
 other decision about a patient. The JSON file beside each signal says which model made
 it, and from which seed. Contacts are in metres of fsaverage's MNI space.
 """
-# Every description that this package writes says so, see `mne_neuroflow.virtual`.
-_SAYS_SO = "not recorded"
 
 
 @verbose
@@ -220,12 +219,13 @@ def _check_result(result):
             "with result.save()."
         )
     _validate_type(result, mne.io.BaseRaw, "result", "Raw")
-    if _SAYS_SO not in (result.info["description"] or ""):
+    if not provenance(result.info):
         raise ValueError(
             "Invalid value for the 'result' parameter. Allowed values are virtual "
-            "recordings as predict_ieeg() returns them, whose info['description'] "
-            "says that they are predicted, because the file will say so; but got "
-            f"{result.info['description']!r}. mne.export.export_raw() writes others."
+            "recordings as predict_ieeg() returns them, whose info['description'] or "
+            "info['proc_history'] says that they are predicted, because the file will "
+            f"say so; but got {result.info['description']!r}. mne.export.export_raw() "
+            "writes others."
         )
     others = sorted(set(result.get_channel_types()) - {"seeg"})
     if others:
@@ -407,7 +407,7 @@ def _ascii(text):
 
 def _annotations(edfio, raw, n_added):
     """Annotations from the first sample on, with where the recording comes from."""
-    told = [edfio.EdfAnnotation(0, None, raw.info["description"])]
+    told = [edfio.EdfAnnotation(0, None, provenance(raw.info))]
     found = raw.annotations
     onsets = found.onset - raw.first_time
     labels = dict(zip(raw.ch_names, edf_labels(raw.ch_names), strict=True))
@@ -467,7 +467,7 @@ def _write_draft(result, positions, path, folder):
     montage = mne.channels.make_dig_montage(
         dict(zip(raw.ch_names, positions, strict=True)), coord_frame="mni_tal"
     )
-    description = result.info["description"]
+    description = provenance(result.info)
     mne_bids.make_dataset_description(
         path=path.root,
         name="Virtual intracranial EEG: predicted from scalp EEG, not recorded",

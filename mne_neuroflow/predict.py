@@ -17,7 +17,7 @@ from ._compat import (
     verbose,
 )
 from ._text import listed
-from .contract import BLOCK
+from .contract import BLOCK, TRAINED
 from .head.contacts import (
     contact_positions,
     contact_structures,
@@ -39,12 +39,7 @@ from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_inf
 # A contact of whose variance the scalp explains less than this rests on the
 # prior alone: the best linear guess would correlate below 0.22 with the truth.
 ABSTAIN = 0.05
-# What the weights were trained on: gains (0.27 to 2.05 are the 1st and the 99th
-# percentile of simulated recordings), electrodes, and contacts around the temporal
-# lobes (metres from its nearest source).
-_GAINS = (0.2, 3.0)
-_FEWEST_ELECTRODES = 8
-_FARTHEST_CONTACT = 0.02
+# Where the contacts are around which the weights were trained.
 _TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "insula")
 # Seconds times contacts times draws that are computed at once with batch_size="auto".
 # A CPU works in slabs smaller than this anyway, and more draws make slabs too short.
@@ -130,32 +125,41 @@ class _Predictor:
         """Name what the weights were not trained on."""
         expected = self._posterior["scalp_std"][0].cpu().numpy()
         self.gain = float(np.median(self.scalp.robust_rms() / expected))
-        if not _GAINS[0] < self.gain < _GAINS[1]:
+        low, high = TRAINED["gain"]
+        if not low < self.gain < high:
             say_unlike(
                 f"The scalp's amplitude is {self.gain:.2g} times what the model "
-                f"expects; the training recordings lie between {_GAINS[0]:g} and "
-                f"{_GAINS[1]:g} times: do not trust the intervals. Check the units, "
-                "and mark bad channels in inst.info['bads'].",
+                f"expects; the training recordings lie between {low:g} and {high:g} "
+                "times: do not trust the intervals. Check the units, and mark bad "
+                "channels in inst.info['bads'].",
                 on_unlike,
             )
         n_electrodes = len(self.scalp.ch_names)
-        if n_electrodes < _FEWEST_ELECTRODES:
+        low, high = TRAINED["electrodes"]
+        if not low <= n_electrodes <= high:
+            remedy = (
+                "Interpolate or rename channels, or expect wide intervals to be too "
+                "narrow."
+                if n_electrodes < low
+                else f"Use inst.pick() to keep {high} or fewer that cover the head, or "
+                "do not trust the intervals."
+            )
             say_unlike(
                 f"The recording has {n_electrodes} usable EEG channels, but the model "
-                f"was trained on {_FEWEST_ELECTRODES} and more. Interpolate or rename "
-                "channels, or expect wide intervals to be too narrow.",
+                f"was trained on {low} to {high}. {remedy}",
                 on_unlike,
             )
         head = load_head()
         near = head.patch_centres[np.isin(head.patch_structure, _TRAINED)]
-        far = _nearest(self.positions, near) > _FARTHEST_CONTACT
+        farthest = TRAINED["from_temporal_lobes"][1]
+        far = _nearest(self.positions, near) > farthest
         if far.any():
             names = listed(np.array(self.ch_names)[far])
             say_unlike(
                 f"{far.sum()} of {len(far)} contacts are more than "
-                f"{1e3 * _FARTHEST_CONTACT:.0f} mm from the temporal lobes, around "
-                f"which the model was trained: {names}. Leave them out with "
-                "make_contacts(), or do not trust their intervals.",
+                f"{1e3 * farthest:.0f} mm from the temporal lobes, around which the "
+                f"model was trained: {names}. Leave them out with make_contacts(), or "
+                "do not trust their intervals.",
                 on_unlike,
             )
 
@@ -334,6 +338,10 @@ def predict_ieeg(
 
     Notes
     -----
+    The model was trained on 8 to 128 electrodes, on amplitudes of 0.2 to 3 times what
+    the head model expects, and on contacts within 20 mm of sources of the temporal
+    lobes: ``on_unlike`` says what happens outside of that.
+
     The recording is read at 128 Hz between 0.5 and 50 Hz, and the result holds hardly
     anything outside this band. Potentials are against infinity, as the head model
     gives them, whatever the reference of the scalp; recorded iEEG has a reference of

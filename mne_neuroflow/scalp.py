@@ -42,6 +42,11 @@ MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 # these limits (volts) is a wrong unit, not a strange brain: in millivolts, read as
 # volts, the quietest EEG has 3e-3, and no scalp has a median rms of 1 mV.
 _RMS_LIMITS = (5e-8, 1e-3)
+# Times the steps of a usual channel from which one is in another unit or broken: a
+# loose electrode has up to a few tens.
+_OTHER_UNIT = 100.0
+_ROUNDING = 1e-8  # volts from sample to sample: any EEG has more, a constant has less
+_FACTORS = {"millivolts": 1e-3, "microvolts": 1e-6, "nanovolts": 1e-9}
 _OUTLIER = 5.0  # times the median rms over channels
 #: Range of a channel that is no signal, times the median over channels.
 DEAD = 1e-3
@@ -251,6 +256,7 @@ class Scalp(Recording):
             if not dead.all() and self._found_still(tally):
                 continue
             tally.check_finite(self.ch_names, self.sfreq)
+            tally.check_alike(self.ch_names)
             if not dead.any():
                 break
             self._drop(dead)  # and go again: the average reference has changed
@@ -338,6 +344,7 @@ class _Tally:
         self.low = np.full(n_channels, np.inf)
         self.high = np.full(n_channels, -np.inf)
         self.where, self._still = {}, {}
+        self._steps = []
 
     def note_still(self, spans, epoch):
         """Note where no channel changes."""
@@ -351,6 +358,8 @@ class _Tally:
                 sample = start + int(finite[channel].argmin())
                 self.where.setdefault(int(channel), (epoch, sample))
             data = np.where(finite, data, 0.0)
+        if data.shape[1] > 1:
+            self._steps.append(np.abs(np.diff(data)).mean(axis=1))
         self.low = np.minimum(self.low, data.min(axis=1))
         self.high = np.maximum(self.high, data.max(axis=1))
         return data
@@ -372,6 +381,34 @@ class _Tally:
             f"The EEG holds NaN or infinite values in {len(told)} channels: "
             f"{listed(told)}. Annotate the time as BAD with inst.annotations.append(), "
             "crop it away, or mark the channels in inst.info['bads']."
+        )
+
+    def check_alike(self, ch_names):
+        """Refuse channels in another unit, which the average reference would spread.
+
+        Steps from sample to sample tell a channel's amplitude whatever its offset and
+        drift are.
+        """
+        steps = np.array(self._steps)
+        steps = steps[np.median(steps, axis=1) > 0]  # not of gaps alone
+        if not len(steps):
+            return
+        steps = np.median(steps, axis=0)
+        alive = steps[steps > _ROUNDING]
+        usual = np.percentile(alive, 25) if len(alive) else np.inf
+        loud = steps > _OTHER_UNIT * usual
+        if not loud.any():
+            return
+        times = np.median(steps[loud]) / usual
+        unit = next((u for u, f in _FACTORS.items() if 0.2 < times * f < 5), None)
+        cause = f"they seem to be in {unit}" if unit else "they seem to be broken"
+        factor = _FACTORS.get(unit, 1 / times)
+        names = np.array(ch_names)[loud]
+        raise ValueError(
+            f"{loud.sum()} of {len(loud)} EEG channels are about {times:.1g} times as "
+            f"large as the others: {listed(names)}; {cause}, while MNE keeps EEG in "
+            f"volts. Scale these alone with inst.apply_function(lambda x: x * "
+            f"{factor:.0e}, picks=names), or mark them in inst.info['bads']."
         )
 
     def dead(self):
@@ -437,11 +474,11 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
     picks = mne.pick_types(info, meg=False, eeg=True, exclude="bads")
     every = mne.pick_types(info, meg=False, eeg=True, exclude=())
     if not len(picks):
-        why = "it has none. Set channel types with inst.set_channel_types()."
-        if len(every):
-            why = f"all {len(every)} are in inst.info['bads']."
-        raise ValueError(f"The recording needs good EEG channels, but {why}")
+        raise ValueError(
+            f"The recording needs good EEG channels, but {_why_no_eeg(info, every)}"
+        )
     chs = [info["chs"][pick] for pick in picks]
+    _check_quantity(chs)
     # Bad channels are no less part of the cap whose names these are.
     read = read_names([info["ch_names"][pick] for pick in every], _template())
     here = np.searchsorted(every, picks)
@@ -470,6 +507,41 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
         on_unlike,
     )
     return picks[known], electrodes
+
+
+def _why_no_eeg(info, every):
+    """Say what a recording has instead of good EEG channels, and what to do."""
+    if len(every):
+        return f"all {len(every)} are in inst.info['bads']."
+    types = sorted(set(info.get_channel_types()))
+    found = f"it has none, only channels of type {listed(map(repr, types))}."
+    if "csd" in types:
+        return (
+            f"{found} A current source density has lost what the model reads: give the "
+            "recording before mne.preprocessing.compute_current_source_density()."
+        )
+    if {"seeg", "ecog", "dbs"}.intersection(types):
+        return (
+            f"{found} Intracranial recordings are what is predicted: give their places "
+            "with contacts=ieeg.info, and the scalp EEG of the same patient as inst."
+        )
+    if {"mag", "grad"}.intersection(types):
+        return f"{found} The model is for scalp EEG and knows no MEG."
+    return (
+        f"{found} If some are scalp electrodes, set their type with "
+        "inst.set_channel_types()."
+    )
+
+
+def _check_quantity(chs):
+    """Refuse EEG channels that hold another quantity than a potential."""
+    other = [ch["ch_name"] for ch in chs if ch["unit"] != FIFF.FIFF_UNIT_V]
+    if other:
+        raise ValueError(
+            f"EEG channels that are not in volts: {listed(other)}. The model reads "
+            "potentials: give the recording before it was filtered over space, or set "
+            "the type of these channels with inst.set_channel_types()."
+        )
 
 
 def _check_container(inst):

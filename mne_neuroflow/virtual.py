@@ -10,7 +10,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from ._compat import Description, ProgressBar
+from ._compat import ProgressBar, sign
 from .head.contacts import contact_positions, get_head_to_mri
 
 # Work that is done at once when somebody reads from a virtual recording, volts
@@ -19,6 +19,8 @@ _CHUNK_SAMPLES = 2**22
 _CHUNK_SECONDS = 120.0
 _LONG = 3  # chunks, above which a progress bar shows
 _PLACEHOLDER = "scalp placeholder"
+#: What every virtual recording says of itself.
+SAYS_SO = "predicted, not recorded"
 
 
 class RawVirtual(mne.io.BaseRaw):
@@ -272,10 +274,9 @@ def make_virtual_epochs(inst, data, montage, description, trans="fsaverage"):
     virtual = mne.EpochsArray(
         data,
         _bare_info(montage, inst, trans),
-        events=inst.events,
+        # Those of the scalp stay: any events, also repeated ones or out of order.
+        events=np.column_stack([np.arange(len(data)), *np.ones((2, len(data)), int)]),
         tmin=inst.tmin,
-        event_id=inst.event_id,
-        on_missing="ignore",
         verbose=False,
     )
     return _adopt(scalp, virtual, montage, description)
@@ -311,9 +312,31 @@ def describe(model, model_hash, seed, output):
 
     drawn = "" if seed is None else f", seed {seed}"
     return (
-        f"Virtual iEEG: predicted, not recorded. mne_neuroflow {__version__}, model "
+        f"Virtual iEEG: {SAYS_SO}. mne_neuroflow {__version__}, model "
         f"{model} (sha256 {model_hash[:12]}), output {output}{drawn}."
     )
+
+
+def provenance(info):
+    """Find what says that a recording is virtual.
+
+    Parameters
+    ----------
+    info : Info
+        Of any recording.
+
+    Returns
+    -------
+    text : str
+        What :func:`describe` wrote, or as much of it as is left; empty for recordings
+        that nothing says it of.
+    """
+    records = [record.get("creator") for record in info["proc_history"]]
+    device = (info["device_info"] or {}).get("type")
+    for text in (info["description"], *records, device):
+        if SAYS_SO in (text or ""):
+            return str(text)
+    return ""
 
 
 def _first_eeg(info):
@@ -348,7 +371,7 @@ def _adopt(scalp, virtual, montage, description):
         # Otherwise the recording's own fiducials and electrodes stay, without which
         # MNE would refuse to put the two recordings together.
         scalp.set_montage(montage, verbose=False)
-    scalp.info["description"] = Description(description)
+    sign(scalp.info, description, f"virtual iEEG, {SAYS_SO}")
     return scalp
 
 
