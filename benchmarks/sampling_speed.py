@@ -17,7 +17,7 @@ from scipy.signal import butter, sosfilt
 from mne_neuroflow import make_contacts, predict_ieeg, sample_ieeg
 from mne_neuroflow.datasets import load_demo
 from mne_neuroflow.flow.sampler import sample_blocks
-from mne_neuroflow.predict import _Predictor
+from mne_neuroflow.predictor import Predictor
 
 CONTACTS = "ds004752-sub-04"
 WANTED = 50
@@ -43,9 +43,7 @@ def main():
     def draw_hundred():
         sample_ieeg(short, 100, **common)
 
-    predictor = _Predictor(
-        raw, CONTACTS, "mtl-v1", 0, options.device, 1, "fsaverage", "warn"
-    )
+    predictor = Predictor(raw, **common)
     model_rate = model_rate_only(predictor, int(seconds))
     predict_ieeg(short, **common)  # warms up
     print_machine()

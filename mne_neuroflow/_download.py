@@ -12,6 +12,7 @@ import requests
 from mne import get_config
 
 from ._compat import logger
+from ._files import file_hash
 
 TIMEOUT = 30  # seconds without a byte before a server counts as silent
 
@@ -37,17 +38,14 @@ class ListedFile:
 
     def matches(self, fname):
         """Tell whether a file on disk is this file, whole and unchanged."""
-        return (
-            fname.stat().st_size == self.n_bytes
-            and pooch.file_hash(str(fname)) == self.sha256
-        )
+        return fname.stat().st_size == self.n_bytes and file_hash(fname) == self.sha256
 
     def difference(self, fname):
         """Say in what a file on disk differs from this file."""
         n_bytes = fname.stat().st_size
         if n_bytes != self.n_bytes:
             return f"it has {n_bytes} bytes instead of {self.n_bytes}"
-        found = pooch.file_hash(str(fname))
+        found = file_hash(fname)
         return f"its sha256 is {found} instead of {self.sha256}"
 
     def is_kept(self, folder):

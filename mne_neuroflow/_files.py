@@ -3,12 +3,38 @@
 This room knows the standard library alone, and never what is in a file.
 """
 
+import hashlib
 import os
 import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+
+
+def file_hash(fname):
+    """Compute the sha256 of a file, once as long as it does not change.
+
+    Parameters
+    ----------
+    fname : path-like
+        The file.
+
+    Returns
+    -------
+    sha256 : str
+        The hash as 64 hexadecimal digits.
+    """
+    stat = os.stat(fname)
+    stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    return _hash_of(os.path.abspath(fname), stamp)
+
+
+@lru_cache(maxsize=64)
+def _hash_of(fname, stamp):
+    with open(fname, "rb") as fid:
+        return hashlib.file_digest(fid, "sha256").hexdigest()
 
 
 @contextmanager

@@ -623,14 +623,15 @@ def _demo(args):
     fif_name, png_name = _DEMO_FILES
     with _OutputFolder(out_dir) as folder, _logging(args):
         from .datasets import load_demo
-        from .predict import predict_ieeg
+        from .predictor import Predictor
 
         raw = load_demo()
         start = time.perf_counter()
-        virtual = predict_ieeg(raw, random_state=0)
+        predictor = Predictor(raw, contacts="mtl", random_state=0)
+        virtual = predictor.predict()
         _save(virtual, folder, fif_name)
         seconds = time.perf_counter() - start
-        _save_figure(raw, folder, png_name)
+        _save_figure(predictor, folder, png_name)
         folder.publish()
     recorded = raw.n_times / raw.info["sfreq"]
     n_contacts = len(virtual.ch_names)
@@ -643,15 +644,13 @@ def _demo(args):
     )
 
 
-def _save_figure(raw, folder, name):
+def _save_figure(predictor, folder, name):
     import matplotlib.pyplot as plt
 
-    from .predict import sample_ieeg
     from .viz import plot_virtual
 
-    first, last = _FIGURE_SPAN
     # The first of these draws is the one that was saved.
-    draws = sample_ieeg(raw, _FIGURE_DRAWS, tmin=first, tmax=last, random_state=0)
+    draws = predictor.sample(_FIGURE_DRAWS, *_FIGURE_SPAN)
     # The most observable contact of each structure: one row each.
     table = draws[0, :, 0].to_dataframe()
     table = table.sort_values("observability", ascending=False, kind="stable")

@@ -19,8 +19,7 @@ from .head.contacts import (
     make_contacts,
     values_by_contact,
 )
-from .predict import sample_ieeg
-from .scalp import check_scalp
+from .predictor import Predictor
 from .scores.ensemble import interval
 from .scores.signals import BANDS, in_band, log_band_power, pearson_r
 from .virtual import RawVirtual, make_virtual_epochs, make_virtual_info
@@ -68,7 +67,7 @@ def compare_sources(
     random_state=None,
     device="auto",
     trans="fsaverage",
-    on_unlike="warn",
+    on_mismatch="warn",
     verbose=None,
 ):
     """Compare virtual contacts with those of source localization.
@@ -102,7 +101,7 @@ def compare_sources(
         As for :func:`predict_ieeg`.
     trans : str | path-like | Transform
         As for :func:`predict_ieeg`.
-    on_unlike : str
+    on_mismatch : str
         As for :func:`predict_ieeg`.
     verbose : bool | str | int | None
         Control verbosity of the logging output.
@@ -159,28 +158,25 @@ def compare_sources(
             f"from {_FEWEST_DRAWS}, but got {n_draws}."
         )
     montage = make_contacts(contacts, trans=trans)
-    draws = sample_ieeg(
+    predictor = Predictor(
         inst,
-        n_draws,
-        tmin=tmin,
-        tmax=tmax,
         contacts=montage,
         model=model,
         random_state=random_state,
         device=device,
         trans=trans,
-        on_unlike=on_unlike,
+        on_mismatch=on_mismatch,
     )
+    draws = predictor.sample(n_draws, tmin, tmax)
     lasts = float(np.ptp(draws["time"].values))
     if lasts < _SHORTEST - 1e-6:
         raise ValueError(
             "Invalid value for the 'tmin' and 'tmax' parameters. Allowed values are "
             f"{_SHORTEST:g} s or more apart, but got {lasts:.3g} s."
         )
-    # What there was to say of the recording has just been said.
-    scalp = check_scalp(inst, trans=trans, on_unlike="ignore", verbose="error")
     estimates = {
-        method: _localize(scalp, montage, method, snr, trans) for method in methods
+        method: _localize(predictor.scalp, montage, method, snr, trans)
+        for method in methods
     }
     return Comparison(_agreement(estimates, draws, inst.times), estimates, draws)
 

@@ -17,9 +17,10 @@ from ._compat import (
 )
 from ._text import listed
 from .head.ridge import N_LAGS, fit_lagged_map
-from .predict import find_seed, sample_ieeg, score_ieeg
-from .sessions import GAP, LEAST_PART, by_patient, pair_up
-from .weights.model import Model, nothing_known
+from .predict import sample_ieeg, score_ieeg
+from .predictor import find_seed
+from .sessions import GAP, LEAST_PART, pair_up
+from .weights.model import Model
 
 # Most seconds and draws that a calibration looks at, and every which sample.
 _MOST_CALIBRATED, _N_DRAWS, _STRIDE = 180, 32, 8
@@ -124,7 +125,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         n_steps=_STEPS,
         random_state=None,
         trans="fsaverage",
-        on_unlike="warn",
+        on_mismatch="warn",
         verbose=None,
     ):
         """Fit to pairs of recordings, starting from the weights as they are.
@@ -150,7 +151,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             Seed of the training.
         trans : str | path-like | Transform
             As for :func:`mne_neuroflow.predict_ieeg`.
-        on_unlike : str
+        on_mismatch : str
             As for :func:`mne_neuroflow.predict_ieeg`.
         verbose : bool | str | int | None
             Control verbosity of the logging output.
@@ -184,8 +185,8 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         seed = find_seed(random_state)
         start = copy.copy(self)
         start.implants = []
-        sessions = pair_up(scalp, ieeg, start, trans, on_unlike)
-        patients = [_Patient(group, spatial) for group in by_patient(sessions)]
+        groups = pair_up(scalp, ieeg, start, trans, on_mismatch, same_electrodes=True)
+        patients = [_Patient(group, spatial) for group in groups]
         train = [each for patient in patients for each in patient.stretches(False)]
         judge = [each for patient in patients for each in patient.stretches(True)]
         bar = ProgressBar(n_steps, mesg="Fitting")
@@ -205,12 +206,12 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             implants.append(replace(patient.implant, calibration=calibration))
         # Nothing is changed before everything is done.
         self.flow, self.implants = flow, implants
-        self._record("fit", sessions, spatial=spatial, seed=seed)
+        self._record("fit", groups, spatial=spatial, seed=seed)
         return pandas.DataFrame(history)
 
     @verbose
     def recalibrate(
-        self, scalp, ieeg, *, trans="fsaverage", on_unlike="warn", verbose=None
+        self, scalp, ieeg, *, trans="fsaverage", on_mismatch="warn", verbose=None
     ):
         """Correct intervals by a few minutes of pairs, without training.
 
@@ -227,7 +228,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             As for :meth:`fit`.
         trans : str | path-like | Transform
             As for :func:`mne_neuroflow.predict_ieeg`.
-        on_unlike : str
+        on_mismatch : str
             As for :func:`mne_neuroflow.predict_ieeg`.
         verbose : bool | str | int | None
             Control verbosity of the logging output.
@@ -239,14 +240,11 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             the share of samples of these pairs inside its central intervals, nominally
             0.5 and 0.9, ``before`` and ``after``.
         """
-        sessions = pair_up(scalp, ieeg, self, trans, on_unlike)
+        groups = pair_up(scalp, ieeg, self, trans, on_mismatch)
         tables, implants = [], list(self.implants)
-        for group in by_patient(sessions):
+        for group in groups:
             predictor = group[0].predictor
             kept, names = predictor.implant, predictor.ch_names
-            nothing = nothing_known(names, predictor.positions)
-            if kept is None:
-                kept = nothing
             if kept.gain is None:
                 kept = replace(kept, gain=_common_gain(group))
 
@@ -255,7 +253,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
             before = _Departures(self.flow, stretches(kept))
             # Amplitudes first, as if nothing had been calibrated before.
-            kept = replace(kept, calibration=nothing.calibration)
+            kept = replace(kept, calibration=np.zeros_like(kept.calibration))
             kept = replace(kept, amplitude=_heard(self.flow, stretches(kept)))
             after = _Departures(self.flow, stretches(kept))
             calibration = _calibrate(after)
@@ -271,7 +269,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             )
             tables.append(table)
         self.implants = implants
-        self._record("recalibration", sessions)
+        self._record("recalibration", groups)
         return pandas.concat(tables)
 
     def _own_contacts(self):
@@ -287,14 +285,15 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         )
         return montage.add_mni_fiducials(verbose=False)
 
-    def _record(self, what, sessions, **options):
+    def _record(self, what, groups, **options):
         """Write to the card what was done."""
+        sessions = [session for group in groups for session in group]
         entry = {
             "what": what,
             "date": date.today().isoformat(),
             "sessions": len(sessions),
             "seconds": sum(session.n_seconds for session in sessions),
-            "contacts": sum(len(g[0].predictor.ch_names) for g in by_patient(sessions)),
+            "contacts": sum(len(group[0].ch_names) for group in groups),
             **options,
         }
         self.card = {**self.card, "pairs": [*self.card.get("pairs", []), entry]}
@@ -306,24 +305,17 @@ class _Patient:
     """Sessions with the same contacts, cut into parts, and their spatial stage."""
 
     def __init__(self, sessions, spatial):
-        names = [session.predictor.scalp.ch_names for session in sessions]
-        common = _common(names)
-        if not common:
-            raise ValueError(
-                "The sessions of a patient must have EEG channels in common, but have "
-                f"none: {'; '.join(map(listed, names))}."
-            )
-        contacts = sessions[0].ch_names
-        sessions = [session.restricted(common, contacts) for session in sessions]
         if len(sessions) > 1:
             self._parts = [[(s, piece) for piece in s.pieces()] for s in sessions]
         else:
             (one,) = sessions
             self._parts = [[(one, piece) for piece in part] for part in one.cut()]
-        self._keep_long_parts(contacts)
-        self.implant, self._views = None, [None] * len(self._parts)
+        self._keep_long_parts(sessions[0].ch_names)
+        predictor = sessions[0].predictor
+        self.implant = predictor.implant
+        self._views = [self.implant] * len(self._parts)
         if spatial != "physics":
-            self._fit_map(sessions[0].predictor, common, spatial)
+            self._fit_map(predictor, spatial)
 
     def _keep_long_parts(self, contacts):
         """Leave out parts that are too short to learn from or to judge by."""
@@ -338,7 +330,7 @@ class _Patient:
                 f"needs {2 * (LEAST_PART + GAP)} s."
             )
 
-    def _fit_map(self, predictor, electrodes, spatial):
+    def _fit_map(self, predictor, spatial):
         sessions = {id(s): s for part in self._parts for s, _ in part}.values()
         gain = _common_gain(sessions)
         blocks = [
@@ -353,10 +345,9 @@ class _Patient:
             "spatial stage has not seen (%.0f to %.0f %%).",
             *(100 * np.percentile(lagged.explained, [50, 0, 100])),
         )
-        names, positions = predictor.ch_names, predictor.positions
         self.implant = replace(
-            nothing_known(names, positions),
-            electrodes=electrodes,
+            self.implant,
+            electrodes=predictor.scalp.ch_names,
             lagged=lagged,
             gain=gain,
         )
@@ -411,10 +402,6 @@ def _remember(implants, known):
         if implants[place].lagged is not None and index is not None:
             implants[place] = implants[place].updated(index, known)
             return
-
-
-def _common(names):
-    return [name for name in names[0] if all(name in other for other in names)]
 
 
 def _common_gain(sessions):

@@ -1,5 +1,7 @@
 """The truth's side: recorded intracranial EEG, checked, at the model's rate."""
 
+import copy
+
 import mne
 import numpy as np
 
@@ -35,6 +37,27 @@ class Ieeg(Recording):
         super().__init__(inst, picks)
         self.info = mne.pick_info(inst.info, picks)
         self.flat = _check_samples(self)
+
+    def pick(self, ch_names):
+        """Keep some of the contacts, in the order in which they are given.
+
+        Parameters
+        ----------
+        ch_names : list of str
+            Which contacts.
+
+        Returns
+        -------
+        ieeg : Ieeg
+            The same recording, which is not checked again.
+        """
+        if ch_names == self.ch_names:
+            return self
+        some = copy.copy(self)
+        some._picks = self._picks[[self.ch_names.index(name) for name in ch_names]]
+        some.ch_names = list(ch_names)
+        some.info = mne.pick_info(self.inst.info, some._picks)
+        return some
 
     def check_against(self, scalp):
         """Refuse recordings that cannot be of the same moments.

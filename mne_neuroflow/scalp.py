@@ -86,12 +86,12 @@ class Scalp(Recording):
         Which seconds hold no bad sample, see :mod:`~mne_neuroflow.good_time`.
     """
 
-    def __init__(self, inst, picks, electrodes, on_unlike="warn"):
+    def __init__(self, inst, picks, electrodes, on_mismatch="warn"):
         super().__init__(inst, picks)
         self._use(self._picks, electrodes)
         self._kept = None
         self._find_gaps(annotated_spans(inst, self.ch_names))
-        self.rms = self._survey(on_unlike)
+        self.rms = self._survey(on_mismatch)
 
     def fetch(self, start, stop, epoch=None):
         """Return samples as the recording holds them, straight lines where it is bad.
@@ -217,7 +217,7 @@ class Scalp(Recording):
                 "that are wrong with inst.annotations.delete()."
             )
 
-    def _tell_of_gaps(self, on_unlike):
+    def _tell_of_gaps(self, on_mismatch):
         if self.good.all():
             return
         seconds = self.good.sum() * BLOCK / self.resampler.model_sfreq
@@ -227,13 +227,13 @@ class Scalp(Recording):
             100 * (1 - self.good.mean()),
         )
         if seconds < _LITTLE_TIME:
-            say_unlike(
+            tell_mismatch(
                 f"Only {seconds:.0f} s of the EEG are good; the rest is annotated as "
                 f"BAD or holds no signal that changes. With less than "
                 f"{_LITTLE_TIME:g} s the recording's amplitude is poorly known. "
                 "Give a longer part of the recording, or remove annotations that are "
                 "wrong with inst.annotations.delete().",
-                on_unlike,
+                on_mismatch,
             )
 
     def _use(self, picks, electrodes):
@@ -247,7 +247,7 @@ class Scalp(Recording):
             return self.operator @ data
         return data - data.mean(axis=0)  # the same, and quicker
 
-    def _survey(self, on_unlike):
+    def _survey(self, on_mismatch):
         """Go through the recording once; drop dead channels and refuse bad ones."""
         while True:
             tally = _Tally(self._picks.size)
@@ -260,7 +260,7 @@ class Scalp(Recording):
             if not dead.any():
                 break
             self._drop(dead)  # and go again: the average reference has changed
-        self._tell_of_gaps(on_unlike)
+        self._tell_of_gaps(on_mismatch)
         seconds = rms
         rms = self._good_rms(rms)
         if np.median(rms) < _RMS_LIMITS[0]:
@@ -418,7 +418,7 @@ class _Tally:
 
 
 @verbose
-def check_scalp(inst, *, trans="fsaverage", on_unlike="warn", verbose=None):
+def check_scalp(inst, *, trans="fsaverage", on_mismatch="warn", verbose=None):
     """Check a scalp recording and make it readable for the model.
 
     Parameters
@@ -428,7 +428,7 @@ def check_scalp(inst, *, trans="fsaverage", on_unlike="warn", verbose=None):
     trans : str | path-like | Transform
         From the recording's head coordinates to the fsaverage MRI, as for
         :func:`mne_neuroflow.make_contacts`.
-    on_unlike : str
+    on_mismatch : str
         What to do when the recording is unlike what the model was built for:
         ``'warn'``, ``'raise'`` or ``'ignore'``.
     verbose : bool | str | int | None
@@ -439,17 +439,17 @@ def check_scalp(inst, *, trans="fsaverage", on_unlike="warn", verbose=None):
     scalp : Scalp
         The recording, checked from the first sample to the last.
     """
-    _check_option("on_unlike", on_unlike, ("warn", "raise", "ignore"))
-    _check_container(inst)
+    _check_option("on_mismatch", on_mismatch, ("warn", "raise", "ignore"))
+    check_container(inst)
     _check_rate_and_length(inst)
-    _check_band(inst.info, on_unlike)
+    _check_band(inst.info, on_mismatch)
     inst = _own(inst)
-    picks, electrodes = find_electrodes(inst.info, trans=trans, on_unlike=on_unlike)
+    picks, electrodes = find_electrodes(inst.info, trans=trans, on_mismatch=on_mismatch)
     logger.info("Scalp reference: %s.", _describe_reference(inst.info))
-    return Scalp(inst, picks, electrodes, on_unlike)
+    return Scalp(inst, picks, electrodes, on_mismatch)
 
 
-def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
+def find_electrodes(info, *, trans="fsaverage", on_mismatch="warn"):
     """Find the usable EEG channels and where their electrodes are.
 
     Parameters
@@ -458,7 +458,7 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
         Of the recording. Channels in ``info['bads']`` are left out.
     trans : str | path-like | Transform
         From head coordinates to the fsaverage MRI.
-    on_unlike : str
+    on_mismatch : str
         ``'warn'``, ``'raise'`` or ``'ignore'`` channels whose position is unknown
         and bipolar ones, neither of which can be used.
 
@@ -495,8 +495,8 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
     if names_tell:  # only then the template's head coordinates are the recording's
         _check_series(read, names[~known & ~bipolar])
         loc, known = _fill_in(names, places, loc, known, bipolar)
-    _check_usable(names, known, bipolar, names_tell, on_unlike)
-    _check_one_reference([read.references[k] for k in here[known]], on_unlike)
+    _check_usable(names, known, bipolar, names_tell, on_mismatch)
+    _check_one_reference([read.references[k] for k in here[known]], on_mismatch)
     electrodes = mne.transforms.apply_trans(head_to_mri, loc[known])
     _check_on_head(names[known], electrodes)
     placed = measured[known]
@@ -504,7 +504,7 @@ def find_electrodes(info, *, trans="fsaverage", on_unlike="warn"):
         names[measured],
         [place for place, ok in zip(places, measured, strict=True) if ok],
         electrodes[placed],
-        on_unlike,
+        on_mismatch,
     )
     return picks[known], electrodes
 
@@ -544,7 +544,8 @@ def _check_quantity(chs):
         )
 
 
-def _check_container(inst):
+def check_container(inst):
+    """Refuse what is neither Raw nor Epochs."""
     if isinstance(inst, mne.Evoked):
         raise TypeError(
             "inst must be an instance of Raw or Epochs, got Evoked. The model is not "
@@ -584,7 +585,7 @@ def _if_decimated(inst):
     )
 
 
-def _check_band(info, on_unlike):
+def _check_band(info, on_mismatch):
     low, high = info["highpass"] or 0.0, info["lowpass"] or np.inf
     wrong = []
     if low > 1.0:
@@ -592,27 +593,27 @@ def _check_band(info, on_unlike):
     if high < 30.0:
         wrong.append(f"is low-passed at {high:g} Hz")
     if wrong:
-        say_unlike(
+        tell_mismatch(
             f"The recording {' and '.join(wrong)}, but the model was built for "
             f"{BAND[0]:g}-{BAND[1]:g} Hz: what was filtered away cannot be predicted. "
             "Filter less, with inst.filter() of the original recording.",
-            on_unlike,
+            on_mismatch,
         )
 
 
-def say_unlike(message, on_unlike):
+def tell_mismatch(message, on_mismatch):
     """Tell that a recording is unlike what the model was built for.
 
     Parameters
     ----------
     message : str
         What was found, what was expected, and the remedy.
-    on_unlike : str
+    on_mismatch : str
         ``'warn'``, ``'raise'`` or ``'ignore'``.
     """
-    if on_unlike == "raise":
+    if on_mismatch == "raise":
         raise ValueError(message)
-    if on_unlike == "warn":
+    if on_mismatch == "warn":
         warn(message)
 
 
@@ -627,7 +628,7 @@ def _own(inst):
     return inst
 
 
-def _check_usable(names, known, bipolar, names_tell, on_unlike):
+def _check_usable(names, known, bipolar, names_tell, on_mismatch):
     unknown = names[~known & ~bipolar]
     told = []
     if len(unknown):
@@ -649,22 +650,22 @@ def _check_usable(names, known, bipolar, names_tell, on_unlike):
             f"needed, but got {known.sum()}. {remedy}"
         )
     kept = f"They are left out, and these are used: {listed(names[known])}."
-    say_unlike(f"{message} {kept} {remedy}", on_unlike)
+    tell_mismatch(f"{message} {kept} {remedy}", on_mismatch)
 
 
-def _check_one_reference(references, on_unlike):
+def _check_one_reference(references, on_mismatch):
     """Tell of channels with different references, as in ``'C3-A2'`` and ``'C4-A1'``.
 
     The average reference takes away a reference that all channels share, no other.
     """
     references = {reference.upper() for reference in references if reference}
     if len(references) > 1:
-        say_unlike(
+        tell_mismatch(
             "The names of the EEG channels tell of different references: "
             f"{listed(sorted(references))}. The model was built for channels that "
             "share one, whichever it is. Export the recording with one reference, "
             "or mark the channels of the others in inst.info['bads'].",
-            on_unlike,
+            on_mismatch,
         )
 
 
@@ -693,7 +694,7 @@ def _check_series(read, names):
     )
 
 
-def _check_placement(names, places, electrodes, on_unlike):
+def _check_placement(names, places, electrodes, on_mismatch):
     """Hold measured positions against names, or against the scalp.
 
     Parameters
@@ -704,7 +705,7 @@ def _check_placement(names, places, electrodes, on_unlike):
         Their 10-05 positions by name.
     electrodes : ndarray, shape (n_electrodes, 3)
         Where they are, in metres, fsaverage surface RAS.
-    on_unlike : str
+    on_mismatch : str
         As for :func:`find_electrodes`.
     """
     placements = _placements(names, places, electrodes)
@@ -727,10 +728,10 @@ def _check_placement(names, places, electrodes, on_unlike):
             f"{', '.join(wrong)}. {remedy}"
         )
     if odd:
-        say_unlike(
+        tell_mismatch(
             f"The positions of the EEG electrodes look {', '.join(odd)}, more than "
             f"measured positions on a head do. {remedy}",
-            on_unlike,
+            on_mismatch,
         )
 
 

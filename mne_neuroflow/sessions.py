@@ -1,16 +1,23 @@
-"""Pairs of recordings to learn from: checked, grouped by patient, cut into parts."""
+"""Pairs of recordings to learn from: checked, grouped by patient, cut into parts.
+
+This room knows both recordings of a pair and the predictor between them; it never knows
+what is learned from them.
+"""
 
 import copy
 import itertools
 from functools import partial
 
 import numpy as np
+from mne.utils import use_log_level
 
 from ._compat import bad_samples, warn
 from ._text import listed
 from .contract import BLOCK, SAME_PLACE
+from .head.contacts import contact_positions, make_contacts
 from .ieeg import check_ieeg
-from .predict import _Predictor
+from .predictor import Predictor
+from .scalp import check_container, find_electrodes
 
 # Parts into which pairs are cut where there is only one session, if it is long enough.
 N_PARTS = 6
@@ -30,27 +37,38 @@ _MOST_COMPARED = 180
 
 
 class Session:
-    """Two checked recordings of the same moments."""
+    """Two checked recordings of the same moments.
 
-    def __init__(self, scalp, ieeg, model, trans, on_unlike):
-        truth = check_ieeg(ieeg)
-        if truth.flat:
-            raise ValueError(
-                f"Contacts without a signal cannot be learned: {listed(truth.flat)}. "
-                "Mark them in ieeg.info['bads']."
-            )
-        self.predictor = _Predictor(
-            scalp, truth.info, model, 0, "cpu", 1, trans, on_unlike
+    Parameters
+    ----------
+    scalp : Raw | Epochs
+        The scalp EEG.
+    truth : Ieeg
+        The contacts that are used, checked.
+    model : Model
+        What predictions are made by.
+    trans, on_mismatch : object
+        As for :func:`mne_neuroflow.predict_ieeg`.
+    """
+
+    def __init__(self, scalp, truth, model, trans, on_mismatch):
+        self.predictor = Predictor(
+            scalp,
+            contacts=truth.info,
+            model=model,
+            random_state=0,
+            device="cpu",
+            trans=trans,
+            on_mismatch=on_mismatch,
         )
-        self._again = partial(Session, model=model, trans=trans, on_unlike="ignore")
-        self._given, self._ieeg, self.truth = scalp, ieeg, truth
+        self.truth = truth
         truth.check_against(self.predictor.scalp)
         # Whole seconds of the recording or of each epoch.
         self._length = int(truth.n_times / truth.sfreq + 1e-6)
         self._epochs = [None] if truth.kind == "raw" else list(range(truth.n_epochs))
         self._good = np.ones(self._length, bool)
         if truth.kind == "raw":
-            for raw in (scalp, ieeg):
+            for raw in (scalp, truth.inst):
                 self._good &= _good_seconds(raw, self._length)
         self.n_seconds = sum(n_seconds for *_, n_seconds in self.pieces())
 
@@ -58,14 +76,6 @@ class Session:
     def ch_names(self):
         """Names of the contacts."""
         return self.predictor.ch_names
-
-    def restricted(self, electrodes, contacts):
-        """Return the same pair with some EEG channels and contacts, in this order."""
-        same = self.predictor.scalp.ch_names == electrodes and self.ch_names == contacts
-        if same:
-            return self
-        scalp = self._given.copy().pick(electrodes, verbose=False)
-        return self._again(scalp, self._ieeg.copy().reorder_channels(contacts))
 
     @property
     def gain(self):
@@ -120,14 +130,10 @@ class Session:
         if implant is not None:
             predictor.use(implant)
 
-        def potentials(first_block, n_blocks, epoch):
-            data = self.truth.to_model(first_block, n_blocks, epoch)
-            return predictor._tensor(data)[None]
-
         return [
             Stretch(
                 partial(predictor.conditions, epoch=epoch),
-                partial(potentials, epoch=epoch),
+                partial(predictor.recorded, self.truth, epoch=epoch),
                 first,
                 n_seconds,
             )
@@ -142,8 +148,12 @@ def _good_seconds(raw, n_seconds):
     return np.array([not bad[a:b].any() for a, b in itertools.pairwise(edges)], bool)
 
 
-def pair_up(scalp, ieeg, model, trans, on_unlike):
-    """Check every pair of recordings.
+def pair_up(scalp, ieeg, model, trans, on_mismatch, *, same_electrodes=False):
+    """Check every pair of recordings, and group them by patient.
+
+    One patient's are those of which more than half of the contacts are those of the
+    first, by name and place. Of the contacts, those that are good in all sessions of a
+    patient are used, and each pair is read and checked once, with these alone.
 
     Parameters
     ----------
@@ -151,13 +161,15 @@ def pair_up(scalp, ieeg, model, trans, on_unlike):
         Recordings of the same moments.
     model : Model
         What predictions of them are made by.
-    trans, on_unlike : object
+    trans, on_mismatch : object
         As for :func:`mne_neuroflow.predict_ieeg`.
+    same_electrodes : bool
+        Whether all sessions of a patient shall have the same EEG channels as well.
 
     Returns
     -------
-    sessions : list of Session
-        One for each pair.
+    groups : list of list of Session
+        One list for each patient, with the same contacts in the same order.
     """
     scalps, ieegs = (
         list(each) if isinstance(each, (list, tuple)) else [each]
@@ -168,51 +180,53 @@ def pair_up(scalp, ieeg, model, trans, on_unlike):
             "scalp and ieeg must hold the same sessions, but got "
             f"{len(scalps)} and {len(ieegs)}."
         )
-    sessions = [
-        Session(*pair, model, trans, on_unlike)
-        for pair in zip(scalps, ieegs, strict=True)
-    ]
+    for each in scalps:
+        check_container(each)
+    pairs = list(zip(scalps, map(_checked, ieegs), strict=True))
+    make = partial(Session, model=model, trans=trans)
+    groups = []
+    for group in _by_patient(pairs, trans):
+        if same_electrodes:
+            group = _with_common_electrodes(group, make, trans, on_mismatch)
+        else:
+            group = [make(*pair, on_mismatch=on_mismatch) for pair in group]
+        groups.append(group)
+    sessions = list(itertools.chain(*groups))
     total = sum(session.n_seconds for session in sessions)
     if total < _LEAST:
         raise ValueError(f"At least {_LEAST} s of pairs are needed, but got {total} s.")
     for session in sessions:
         _check_shift(session)
         _check_reference(session)
-    return sessions
+    return groups
 
 
-def by_patient(sessions):
-    """Group sessions by patient, with the contacts that all of a group have.
+def _checked(ieeg):
+    truth = check_ieeg(ieeg)
+    if truth.flat:
+        raise ValueError(
+            f"Contacts without a signal cannot be learned: {listed(truth.flat)}. "
+            "Mark them in ieeg.info['bads']."
+        )
+    return truth
 
-    One patient's are those of which more than half of the contacts are those of the
-    first, by name and place; some may be bad in one session.
 
-    Parameters
-    ----------
-    sessions : list of Session
-        Of any number of patients.
-
-    Returns
-    -------
-    groups : list of list of Session
-        One for each patient, with the same contacts in the same order.
-    """
+def _by_patient(pairs, trans):
+    """Group pairs by patient, with the contacts that all of a group have."""
     groups = []
-    for session in sessions:
-        mine = _places(session)
+    for scalp, truth in pairs:
+        names, positions = contact_positions(make_contacts(truth.info, trans=trans))
+        places = dict(zip(names, positions, strict=True))
+        mine = (scalp, truth, places)
         for group in groups:
-            theirs = _places(group[0])
-            same = [name for name in theirs if _same_place(mine, theirs, name)]
-            if 2 * len(same) > max(len(mine), len(theirs)):
-                group.append(session)
+            theirs = group[0][-1]
+            same = [name for name in theirs if _same_place(places, theirs, name)]
+            if 2 * len(same) > max(len(places), len(theirs)):
+                group.append(mine)
                 break
         else:
-            groups.append([session])
+            groups.append([mine])
     return [_with_common_contacts(group) for group in groups]
-
-
-def _places(session):
-    return dict(zip(session.ch_names, session.predictor.positions, strict=True))
 
 
 def _same_place(mine, theirs, name):
@@ -221,7 +235,7 @@ def _same_place(mine, theirs, name):
 
 def _with_common_contacts(group):
     """Leave out contacts that are missing or bad in some sessions, in one order."""
-    places = [_places(session) for session in group]
+    places = [each for _, _, each in group]
     common = [
         name
         for name in places[0]
@@ -233,9 +247,43 @@ def _with_common_contacts(group):
             "Contacts that are bad, missing or elsewhere in some of a patient's "
             f"sessions are left out: {listed(missing)}."
         )
+    return [(scalp, truth.pick(common)) for scalp, truth, _ in group]
+
+
+def _with_common_electrodes(group, make, trans, on_mismatch):
+    """Make sessions without EEG channels that are bad or missing in some of them."""
+    scalps, truths = zip(*group, strict=True)
+    if len(group) > 1:
+        scalps = _pick_common(scalps, [_usable(scalp, trans) for scalp in scalps])
+    pairs = zip(scalps, truths, strict=True)
+    sessions = [make(*pair, on_mismatch=on_mismatch) for pair in pairs]
+    # That a channel is dead is seen only when the recording is read.
+    same = _pick_common(scalps, [each.predictor.scalp.ch_names for each in sessions])
     return [
-        session.restricted(session.predictor.scalp.ch_names, common)
-        for session in group
+        session if scalp is before else make(scalp, truth, on_mismatch="ignore")
+        for session, scalp, before, truth in zip(
+            sessions, same, scalps, truths, strict=True
+        )
+    ]
+
+
+def _usable(scalp, trans):
+    with use_log_level("error"):
+        picks, _ = find_electrodes(scalp.info, trans=trans, on_mismatch="ignore")
+    return [scalp.ch_names[pick] for pick in picks]
+
+
+def _pick_common(scalps, names):
+    """Keep the channels that are in all lists of names, in the order of the first."""
+    common = [name for name in names[0] if all(name in other for other in names)]
+    if not common:
+        raise ValueError(
+            "The sessions of a patient must have EEG channels in common, but have "
+            f"none: {'; '.join(map(listed, names))}."
+        )
+    return [
+        scalp if own == common else scalp.copy().pick(common, verbose=False)
+        for scalp, own in zip(scalps, names, strict=True)
     ]
 
 

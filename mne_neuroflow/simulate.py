@@ -9,7 +9,7 @@ from . import __version__
 from ._compat import Description, _check_option, _validate_type, set_band, verbose
 from .contract import BAND, BLOCK, SFREQ
 from .head.contacts import contact_positions, make_contacts
-from .predict import find_seed
+from .predictor import find_seed
 from .resampling import Resampler
 from .scalp import find_electrodes
 

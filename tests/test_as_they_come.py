@@ -114,7 +114,7 @@ def test_number_of_electrodes(make_raw, n, told):
     assert any("trained on 8 to 128" in text for text in said) == told
     if told:
         with pytest.raises(ValueError, match=f"has {n} usable"):
-            predict_ieeg(raw, contacts=POINTS, random_state=0, on_unlike="raise")
+            predict_ieeg(raw, contacts=POINTS, random_state=0, on_mismatch="raise")
 
 
 # Epochs of all kinds ------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Checkpoints: the same model comes back, and nothing else is taken for one."""
 
 import copy
+import hashlib
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -223,3 +225,22 @@ def test_the_last_model_is_kept_until_its_files_change(fname, model):
     fname.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError, match="A model is two files"):
         find_model(fname)
+
+
+def test_weights_are_hashed_once(fname, monkeypatch):
+    """Until the file changes. Seen to fail without the memory of hashes."""
+    read = []
+    digest = hashlib.file_digest
+
+    def counted(fid, kind):
+        read.append(fid.name)
+        return digest(fid, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    os.utime(fname, (1, 1))
+    for _ in range(3):
+        Model.load(fname)
+    assert len(read) == 1
+    os.utime(fname, (2, 2))
+    Model.load(fname)
+    assert len(read) == 2

@@ -60,10 +60,26 @@ class Predict(types.ModuleType):
         is_epochs = isinstance(inst, mne.BaseEpochs)
         return (_virtual_epochs if is_epochs else _virtual_raw)(inst)
 
-    def sample_ieeg(self, inst, n_draws, tmin, tmax, **options):
+
+class Predictor:
+    """Stands in for a predictor: what it predicts is the stand-in's above."""
+
+    made = ()
+
+    def __init__(self, inst, **options):
+        self.inst, self.options, self.spans = inst, options, []
+        Predictor.made += (self,)
+
+    def predict(self):
+        """Predict all of it."""
+        return sys.modules["mne_neuroflow.predict"].predict_ieeg(self.inst)
+
+    def sample(self, n_draws, tmin, tmax):
         """Draw white noise: two contacts in one structure, one in another."""
+        self.spans.append((tmin, tmax))
         rng = np.random.default_rng(0)
-        time = inst.times[(inst.times >= tmin) & (inst.times <= tmax)]
+        times = self.inst.times
+        time = times[(times >= tmin) & (times <= tmax)]
         data = 1e-5 * rng.standard_normal((n_draws, len(CONTACTS), len(time)))
         coords = {
             "channel": CONTACTS,
@@ -79,6 +95,10 @@ def predict(monkeypatch):
     """The stand-in, in place."""
     module = Predict()
     monkeypatch.setitem(sys.modules, "mne_neuroflow.predict", module)
+    predictor = types.ModuleType("mne_neuroflow.predictor")
+    predictor.Predictor = Predictor
+    monkeypatch.setattr(Predictor, "made", ())
+    monkeypatch.setitem(sys.modules, "mne_neuroflow.predictor", predictor)
     return module
 
 
@@ -451,26 +471,18 @@ def test_demo(predict, raw, tmp_path, capsys, monkeypatch):
 
 
 def test_figure_of_the_demo(predict, raw, tmp_path, monkeypatch):
-    """It shows a part of the draw that is saved: same recording, same seed.
+    """It shows a part of the draw that is saved: one predictor makes both.
 
-    Seen to fail with a cropped recording, and with another seed.
+    Seen to fail with a cropped recording, and with a predictor for each.
     """
     datasets = types.ModuleType("mne_neuroflow.datasets")
     datasets.load_demo = lambda: raw
     monkeypatch.setitem(sys.modules, "mne_neuroflow.datasets", datasets)
-    shown = []
-    sample_ieeg = predict.sample_ieeg
-
-    def sample(inst, n_draws, **options):
-        shown.append((inst, options))
-        return sample_ieeg(inst, n_draws, **options)
-
-    monkeypatch.setattr(predict, "sample_ieeg", sample)
     assert _run("demo", "--out-dir", tmp_path) == 0
-    ((saved, options),) = predict.calls
-    ((inst, draws_options),) = shown
-    assert inst is saved
-    assert draws_options == {"tmin": 10.0, "tmax": 14.0, **options}
+    (one,) = Predictor.made
+    assert one.inst is raw and one.options == dict(contacts="mtl", random_state=0)
+    assert one.spans == [(10.0, 14.0)]
+    assert len(predict.calls) == 1
 
 
 def test_fetch(tmp_path, capsys, monkeypatch):

@@ -93,7 +93,7 @@ def test_session(short):
         assert raw.info["subject_info"]["his_id"] == "sim-08"
         assert "not a recording" in raw.info["description"]
         assert "session 1, scenario slowing, seed 7528." in raw.info["description"]
-    assert check_scalp(scalp, on_unlike="raise").ch_names == scalp.ch_names
+    assert check_scalp(scalp, on_mismatch="raise").ch_names == scalp.ch_names
     names, rr = contact_positions(make_contacts(ieeg.info))
     assert list(contacts.index) == names == ieeg.ch_names
     np.testing.assert_allclose(contacts[["x", "y", "z"]], rr, atol=1e-7)

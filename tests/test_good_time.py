@@ -6,7 +6,7 @@ import pytest
 
 from mne_neuroflow.good_time import Gaps, annotated_spans, joined, still_spans
 from mne_neuroflow.scalp import check_scalp
-from mne_neuroflow.scalp_as_expected import filter_as_expected
+from mne_neuroflow.spatial import filter_as_expected
 
 
 def annotate(raw, *spans, text="BAD_x", names=None):
@@ -112,7 +112,7 @@ def test_little_good_time_is_told(long_raw):
     with pytest.warns(RuntimeWarning, match="Only 6 s of the EEG are good"):
         check_scalp(annotate(long_raw, (6, 40)))
     with pytest.raises(ValueError, match="Only 6 s"):
-        check_scalp(long_raw, on_unlike="raise")
+        check_scalp(long_raw, on_mismatch="raise")
     with pytest.raises(ValueError, match="No second of the EEG is good"):
         check_scalp(annotate(long_raw, (0, 40)))
 

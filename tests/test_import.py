@@ -13,7 +13,15 @@ PACKAGE = Path(mne_neuroflow.__file__).parent
 
 # Ground floor first. A module may import from its own room and from lower ones.
 ROOMS = [
-    ["_compat", "_files", "_text", "contract", "electrode_names", "good_time"],
+    [
+        "_compat",
+        "_files",
+        "_text",
+        "contract",
+        "electrode_names",
+        "good_time",
+        "moments",
+    ],
     ["resampling", "scores"],
     ["_download"],
     ["head"],
@@ -23,8 +31,9 @@ ROOMS = [
     ["training"],
     ["positions", "recording"],
     ["bipolar", "scalp", "virtual"],
-    ["scalp_as_expected"],
+    ["spatial"],
     ["ieeg"],
+    ["predictor"],
     ["predict"],
     ["simulate", "sessions"],
     ["estimator"],
@@ -53,7 +62,7 @@ FREE_OF_MNE = [
 FREE_OF_TORCH = [
     "head",
     "scalp",
-    "scalp_as_expected",
+    "spatial",
     "resampling",
     "recording",
     "virtual",

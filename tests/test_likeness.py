@@ -66,8 +66,8 @@ def test_what_is_unlike_the_training_is_named(short, unlike, words):
     with pytest.warns(RuntimeWarning, match=words):
         _predict(short, **options)
     with pytest.raises(ValueError, match=words):
-        _predict(short, on_unlike="raise", **options)
-    _predict(short, on_unlike="ignore", **options)
+        _predict(short, on_mismatch="raise", **options)
+    _predict(short, on_mismatch="ignore", **options)
 
 
 def test_epochs_keep_their_noise_when_others_are_dropped(epochs):

@@ -69,7 +69,7 @@ def test_odd_positions_are_warned_of(case):
     with pytest.warns(RuntimeWarning, match=match):
         find_electrodes(placed(change))
     with pytest.raises(ValueError, match=match):
-        find_electrodes(placed(change), on_unlike="raise")
+        find_electrodes(placed(change), on_mismatch="raise")
 
 
 @pytest.mark.parametrize("montage", mne.channels.get_builtin_montages())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import mne_neuroflow.predict as predict_module
+import mne_neuroflow.predictor as predictor_module
 import mne_neuroflow.virtual as virtual_module
 from mne_neuroflow import (
     make_contacts,
@@ -18,7 +18,7 @@ from mne_neuroflow import (
     score_ieeg,
 )
 from mne_neuroflow.head.contacts import get_head_to_mri
-from mne_neuroflow.predict import find_seed
+from mne_neuroflow.predictor import find_seed
 from mne_neuroflow.scalp import check_scalp
 from mne_neuroflow.weights.fetch import _REGISTRY, _read_registry
 
@@ -211,9 +211,9 @@ def test_chunks_do_not_matter(make_raw, tmp_path, monkeypatch):
 def test_long_epochs_are_computed_in_stretches(epochs, monkeypatch):
     """To 1e-5. Seen to catch: every stretch computed as if it began the epoch."""
     whole = _predict(epochs).get_data()
-    in_one_second = partial(predict_module._jobs, seconds=1)
+    in_one_second = partial(predictor_module._jobs, seconds=1)
     assert len(in_one_second(check_scalp(epochs))) == 3 * len(epochs)
-    monkeypatch.setattr(predict_module, "_jobs", in_one_second)
+    monkeypatch.setattr(predictor_module, "_jobs", in_one_second)
     assert _difference(_predict(epochs).get_data(), whole) < 1e-5
 
 
@@ -414,7 +414,7 @@ def test_one_line_says_how_much_the_scalp_can_say(short):
 
 
 def test_provenance(short, model_file):
-    from mne_neuroflow.weights.checkpoint import file_hash
+    from mne_neuroflow._files import file_hash
 
     description = _predict(short).info["description"]
     assert "predicted, not recorded" in description
@@ -460,10 +460,12 @@ def test_unlike_recordings(short):
     with pytest.warns(RuntimeWarning, match="low-passed at 20 Hz, but the model was"):
         _predict(low)
     with pytest.raises(ValueError, match="low-passed at 20 Hz"):
-        _predict(low, on_unlike="raise")
-    _predict(low, on_unlike="ignore")  # any warning would be an error
-    with pytest.raises(ValueError, match="Invalid value for the 'on_unlike' parameter"):
-        _predict(low, on_unlike="tell")
+        _predict(low, on_mismatch="raise")
+    _predict(low, on_mismatch="ignore")  # any warning would be an error
+    with pytest.raises(
+        ValueError, match="Invalid value for the 'on_mismatch' parameter"
+    ):
+        _predict(low, on_mismatch="tell")
 
 
 def test_amplitude_far_from_what_was_trained_on(short):
@@ -609,9 +611,9 @@ def test_unknown_model(short):
 
 def test_a_gpu_is_taken_when_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert predict_module._find_device("auto").type == "cuda"
+    assert predictor_module._find_device("auto").type == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert predict_module._find_device("auto").type == "cpu"
+    assert predictor_module._find_device("auto").type == "cpu"
 
 
 # Density ------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def test_references_that_differ_are_named(make_raw):
     with pytest.warns(RuntimeWarning, match="different references: A1, A2"):
         find_electrodes(raw.info)
     with pytest.raises(ValueError, match="different references"):
-        find_electrodes(raw.info, on_unlike="raise")
+        find_electrodes(raw.info, on_mismatch="raise")
     raw.info["bads"] = [f"EEG {name}-A1" for name in left]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -294,7 +294,7 @@ def test_names_find_their_template_positions(make_raw):
     old_names = dict(T7="T3", T8="EEG T4-REF", P7="T5.", P8="t6")
     raw.rename_channels({**new, **old_names})
     with mne.utils.catch_logging(verbose=True) as log:
-        scalp = check_scalp(raw, on_unlike="ignore", verbose=True)
+        scalp = check_scalp(raw, on_mismatch="ignore", verbose=True)
     assert (
         "32 of 32 channels have no position; 32 of them get that of the"
         in log.getvalue()
@@ -312,8 +312,8 @@ def test_unknown_names(make_raw):
         scalp = check_scalp(raw)
     assert len(scalp.ch_names) == 30
     with pytest.raises(ValueError, match="Q2.*Fp1-F7"):
-        check_scalp(raw, on_unlike="raise")
-    check_scalp(raw, on_unlike="ignore")
+        check_scalp(raw, on_mismatch="raise")
+    check_scalp(raw, on_mismatch="ignore")
     few = raw.copy().pick(["Fp1-F7", "Q2", "Cz", "C3", "C4"])
     with pytest.raises(ValueError, match="4 EEG channels with positions.*got 3"):
         check_scalp(few)
@@ -333,7 +333,7 @@ def test_some_positions_missing(raw):
     raw.info["chs"][3]["loc"][:3] = 0
     raw.info["chs"][4]["loc"][:3] = np.nan
     with mne.utils.catch_logging(verbose=True) as log:
-        scalp = check_scalp(raw, on_unlike="raise", verbose=True)
+        scalp = check_scalp(raw, on_mismatch="raise", verbose=True)
     log = log.getvalue()
     assert "2 of 32 channels have no position; 2 of them get that" in log
     assert "by name: F3, Fz." in log
@@ -361,7 +361,7 @@ def test_bipolar_channels(raw):
         scalp = check_scalp(raw)
     assert scalp.ch_names == raw.ch_names[:-2] and len(scalp.electrodes) == 28
     with pytest.raises(ValueError, match="F3-P3, F4-P4"):
-        check_scalp(raw, on_unlike="raise")
+        check_scalp(raw, on_mismatch="raise")
     raw.pick(["Cz", "C3", "C4", "F3-P3", "F4-P4"])
     with pytest.raises(ValueError, match="F3-P3, F4-P4.*At least 4.*got 3"):
         check_scalp(raw)
@@ -380,8 +380,8 @@ def test_containers(raw, epochs):
         check_scalp(epochs.average())
     with pytest.raises(TypeError, match="inst must be"):
         check_scalp(raw.get_data())
-    with pytest.raises(ValueError, match="'on_unlike' parameter.*Allowed values"):
-        check_scalp(raw, on_unlike="sometimes")
+    with pytest.raises(ValueError, match="'on_mismatch' parameter.*Allowed values"):
+        check_scalp(raw, on_mismatch="sometimes")
     with pytest.raises(ValueError, match="no epochs"):
         check_scalp(epochs[:0])
 
@@ -493,9 +493,9 @@ def test_unlike_band(raw):
         check_scalp(low)
     high = raw.copy().filter(2.0, None, verbose=False)
     with pytest.raises(ValueError, match="high-passed at 2 Hz"):
-        check_scalp(high, on_unlike="raise")
-    check_scalp(high, on_unlike="ignore")
-    check_scalp(raw.filter(0.5, 40.0, verbose=False), on_unlike="raise")
+        check_scalp(high, on_mismatch="raise")
+    check_scalp(high, on_mismatch="ignore")
+    check_scalp(raw.filter(0.5, 40.0, verbose=False), on_mismatch="raise")
 
 
 def test_reference_is_logged_and_does_not_matter(raw):

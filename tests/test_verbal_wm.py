@@ -113,7 +113,7 @@ def test_every_subject(subject, tmp_path):
     np.testing.assert_allclose(np.array(list(found.values())), places, atol=1e-7)
     np.testing.assert_array_equal(contacts[["x", "y", "z"]], places)
     # Every scalp channel has a place on the head, none of them twice.
-    checked = check_scalp(scalp, on_unlike="raise")
+    checked = check_scalp(scalp, on_mismatch="raise")
     assert checked.ch_names == scalp.ch_names
     check_ieeg(ieeg).check_against(checked)
     assert len(np.unique(checked.electrodes.round(4), axis=0)) == len(scalp.ch_names)

@@ -19,7 +19,8 @@ from .. import __version__
 from .._files import draft_folder, move_into, written_whole
 from ..head.contacts import contact_positions
 from ..head.geometry import load_head, project_to_scalp
-from ..predict import _Predictor, predict_ieeg
+from ..predict import predict_ieeg
+from ..predictor import Predictor
 from ..weights.model import find_model
 from .control import RawShifted
 from .features import (
@@ -290,17 +291,19 @@ def prepare(found, settings, raw):
 
     Returns
     -------
-    predictor : _Predictor
+    predictor : Predictor
         Ready to draw.
     warned : list of str
         What was found unlike what the model was built for.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        predictor = _Predictor(
-            raw, settings.montage, settings.model, settings.seed_of(found), "auto",
-            "auto", "fsaverage", "warn",
-        )  # fmt: skip
+        predictor = Predictor(
+            raw,
+            contacts=settings.montage,
+            model=settings.model,
+            random_state=settings.seed_of(found),
+        )
     return predictor, [" ".join(str(one.message).split()) for one in caught]
 
 

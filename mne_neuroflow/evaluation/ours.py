@@ -104,7 +104,7 @@ class Pretrained:
             contacts=np.asarray(contacts, float),
             model=self.model,
             random_state=random_state,
-            on_unlike="ignore",
+            on_mismatch="ignore",
             verbose="error",
         ).to_numpy()
 
@@ -116,7 +116,7 @@ class Pretrained:
             make_scalp_raw(scalp),
             make_ieeg_raw(np.asarray(contacts, float), ieeg, scalp.sfreq),
             model=self.model,
-            on_unlike="ignore",
+            on_mismatch="ignore",
             verbose="error",
         )
         return float(score.mean())
@@ -155,7 +155,7 @@ class Recalibrated(Pretrained):
         if not _of_one_patient(pairs):
             return self
         model = NeuroFlow.load(self.model)
-        model.recalibrate(*_as_raws(pairs), on_unlike="ignore", verbose="error")
+        model.recalibrate(*_as_raws(pairs), on_mismatch="ignore", verbose="error")
         self.model = model
         return self
 
@@ -202,7 +202,7 @@ class Fitted(Pretrained):
             *_as_raws(pairs),
             spatial="fitted" if _of_one_patient(pairs) else "physics",
             random_state=self.random_state,
-            on_unlike="ignore",
+            on_mismatch="ignore",
             verbose="error",
         )
         self.model = model

@@ -198,7 +198,7 @@ def read_session(dataset, patient, session):
 
 def _read_anew(dataset, patient, session):
     raw_scalp, raw_ieeg, *_ = dataset.load(patient, session)
-    scalp = check_scalp(raw_scalp, on_unlike="ignore", verbose="error")
+    scalp = check_scalp(raw_scalp, on_mismatch="ignore", verbose="error")
     ieeg = check_ieeg(raw_ieeg)
     ieeg.check_against(scalp)
     montage = make_contacts(ieeg.info, verbose="error")

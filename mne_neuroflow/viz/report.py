@@ -14,8 +14,7 @@ from mne.utils import catch_logging
 
 from .._compat import logger, verbose, warn
 from ..head.contacts import make_contacts
-from ..predict import ABSTAIN, observability, sample_ieeg
-from ..scalp import check_scalp
+from ..predictor import Predictor, check_n_draws
 from ..weights.model import find_model
 from .connectivity import plot_connectivity
 from .contacts import plot_contacts
@@ -50,7 +49,7 @@ def make_report(
     random_state=None,
     device="auto",
     trans="fsaverage",
-    on_unlike="warn",
+    on_mismatch="warn",
     verbose=None,
 ):
     """Make a report on the virtual contacts of a recording.
@@ -75,7 +74,7 @@ def make_report(
         As for :func:`mne_neuroflow.predict_ieeg`.
     trans : str | path-like | Transform
         As for :func:`mne_neuroflow.predict_ieeg`.
-    on_unlike : str
+    on_mismatch : str
         As for :func:`mne_neuroflow.predict_ieeg`. What is unlike is written into the
         report as well.
     verbose : bool | str | int | None
@@ -104,29 +103,27 @@ def make_report(
     ... )
     >>> fname = report.save("report.html", open_browser=False, verbose=False)
     """
+    n_draws = check_n_draws(n_draws, 1)
     tmin, tmax = _stretch(inst, tmin, tmax)
     model = find_model(model)
     with _kept_messages() as messages:
         montage = make_contacts(contacts, trans=trans)
-        draws = sample_ieeg(
+        predictor = Predictor(
             inst,
-            n_draws,
             contacts=montage,
             model=model,
             random_state=random_state,
             device=device,
             trans=trans,
-            on_unlike=on_unlike,
-            tmin=tmin,
-            tmax=tmax,
+            on_mismatch=on_mismatch,
         )
-    scalp = check_scalp(inst, trans=trans, on_unlike="ignore", verbose="error")
-    table = _what_scalp_says(inst.info, scalp.ch_names, montage, draws, trans)
+        draws = predictor.sample(n_draws, tmin, tmax)
+    used, table = predictor.scalp.ch_names, predictor.table()
     report = mne.Report(
         title="Virtual intracranial EEG: a prediction, not a recording", verbose=False
     )
     report.add_html(_warning(model), "Read this first")
-    _add_recording(report, inst, scalp.ch_names, messages)
+    _add_recording(report, inst, used, messages)
     _add_contacts(report, montage, table)
     _add_traces(report, draws)
     _add_figure(
@@ -149,20 +146,6 @@ def _stretch(inst, tmin, tmax):
         middle = (first + last) / 2
         return max(first, middle - _SECONDS / 2), min(last, middle + _SECONDS / 2)
     return tmin, tmax
-
-
-def _what_scalp_says(info, used, montage, draws, trans):
-    """Make the table of contacts of the prediction that was made.
-
-    Channels that the recording's checks have left out are left out, and the shares
-    explained are the model's, which for a fitted one are not those of the physics.
-    """
-    info = info.copy()
-    info["bads"] = [name for name in info["ch_names"] if name not in used]
-    table = observability(info, montage, trans=trans, verbose="error")
-    table["observability"] = draws["observability"].values
-    table["abstain"] = table["observability"] < ABSTAIN
-    return table
 
 
 def _warning(model):

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 
-from .._files import written_whole
+from .._files import file_hash, written_whole
 from ..contract import CONTRACT
 from ..head.ridge import Implant, LaggedMap
 
@@ -37,22 +37,6 @@ _METADATA_KEY = "mne_neuroflow"
 _IMPLANT = "implant.{}."
 _PER_CONTACT = ("positions", "calibration", "amplitude")
 _LAGGED = tuple(field.name for field in fields(LaggedMap))
-
-
-def file_hash(fname):
-    """Compute the sha256 of a file.
-
-    Parameters
-    ----------
-    fname : path-like
-        The file.
-
-    Returns
-    -------
-    sha256 : str
-        The hash as 64 hexadecimal digits.
-    """
-    return hashlib.sha256(Path(fname).read_bytes()).hexdigest()
 
 
 def save_checkpoint(fname, model, card, *, half=False, implants=()):

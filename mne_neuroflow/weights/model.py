@@ -154,8 +154,9 @@ class Model:
 
         Returns
         -------
-        implant : Implant | None
-            Of these contacts in this order; None where pairs have said nothing.
+        implant : Implant
+            Of these contacts in this order; what it says changes no prediction where
+            pairs have said nothing.
         """
         fitted = [each for each in self.implants if each.lagged is not None]
         # What was learned last counts.
@@ -171,15 +172,15 @@ class Model:
                 "use the weights that it was fitted from, or fit with "
                 "spatial='physics'."
             )
-        known, unknown = None, np.ones(len(positions), bool)
+        known = nothing_known(ch_names, positions)
+        unknown = np.ones(len(positions), bool)
         for implant in self.implants:
             index = implant.match(positions)
             here = np.flatnonzero(index >= 0)
             if len(here):
-                known = known or nothing_known(ch_names, positions)
                 known = known.updated(here, implant.pick(index[here]))
                 unknown[here] = False
-        if known is not None and unknown.any():
+        if unknown.any() and not unknown.all():
             warn(
                 f"The model was not recalibrated for {unknown.sum()} of these "
                 f"contacts: {listed(np.array(ch_names)[unknown])}. Their intervals are "
