@@ -14,6 +14,7 @@ from ._compat import _check_option, _validate_type, logger, verbose
 from ._text import listed
 from .head.contact_names import read_contact_name
 from .head.contacts import contact_positions
+from .virtual import provenance
 
 KINDS = ("bipolar", "laplacian", "average")
 # Depth electrodes have 2 to 10 mm between contacts; consecutive numbers farther apart
@@ -230,7 +231,7 @@ def _derive_draws(draws, kind):
 
 
 def _derive_recording(inst, kind):
-    summary = _SUMMARY.search(inst.info["description"] or "")
+    summary = _SUMMARY.search(provenance(inst.info))
     if summary:
         raise ValueError(
             f"inst is the {summary[1]} over draws, from which that of a derivation "

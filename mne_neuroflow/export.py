@@ -17,7 +17,12 @@ from ._compat import ProgressBar, _validate_type, logger, verbose
 from ._files import draft_folder, move_into
 from ._text import listed
 from .contract import BAND
-from .head.contacts import contact_positions, make_contacts
+from .head.contacts import (
+    LABEL_RADII,
+    contact_labels,
+    contact_positions,
+    make_contacts,
+)
 from .virtual import provenance
 
 _LABEL_LENGTH = 16  # of a signal in EDF
@@ -166,7 +171,8 @@ def write_bids(
     dates and other details of ``info`` are left out, as :func:`export_edf` does; the
     dataset's description names this package and what the recording was predicted
     with. All files are made in a temporary folder first, so that nothing is
-    half-written when something fails.
+    half-written when something fails. ``electrodes.tsv`` also has the structures within
+    3 and 5 mm of each contact, with their shares, as :func:`observability` has them.
 
     Examples
     --------
@@ -482,6 +488,7 @@ def _write_draft(result, positions, path, folder):
         raw, path, montage=montage, overwrite=True, readme=False, verbose="error"
     )
     _say_what_it_is(path)
+    _add_labels(path, positions)
     mne_bids.update_sidecar_json(
         path.copy().update(extension=".json"),
         {
@@ -504,6 +511,24 @@ def _say_what_it_is(path):
     table = channels.read_text(encoding="utf-8-sig")
     channels.write_text(table.replace("\tStereoEEG\t", f"\t{_KIND}\t"), "utf-8")
     (path.root / "README").write_text(_README, "utf-8")
+
+
+def _add_labels(path, positions):
+    """Add the structures around each contact to electrodes.tsv, and what they mean."""
+    (file,) = path.root.rglob("*_electrodes.tsv")
+    header, *rows = file.read_text(encoding="utf-8-sig").splitlines()
+    labels = contact_labels(positions)
+    lines = ["\t".join([header, *labels])]
+    lines += ["\t".join(row) for row in zip(rows, *labels.values(), strict=True)]
+    file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    about = {
+        f"labels_{radius}mm": {
+            "Description": "Structures of the template head within "
+            f"{radius} mm of the contact, with their shares of this ball."
+        }
+        for radius in LABEL_RADII
+    }
+    file.with_suffix(".json").write_text(json.dumps(about, indent=4), "utf-8")
 
 
 def _check_same_contacts(draft, path):

@@ -310,7 +310,9 @@ def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
     -------
     table : pandas.DataFrame
         One row per contact, indexed by its name: ``structure`` of the nearest
-        source; ``observability``, the share of prior variance that the scalp
+        source; ``labels_3mm`` and ``labels_5mm``, all structures within 3 and 5 mm of
+        the contact with their shares, as in ``'hippocampus 0.83, amygdala 0.17'``;
+        ``observability``, the share of prior variance that the scalp
         explains in the spatial model, 0 to 1; ``prior_std`` and ``posterior_std`` in
         volts for a recording of ordinary amplitude; ``electrode_distance`` in metres
         to the nearest electrode; ``abstain``, true where the observability is below

@@ -22,6 +22,7 @@ from ._compat import (
 from ._text import listed
 from .contract import BLOCK, TRAINED
 from .head.contacts import (
+    contact_labels,
     contact_positions,
     contact_structures,
     make_contacts,
@@ -392,6 +393,7 @@ def observability_table(montage, electrodes, posterior, shares):
     return pandas.DataFrame(
         {
             "structure": contact_structures(montage)[0],
+            **contact_labels(positions),
             "observability": shares,
             "prior_std": posterior.prior_std,
             "posterior_std": np.sqrt(np.diag(posterior.covariance)),

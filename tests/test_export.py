@@ -18,7 +18,7 @@ import pytest
 from mne_neuroflow import export_edf, make_contacts, write_bids
 from mne_neuroflow.cli import main
 from mne_neuroflow.export import edf_labels
-from mne_neuroflow.head.contacts import contact_positions
+from mne_neuroflow.head.contacts import contact_labels, contact_positions
 from mne_neuroflow.virtual import RawVirtual, describe, make_virtual_info
 
 pytest.importorskip("edfio")
@@ -275,6 +275,11 @@ def test_bids_derivative(bids, virtual):
     names, places = contact_positions(make_contacts(electrodes))
     assert names == virtual.ch_names
     np.testing.assert_allclose(places, POINTS, atol=1e-6)
+    header, *rows = _text(electrodes).splitlines()
+    assert header.split("\t")[-2:] == ["labels_3mm", "labels_5mm"]
+    expected = contact_labels(np.array(POINTS))["labels_3mm"]
+    assert [row.split("\t")[-2] for row in rows] == expected
+    assert "5 mm" in _text(electrodes.with_suffix(".json"))
     again = mne_bids.read_raw_bids(bids, verbose="error")
     assert set(again.get_channel_types()) == {"seeg"}
     error = np.abs(again.get_data()[:, : virtual.n_times] - virtual.get_data())

@@ -26,6 +26,7 @@ from mne_neuroflow.head.geometry import (
     project_to_scalp,
     ray_lengths,
     solid_angles,
+    structure_shares,
 )
 from mne_neuroflow.head.leadfield import (
     contact_lead_field,
@@ -170,6 +171,27 @@ def test_nearest_structure(head):
     names, distance = nearest_structure(head, [[0.0, 0.0, 0.02], [-0.06, -0.02, -0.01]])
     assert names.tolist() == [ELSEWHERE, "temporal-lateral"]
     assert distance[0] > 8e-3
+
+
+@pytest.mark.parametrize("radius", [3e-3, 5e-3])
+@pytest.mark.parametrize("off", [0.0, 1e-3])
+def test_shares_of_structures_are_volumes(head, radius, off):
+    """Two sources share a ball along the plane between them; far from both is neither.
+
+    Seen to fail with points weighted by their distance and with a cube for the ball.
+    """
+    two = replace(
+        head,
+        vertices=np.array([[-1e-3, 0, 0], [1e-3, 0, 0]]),
+        vertex_patch=np.array([0, 1]),
+        patch_structure=np.array(["amygdala", "hippocampus"]),
+    )
+    names, shares = structure_shares(two, [[off, 0, 0], [0.05, 0, 0]], radius)
+    assert names == ["amygdala", "hippocampus", "white matter/other"]
+    cap = (radius - off) ** 2 * (2 * radius + off) / (4 * radius**3)
+    np.testing.assert_allclose(shares[0], [cap, 1 - cap, 0], rtol=0, atol=0.03)
+    np.testing.assert_array_equal(shares[1], [0, 0, 1])
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=0, atol=1e-12)
 
 
 def test_structures_lie_where_they_should(head):

@@ -427,6 +427,8 @@ def test_observability(short):
     table = observability(short.info, montage)
     assert list(table.columns) == [
         "structure",
+        "labels_3mm",
+        "labels_5mm",
         "observability",
         "prior_std",
         "posterior_std",
@@ -434,6 +436,8 @@ def test_observability(short):
         "abstain",
     ]
     assert list(table.index) == montage.ch_names
+    assert table.loc["vAL1", "labels_3mm"] == "amygdala 1.00"
+    assert table.loc["vAHR3", "labels_5mm"].startswith("hippocampus 0.8")
     assert table["observability"].between(0, 1).all()
     assert (table["abstain"] == (table["observability"] < 0.05)).all()
     left = table["prior_std"] ** 2 * (1 - table["observability"])

@@ -19,13 +19,21 @@ from .._text import listed
 from ..contract import SAME_PLACE
 from .contact_file import as_path, read_contact_file
 from .contact_names import derived_from
-from .geometry import inside_brain, load_head, nearest_structure, project_to_scalp
+from .geometry import (
+    inside_brain,
+    load_head,
+    nearest_structure,
+    project_to_scalp,
+    structure_shares,
+)
 
 IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
 # Registration to a template is good to a few millimetres: of the 857 located
 # contacts of OpenNeuro ds004752, 9 lie outside the template's inner skull, the
 # farthest by 3.5 mm (make_contacts() of those implants says so in the log).
 MAX_OUTSIDE = 5e-3
+# Of the balls around contacts whose structures are named, millimetres.
+LABEL_RADII = (3, 5)
 # No brain reaches half a metre, and in millimetres every brain does.
 _MILLIMETRES = 0.5
 _TYPES = dict(seeg=True, ecog=True, dbs=True)
@@ -218,6 +226,46 @@ def contact_structures(montage):
         Distance to that source in metres.
     """
     return nearest_structure(load_head(), contact_positions(montage)[1])
+
+
+def contact_labels(positions):
+    """Name the structures around each contact, with their shares.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (n_contacts, 3)
+        In metres, as :func:`contact_positions` gives them.
+
+    Returns
+    -------
+    labels : dict of str to list of str
+        ``'labels_3mm'`` and ``'labels_5mm'``: for each contact the structures in a ball
+        of that radius, the largest share first, as in ``'hippocampus 0.83, amygdala
+        0.17'``; see :func:`mne_neuroflow.head.geometry.structure_shares`. Shares
+        below 0.01 are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mne_neuroflow.head.contacts import contact_labels
+    >>> contact_labels(np.array([[0.027, -0.02, -0.015]]))["labels_3mm"]
+    ['hippocampus 1.00']
+    """
+    return {
+        f"labels_{radius}mm": _told_shares(
+            *structure_shares(load_head(), positions, 1e-3 * radius)
+        )
+        for radius in LABEL_RADII
+    }
+
+
+def _told_shares(names, shares):
+    return [
+        ", ".join(
+            f"{names[k]} {row[k]:.2f}" for k in np.argsort(-row) if row[k] >= 0.01
+        )
+        for row in shares
+    ]
 
 
 def values_by_contact(values, names):

@@ -501,3 +501,42 @@ def nearest_structure(head, rr):
     distance, row = cKDTree(head.vertices).query(np.asarray(rr, float))
     names = head.patch_structure[head.vertex_patch[row]]
     return np.where(distance <= NEAREST_STRUCTURE_LIMIT, names, ELSEWHERE), distance
+
+
+def structure_shares(head, rr, radius):
+    """Compute the share of each structure in balls around points.
+
+    Parameters
+    ----------
+    head : Head
+        The head.
+    rr : array_like, shape (n_points, 3)
+        Positions in metres, in the frame of the head.
+    radius : float
+        Radius of the balls in metres.
+
+    Returns
+    -------
+    names : list of str
+        The structures of the head, and ``'white matter/other'``.
+    shares : ndarray, shape (n_points, n_structures)
+        What part of the ball :func:`nearest_structure` gives to each, on a grid of
+        points 1 mm apart. A row adds up to one. If the true position is equally likely
+        anywhere in the ball, it is the probability of each label.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.head.geometry import load_head, structure_shares
+    >>> names, shares = structure_shares(load_head(), [[0.027, -0.02, -0.015]], 3e-3)
+    >>> bool(shares[0, names.index("hippocampus")] > 0.5)
+    True
+    """
+    n = round(1e3 * radius)
+    steps = np.arange(-n, n) + 0.5
+    offsets = 1e-3 * np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
+    offsets = offsets[np.linalg.norm(offsets, axis=1) <= radius]
+    points = np.asarray(rr, float)[:, np.newaxis] + offsets
+    labels, _ = nearest_structure(head, points.reshape(-1, 3))
+    labels = labels.reshape(points.shape[:2])
+    names = [*map(str, np.unique(head.patch_structure)), ELSEWHERE]
+    return names, np.stack([(labels == name).mean(axis=1) for name in names], axis=1)
