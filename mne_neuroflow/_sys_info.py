@@ -1,5 +1,7 @@
 """What to paste into a bug report."""
 
+from __future__ import annotations
+
 import os
 import platform
 import subprocess
@@ -21,7 +23,7 @@ _PACKAGES = (
 _WEIGHTS = Path(__file__).parent / "weights" / "data"
 
 
-def sys_info(fid=None):
+def sys_info(fid=None) -> None:
     """Print versions, machine and shipped weights.
 
     Parameters

@@ -5,6 +5,7 @@ positions. That is why draws can be derived and their intervals cannot.
 """
 
 import re
+from typing import TypeVar
 
 import mne
 import numpy as np
@@ -22,9 +23,11 @@ KINDS = ("bipolar", "laplacian", "average")
 _FARTHEST = 0.02
 _SUMMARY = re.compile(r"output (std|median|quantile [\d.e-]+)")
 
+_Same = TypeVar("_Same")
+
 
 @verbose
-def make_bipolar(inst, kind="bipolar", *, verbose=None):
+def make_bipolar(inst: _Same, kind="bipolar", *, verbose=None) -> _Same:
     """Derive neighbouring contacts of each electrode shaft from one another.
 
     Parameters

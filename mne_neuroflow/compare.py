@@ -1,5 +1,7 @@
 """Virtual contacts beside source localization, and on the map of source estimates."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,7 +71,7 @@ def compare_sources(
     trans="fsaverage",
     on_mismatch="warn",
     verbose=None,
-):
+) -> Comparison:
     """Compare virtual contacts with those of source localization.
 
     MNE's own inverse methods estimate the sources of the template head, which are
@@ -292,7 +294,7 @@ def contacts_to_stc(
     tstep=1.0,
     trans="fsaverage",
     verbose=None,
-):
+) -> mne.VolSourceEstimate:
     """Write values of contacts to a volume source estimate on the template.
 
     So that power, observability or the likelihood of spikes at virtual contacts can

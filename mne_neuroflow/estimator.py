@@ -1,8 +1,11 @@
 """The model as an object: load, draw, score, fit to one's own pairs, save."""
 
+from __future__ import annotations
+
 import copy
 from dataclasses import replace
 from datetime import date
+from typing import TYPE_CHECKING
 
 import mne
 import numpy as np
@@ -21,6 +24,9 @@ from .predict import sample_ieeg, score_ieeg
 from .predictor import find_seed
 from .sessions import GAP, LEAST_PART, pair_up
 from .weights.model import Model
+
+if TYPE_CHECKING:
+    import xarray
 
 # Most seconds and draws that a calibration looks at, and every which sample.
 _MOST_CALIBRATED, _N_DRAWS, _STRIDE = 180, 32, 8
@@ -74,7 +80,9 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     2
     """
 
-    def sample(self, scalp, n_draws=100, *, contacts=None, **options):
+    def sample(
+        self, scalp, n_draws=100, *, contacts=None, **options
+    ) -> xarray.DataArray:
         """Draw virtual intracranial EEG.
 
         Parameters
@@ -98,7 +106,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             contacts = self._own_contacts()
         return sample_ieeg(scalp, n_draws, contacts=contacts, model=self, **options)
 
-    def log_prob(self, scalp, ieeg, **options):
+    def log_prob(self, scalp, ieeg, **options) -> xarray.DataArray:
         """Compute the log-density of recorded intracranial EEG.
 
         Parameters
@@ -127,7 +135,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         trans="fsaverage",
         on_mismatch="warn",
         verbose=None,
-    ):
+    ) -> pandas.DataFrame:
         """Fit to pairs of recordings, starting from the weights as they are.
 
         Parameters
@@ -212,7 +220,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     @verbose
     def recalibrate(
         self, scalp, ieeg, *, trans="fsaverage", on_mismatch="warn", verbose=None
-    ):
+    ) -> pandas.DataFrame:
         """Correct intervals by a few minutes of pairs, without training.
 
         How loud each contact is, which the scalp does not say, becomes known, whatever

@@ -1,5 +1,7 @@
 """Virtual recordings for others: EDF+ for review software, and BIDS derivatives."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import unicodedata
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mne
 import numpy as np
@@ -24,6 +27,9 @@ from .head.contacts import (
     make_contacts,
 )
 from .virtual import provenance
+
+if TYPE_CHECKING:
+    import mne_bids
 
 _LABEL_LENGTH = 16  # of a signal in EDF
 _YEARS = (1985, 2084)  # that two digits tell apart in EDF
@@ -44,7 +50,7 @@ it, and from which seed. Contacts are in metres of fsaverage's MNI space.
 
 
 @verbose
-def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None):
+def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None) -> Path:
     """Export a virtual recording to EDF+, for clinical review software.
 
     Parameters
@@ -131,7 +137,7 @@ def write_bids(
     trans="fsaverage",
     overwrite=False,
     verbose=None,
-):
+) -> mne_bids.BIDSPath:
     """Write a virtual recording to a BIDS derivative dataset.
 
     Parameters

@@ -4,6 +4,10 @@ They check what the user gave and say in full what comes back; how it is made, o
 :mod:`mne_neuroflow.predictor` knows.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ._compat import verbose
 from .head.contacts import contact_positions, make_contacts
 from .head.posterior import spatial_posterior
@@ -16,6 +20,11 @@ from .predictor import (
     observability_table,
 )
 from .scalp import find_electrodes, reference_operator
+
+if TYPE_CHECKING:
+    import mne
+    import pandas
+    import xarray
 
 
 @verbose
@@ -32,7 +41,7 @@ def predict_ieeg(
     trans="fsaverage",
     on_mismatch="warn",
     verbose=None,
-):
+) -> mne.io.BaseRaw | mne.BaseEpochs:
     """Predict virtual intracranial EEG from scalp EEG.
 
     What comes back is a prediction, not a recording: for most contacts the scalp
@@ -141,7 +150,7 @@ def sample_ieeg(
     trans="fsaverage",
     on_mismatch="warn",
     verbose=None,
-):
+) -> xarray.DataArray:
     """Draw virtual intracranial EEG many times.
 
     Parameters
@@ -220,7 +229,7 @@ def score_ieeg(
     trans="fsaverage",
     on_mismatch="warn",
     verbose=None,
-):
+) -> xarray.DataArray:
     """Compute the log-density of recorded intracranial EEG under the model.
 
     Parameters
@@ -292,7 +301,9 @@ def score_ieeg(
 
 
 @verbose
-def observability(info, contacts="mtl", *, trans="fsaverage", verbose=None):
+def observability(
+    info, contacts="mtl", *, trans="fsaverage", verbose=None
+) -> pandas.DataFrame:
     """Tell how much a scalp montage can say about intracranial contacts.
 
     Parameters

@@ -1,5 +1,7 @@
 """Paired recordings from the prior, as MNE objects."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import mne
@@ -32,7 +34,7 @@ def simulate_pair(
     session=1,
     random_state=None,
     verbose=None,
-):
+) -> tuple[mne.io.BaseRaw, mne.io.BaseRaw]:
     """Simulate scalp EEG and intracranial EEG of a virtual patient.
 
     Both come from the prior that the shipped weights were trained on: the same

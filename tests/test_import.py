@@ -1,6 +1,7 @@
 """What imports what: a light package, and rooms that keep to themselves."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -246,6 +247,21 @@ def test_public_names_resolve(package):
     )
     assert set(found.split()) == names
     assert "__version__" in dir(mne_neuroflow)
+
+
+def test_public_functions_say_what_comes_back():
+    """Their annotation, which editors show.
+
+    Seen to fail without that of sys_info.
+    """
+    for package in (mne_neuroflow, mne_neuroflow.viz):
+        for name in package.__all__:
+            public = getattr(package, name)
+            for function in (
+                vars(public).values() if isinstance(public, type) else [public]
+            ):
+                if inspect.isfunction(function) and function.__name__[0] != "_":
+                    assert "return" in function.__annotations__, function
 
 
 def test_stubs_declare_what_they_import():

@@ -22,7 +22,7 @@ _DIFFERENCE = "recorded - shifted"
 
 
 @verbose
-def analyze_cohort(out, formula=None, *, verbose=None):
+def analyze_cohort(out, formula=None, *, verbose=None) -> pd.DataFrame:
     """Put the recordings of a cohort together, and tell effects over people.
 
     Parameters

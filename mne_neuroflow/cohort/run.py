@@ -1,11 +1,14 @@
 """Many recordings on dask: the participant level of a cohort."""
 
+from __future__ import annotations
+
 import logging
 import os
 import random
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
@@ -23,6 +26,9 @@ from .participant import (
     new_row,
     one_line,
 )
+
+if TYPE_CHECKING:
+    import pandas
 
 # Tasks that the scheduler knows of at a time: enough for large clusters to grow, few
 # enough that a corpus does not fill its memory.
@@ -57,7 +63,7 @@ def predict_cohort(
     stretch=3600.0,
     work_dir=None,
     verbose=None,
-):
+) -> pandas.DataFrame:
     """Predict features of virtual contacts for all recordings of a dataset.
 
     Parameters

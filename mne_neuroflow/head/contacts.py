@@ -4,6 +4,8 @@ Whatever names the contacts, they end up as a :class:`mne.channels.DigMontage` i
 MNE's ``'mni_tal'`` frame, in metres, with fiducials, checked once and for all.
 """
 
+from __future__ import annotations
+
 import csv
 import os
 from dataclasses import replace
@@ -40,7 +42,9 @@ _TYPES = dict(seeg=True, ecog=True, dbs=True)
 
 
 @verbose
-def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
+def make_contacts(
+    spec="mtl", *, trans="fsaverage", verbose=None
+) -> mne.channels.DigMontage:
     """Make the montage of the contacts to predict.
 
     Parameters
@@ -113,7 +117,9 @@ def make_contacts(spec="mtl", *, trans="fsaverage", verbose=None):
 
 
 @verbose
-def read_contacts(fname, *, space=None, units=None, on_missing="raise", verbose=None):
+def read_contacts(
+    fname, *, space=None, units=None, on_missing="raise", verbose=None
+) -> mne.channels.DigMontage:
     r"""Read contacts from a BIDS ``electrodes.tsv``.
 
     Parameters

@@ -1,5 +1,7 @@
 """An MNE forward solution for intracranial contacts."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import mne
@@ -27,7 +29,7 @@ _DUMMY_RADIUS = 1.0
 @verbose
 def make_seeg_forward(
     info, trans, src, bem, *, mindist=CONTACT_MINIMUM_DISTANCE, verbose=None
-):
+) -> mne.Forward:
     """Compute a forward solution for SEEG and ECoG contacts.
 
     MNE's own :func:`mne.make_forward_solution` knows MEG and EEG sensors only.

@@ -1,5 +1,7 @@
 """Whether intervals of virtual contacts hold what they promise."""
 
+from __future__ import annotations
+
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
@@ -37,7 +39,7 @@ _WINDOW = 1.0  # seconds whose mean width and error are one point of the risk
 _MOST_SAMPLES = 200_000  # of the truth, beyond which a regular part is taken
 
 
-def plot_calibration(draws, truth, *, show=True):
+def plot_calibration(draws, truth, *, show=True) -> plt.Figure:
     """Plot how well draws know what they do not know.
 
     Parameters

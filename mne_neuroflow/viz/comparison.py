@@ -1,5 +1,7 @@
 """The flow's virtual contacts beside those of source localization."""
 
+from __future__ import annotations
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -30,7 +32,9 @@ _SUMMARIES = (
 _COLORS = (*OTHERS, "black")  # none of them near the blue of the draws
 
 
-def plot_comparison(comparison, *, contacts=None, tmin=None, tmax=None, show=True):
+def plot_comparison(
+    comparison, *, contacts=None, tmin=None, tmax=None, show=True
+) -> plt.Figure:
     """Plot what source localization and the flow say of the same contacts.
 
     Parameters

@@ -1,5 +1,7 @@
 """Connectivity between virtual contacts."""
 
+from __future__ import annotations
+
 from functools import partial
 from textwrap import fill
 
@@ -42,7 +44,9 @@ _MOST_NAMES = 15  # contacts named at a matrix; beyond, structures are
 _LINE = 24  # characters of a name above and below a panel
 
 
-def plot_connectivity(draws, others=None, *, band="alpha", method="coh", show=True):
+def plot_connectivity(
+    draws, others=None, *, band="alpha", method="coh", show=True
+) -> plt.Figure:
     """Plot connectivity between virtual contacts, and compare it.
 
     Parameters

@@ -1,5 +1,7 @@
 """Contacts in the brain: projections on paper, and a scene to turn round."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 
 import matplotlib.pyplot as plt
@@ -44,7 +46,7 @@ _EYE = dict(azimuth=135, elevation=75, distance=0.56, focalpoint=(0, 0, -0.005))
 
 def plot_contacts(
     contacts, values=None, *, label=None, cmap=None, vlim=None, show=True
-):
+) -> plt.Figure:
     """Plot contacts on a glass brain.
 
     Parameters
@@ -111,7 +113,9 @@ def plot_contacts(
     return finish(fig, show)
 
 
-def plot_contacts_3d(contacts, values=None, *, label=None, cmap=None, vlim=None):
+def plot_contacts_3d(
+    contacts, values=None, *, label=None, cmap=None, vlim=None
+) -> mne.viz.Figure3D:
     """Plot contacts inside the template head in 3-D.
 
     Parameters

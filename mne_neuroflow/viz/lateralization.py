@@ -1,5 +1,7 @@
 """Left against right, with what is uncertain about it."""
 
+from __future__ import annotations
+
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.signal import welch
@@ -96,7 +98,7 @@ def leaves_out_zero(difference):
     return (low > 0) | (high < 0)
 
 
-def plot_lateralization(draws, contacts="mtl", *, show=True):
+def plot_lateralization(draws, contacts="mtl", *, show=True) -> plt.Figure:
     """Plot by how much the left side has more power than the right.
 
     Parameters

@@ -1,5 +1,7 @@
 """A report on the virtual contacts of a recording."""
 
+from __future__ import annotations
+
 import warnings
 from contextlib import contextmanager
 from html import escape
@@ -51,7 +53,7 @@ def make_report(
     trans="fsaverage",
     on_mismatch="warn",
     verbose=None,
-):
+) -> mne.Report:
     """Make a report on the virtual contacts of a recording.
 
     Parameters

@@ -1,5 +1,7 @@
 """Spectra of virtual contacts."""
 
+from __future__ import annotations
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullFormatter, ScalarFormatter
@@ -29,7 +31,7 @@ _SHORTEST = 1.0  # seconds, the windows of the spectra
 _TICKS = (1, 2, 4, 8, 16, 32)
 
 
-def plot_spectra(draws, others=None, *, show=True):
+def plot_spectra(draws, others=None, *, show=True) -> plt.Figure:
     """Plot power spectra of virtual contacts, one panel a structure.
 
     Parameters

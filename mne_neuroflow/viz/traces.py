@@ -1,5 +1,7 @@
 """Traces of virtual contacts with their intervals."""
 
+from __future__ import annotations
+
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
@@ -25,7 +27,7 @@ from ._style import (
 )
 
 
-def plot_virtual(draws, others=None, *, show=True):
+def plot_virtual(draws, others=None, *, show=True) -> plt.Figure:
     """Plot virtual contacts: a draw, and the intervals over draws.
 
     Parameters

@@ -1,5 +1,7 @@
 """Model weights by name: shipped with the package, kept on disk, or downloaded."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from mne import get_config
@@ -14,7 +16,9 @@ _EMBEDDED = Path(__file__).with_name("data")
 
 
 @verbose
-def fetch_model(name="mtl-v1", path=None, base_url=None, force=False, *, verbose=None):
+def fetch_model(
+    name="mtl-v1", path=None, base_url=None, force=False, *, verbose=None
+) -> Path:
     """Get a model's weights by name, downloading them only if need be.
 
     The weights that ship with the package are taken first, then those in the MNE data
