@@ -197,13 +197,15 @@ class _Source:
             yield chunk[:, max(start - first, 0) : stop - first]
 
     def _chunk(self, number):
-        if self._last[0] != number:
+        kept = self._last  # of which another thread may make another one meanwhile
+        if kept[0] != number:
             first = number * self._length
             last = min(first + self._length, self._n_times)
-            self._last = (number, np.asarray(self._compute(first, last), float))
+            kept = (number, np.asarray(self._compute(first, last), float))
+            self._last = kept
             if self._bar is not None:
                 self._bar.update(number + 1)
-        return self._last[1]
+        return kept[1]
 
 
 def make_virtual_info(inst, montage, description, trans="fsaverage"):

@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mne
@@ -15,8 +17,8 @@ import mne_neuroflow
 from mne_neuroflow import predict_ieeg
 from mne_neuroflow.contract import TRAINED
 from mne_neuroflow.export import export_edf
-from mne_neuroflow.scalp import check_scalp
-from mne_neuroflow.virtual import SAYS_SO, provenance
+from mne_neuroflow.scalp import Scalp, check_scalp
+from mne_neuroflow.virtual import SAYS_SO, _Source, provenance
 
 POINTS = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
 
@@ -216,6 +218,91 @@ def test_epochs_keep_the_sign(epochs, tmp_path):
     virtual.save(tmp_path / "v-epo.fif", verbose=False)
     assert SAYS_SO in provenance(mne.read_epochs(tmp_path / "v-epo.fif").info)
     assert SAYS_SO in provenance(virtual.average(picks="seeg").info)
+
+
+# Processes and threads ----------------------------------------------------------------
+
+FORK = """
+import sys, multiprocessing
+sys.path.insert(0, "tests")
+import numpy as np
+from conftest import build_raw
+from mne_neuroflow import predict_ieeg
+
+raw, model = build_raw(3.0), sys.argv[1]
+
+def predict(_):
+    options = dict(contacts=[[-0.025, -0.02, -0.018]], model=model, random_state=0)
+    return predict_ieeg(raw, on_unlike="ignore", verbose="error", **options).get_data()
+
+if __name__ == "__main__":
+    here = predict(0)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        for there in pool.map_async(predict, range(2)).get(50):
+            np.testing.assert_allclose(there, here, atol=1e-9)
+    print("answered")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_forked_children_answer(model_file):
+    """Seen to hang without the hook after a fork, where there are two processors."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(model_file)],
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        timeout=90,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.stdout == b"answered\n", done.stderr.decode()
+
+
+@pytest.mark.usefixtures("small_model")
+def test_threads_do_not_mix(make_raw):
+    """Two predictions at once, and one that two threads read."""
+    raws = [make_raw(3.0, seed=seed) for seed in range(2)]
+    alone = [predict(raw).get_data() for raw in raws]
+    level = mne.utils.logger.level  # MNE sets and resets it for all threads at once
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(predict, raws))
+    mne.set_log_level(level)
+    for one, both in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(both.get_data(), one)
+
+
+def test_one_source_and_two_threads(raw):
+    """Seen to fail when a chunk is looked up again after it was computed."""
+    meet = threading.Barrier(2, timeout=20)
+
+    def compute(start, stop):
+        meet.wait()
+        return np.full((1, stop - start), float(start))
+
+    source = _Source(compute, {"sfreq": 1.0, "nchan": 1}, raw)
+    source._length = 100
+    with ThreadPoolExecutor(2) as pool:
+        chunks = list(pool.map(source._chunk, range(16)))
+    assert [chunk[0, 0] for chunk in chunks] == [100.0 * k for k in range(16)]
+
+
+@pytest.mark.usefixtures("small_model")
+def test_interrupted_and_used_again(raw, monkeypatch):
+    right = predict(raw).get_data()
+    for moment in range(1, 4):
+        calls = iter(range(moment))
+
+        def interrupted(*args, read=Scalp.to_model, calls=calls):
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return read(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Scalp, "to_model", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                predict(raw, output="mean", n_draws=4)
+                predict(raw, output="mean", n_draws=4)
+        np.testing.assert_array_equal(predict(raw).get_data(), right)
 
 
 # Consoles and pipes -------------------------------------------------------------------

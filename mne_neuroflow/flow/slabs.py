@@ -1,5 +1,6 @@
 """Working through a recording a few seconds at a time, on several threads."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,19 @@ from torch.nn import functional
 _TOKENS = 1536
 # How slabs are gone through, as the built-in map does unless there are workers.
 _MAP = ContextVar("map", default=map)
+
+
+def _one_thread_after_fork() -> None:
+    """Let a forked child compute on one thread.
+
+    Torch's threads stay with the parent, and a child that waits for them waits for ever
+    (pytorch/pytorch issue 17199).
+    """
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread_after_fork)
 
 
 @contextmanager
