@@ -4,7 +4,10 @@ import copy
 import hashlib
 import json
 import os
+import pickle
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -244,3 +247,119 @@ def test_weights_are_hashed_once(fname, monkeypatch):
     os.utime(fname, (2, 2))
     Model.load(fname)
     assert len(read) == 2
+
+
+# Weights and models from others -------------------------------------------------------
+
+
+def _with(fname, change):
+    """Save with other tensors and a card that fits."""
+    tensors, header = load_file(fname), _header(fname)
+    change(tensors)
+    save_file(tensors, fname, {"mne_neuroflow": json.dumps(header)})
+    _renew_card(fname)
+
+
+def _first(tensors):
+    return next(name for name, t in tensors.items() if t.is_floating_point() and t.ndim)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda t: t.pop(_first(t)), "is missing"),
+        (lambda t: t.update(extra=torch.zeros(3)), "extra is unknown"),
+        (lambda t: t.update({_first(t): torch.zeros(7, 7, 7)}), "has the shape .7, 7"),
+        (lambda t: t[_first(t)].fill_(torch.nan), "NaN or infinite"),
+        (lambda t: t[_first(t)].view(-1)[:1].fill_(torch.inf), "NaN or infinite"),
+    ],
+)
+def test_tensors_that_do_not_fit(fname, change, match, monkeypatch):
+    """Refused before anything is computed; seen to fail without each check."""
+    _with(fname, change)
+    monkeypatch.setattr(ConditionalFlow, "condition", None)
+    with pytest.raises(RuntimeError, match=match):
+        load_checkpoint(fname)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        None,
+        {"width": 10**9},
+        {"width": -8},
+        {"width": "8"},
+        {"n_heads": 3},
+        {"steps": ["s" * 10**6]},
+        {"steps": ["x"]},
+        {"unknown": 1},
+        {"n_moments": 10**6},
+    ],
+)
+def test_configurations_of_anybody(fname, config):
+    """A billion of weights is refused before a byte of memory is taken for them."""
+    if config:
+        config = {**CONFIG.to_dict(), **config}
+    _rewrite(fname, config=config)
+    with pytest.raises(RuntimeError, match="configuration|do not fit"):
+        load_checkpoint(fname)
+
+
+def test_a_billion_of_elements(fname):
+    """As the header of a file says that holds none of them."""
+    body = fname.read_bytes()
+    length = int.from_bytes(body[:8], "little")
+    header = json.loads(body[8 : 8 + length])
+    name = _first(load_file(fname))
+    header[name]["shape"] = [10**5, 10**4]
+    text = json.dumps(header).encode()
+    fname.write_bytes(len(text).to_bytes(8, "little") + text + body[8 + length :])
+    _renew_card(fname)
+    with pytest.raises(RuntimeError, match="not a safetensors file"):
+        load_checkpoint(fname)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"sha256": 3}', "\x00", '{"sha256": "0"}']
+)
+def test_cards_of_anybody(fname, text):
+    fname.with_suffix(".json").write_text(text)
+    with pytest.raises(RuntimeError, match="card"):
+        load_checkpoint(fname)
+
+
+@pytest.mark.parametrize("header", ["", "[]", "{}", "null", "{", "3"])
+def test_headers_of_anybody(fname, header):
+    save_file(load_file(fname), fname, {"mne_neuroflow": header})
+    _renew_card(fname)
+    with pytest.raises(RuntimeError, match="header"):
+        load_checkpoint(fname)
+
+
+class _Payload:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("unpickled",))
+
+
+def test_nothing_is_unpickled(fname, tmp_path, monkeypatch):
+    """Seen to fail with torch.load in a module of the package."""
+    package = Path(checkpoint.__file__).parents[1]
+    for source in package.rglob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        found = re.findall(
+            r"import pickle|torch\.load\(|allow_pickle=True|joblib", text
+        )
+        assert not found, f"{source}: {found}"
+    monkeypatch.chdir(tmp_path)
+    for save in (
+        lambda: torch.save(_Payload(), fname),
+        lambda: fname.write_bytes(pickle.dumps(_Payload())),
+    ):
+        save()
+        _renew_card(fname)
+        with pytest.raises(RuntimeError, match="not a safetensors file"):
+            load_checkpoint(fname)
+    assert not (tmp_path / "unpickled").exists()

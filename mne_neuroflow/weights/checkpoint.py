@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 
 from .._files import file_hash, written_whole
+from .._text import listed
 from ..contract import CONTRACT
 from ..head.ridge import Implant, LaggedMap
 
@@ -33,6 +34,8 @@ _CARD_FIELDS = (
     "licence",
     "provenance",
 )
+# Of a configuration, far beyond what any model has.
+_LARGEST, _LARGEST_STEPS = 4096, 32
 _METADATA_KEY = "mne_neuroflow"
 _IMPLANT = "implant.{}."
 _PER_CONTACT = ("positions", "calibration", "amplitude")
@@ -118,11 +121,13 @@ def load_checkpoint(fname, device="cpu"):
     fname = _checked_name(fname)
     card = _read_card(fname)
     header = _read_header(fname)
+    _check_shapes(fname, header["config"])
     tensors = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in load_file(fname).items()
         if not name.startswith("implant.")
     }
+    _check_numbers(fname, tensors)
     model = _build_model(header["config"])
     model.load_state_dict(tensors, strict=True)
     # Not the caller's default dtype, in which it was built.
@@ -146,6 +151,7 @@ def load_implants(fname):
     header, implants = _read_header(fname), []
     known = header.get("implants", [])
     tensors = load_file(fname) if known else {}
+    _check_implants(fname, known, tensors)
     for number, names in enumerate(known):
         prefix = _IMPLANT.format(number)
         arrays = {
@@ -263,12 +269,19 @@ def _read_card(fname):
                 f"{needed} does not exist. A model is two files, {fname.name} and "
                 f"{card_name.name}, in one folder."
             )
-    card = json.loads(card_name.read_text(encoding="utf-8"))
+    try:
+        card = json.loads(card_name.read_text(encoding="utf-8"))
+        told = card["sha256"]
+    except (ValueError, KeyError, TypeError) as err:
+        raise RuntimeError(
+            f"{card_name} is no model card: it must be JSON with the entry 'sha256', "
+            "beside others. Fetch or save the model again."
+        ) from err
     found = file_hash(fname)
-    if card["sha256"] != found:
+    if told != found:
         raise RuntimeError(
             f"{fname} is not the file that its model card {card_name.name} describes: "
-            f"its sha256 is {found}, the card says {card['sha256']}. One of the two is "
+            f"its sha256 is {found}, the card says {told}. One of the two is "
             "damaged or of another version; fetch or save both again."
         )
     return card
@@ -287,7 +300,15 @@ def _read_header(fname):
             f"{fname} holds weights, but none that mne_neuroflow has saved: its "
             f"metadata lacks {_METADATA_KEY!r}."
         )
-    header = json.loads(metadata[_METADATA_KEY])
+    try:
+        header = json.loads(metadata[_METADATA_KEY])
+        lacking = {"format_version", "contract", "config"}.difference(header.keys())
+    except (ValueError, AttributeError) as err:
+        raise RuntimeError(
+            f"The header of {fname} is damaged. Fetch or save it again."
+        ) from err
+    if lacking:
+        raise RuntimeError(f"The header of {fname} lacks {sorted(lacking)}.")
     if header["format_version"] != FORMAT_VERSION:
         raise RuntimeError(
             f"{fname} has the format version {header['format_version']}, but this "
@@ -302,6 +323,81 @@ def _read_header(fname):
             "version lists."
         )
     return header
+
+
+def _check_shapes(fname, config):
+    """Compare the tensors of a file with those of its model before any is read."""
+    expected = _expected_shapes(fname, config)
+    with safe_open(fname, "pt") as fid:
+        found = {
+            name: tuple(fid.get_slice(name).get_shape())
+            for name in fid.keys()  # noqa: SIM118
+            if not name.startswith("implant.")
+        }
+    wrong = [
+        *(f"{name} is missing" for name in expected if name not in found),
+        *(f"{name} is unknown" for name in found if name not in expected),
+        *(
+            f"{name} has the shape {found[name]} instead of {shape}"
+            for name, shape in expected.items()
+            if found.get(name, shape) != shape
+        ),
+    ]
+    if wrong:
+        raise RuntimeError(
+            f"The weights in {fname} do not fit the model that its header describes: "
+            f"{listed(wrong)}. Fetch or save it again."
+        )
+
+
+def _expected_shapes(fname, config):
+    """Build the model without memory for its weights, and return their shapes."""
+    try:
+        sizes = [config[key] for key in ("width", "n_heads", "n_rois", "n_moments")]
+        steps = [len(step) for step in config["steps"]]
+        small = all(isinstance(n, int) and 0 < n <= _LARGEST for n in sizes)
+        if not small or len(steps) > _LARGEST_STEPS or max(steps) > _LARGEST_STEPS:
+            raise ValueError(f"sizes beyond {_LARGEST}")
+        with torch.device("meta"):
+            model = _build_model(config)
+    except Exception as err:  # whatever a configuration of anybody's can lead to
+        raise RuntimeError(
+            f"The configuration in {fname} is none of a model: {config} ({err})."
+        ) from err
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _check_numbers(fname, tensors):
+    """Refuse weights that are no finite numbers."""
+    wrong = [name for name, t in tensors.items() if not torch.isfinite(t).all()]
+    if wrong:
+        raise RuntimeError(
+            f"{fname} holds NaN or infinite weights in {listed(wrong)}. Fetch or save "
+            "it again."
+        )
+
+
+def _check_implants(fname, known, tensors):
+    """Refuse what does not fit the contacts that the header names."""
+    told = {k: t for k, t in tensors.items() if k.startswith("implant.")}
+    _check_numbers(fname, told)
+    try:
+        for number, names in enumerate(known):
+            prefix, n = _IMPLANT.format(number), len(names["ch_names"])
+            for key in _PER_CONTACT:
+                if len(told[prefix + key]) != n:
+                    raise ValueError(f"{prefix}{key} is not of {n} contacts")
+            lagged = [key for key in _LAGGED if prefix + key in told]
+            if lagged and len(lagged) != len(_LAGGED):
+                raise ValueError(f"{prefix} is half of a map")
+            if lagged and not names["electrodes"]:
+                raise ValueError(f"{prefix} names no electrodes")
+            if names["gain"] is not None and not 0 < names["gain"] < np.inf:
+                raise ValueError(f"{prefix} has the gain {names['gain']}")
+    except (KeyError, TypeError, ValueError) as err:
+        raise RuntimeError(
+            f"What {fname} says of patients does not fit its header: {err}. Fit again."
+        ) from err
 
 
 def _build_model(config):
