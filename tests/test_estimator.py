@@ -512,7 +512,7 @@ def test_amplitudes_are_kept_with_a_patient(pair):
     seen, precision = np.moveaxis(model.implants[0].amplitude, -1, 0)
     assert seen.shape == (len(ieeg.ch_names), 4)
     assert (seen > quiet[..., 0] + 0.1).all()
-    # Of 30 s and 6 s, whose slow parts differ by chance: 3.3 in the lowest level, and 1.9
+    # Of 30 s and 6 s, whose slow parts differ by chance: 3.3 in the lowest level, 1.9
     # with the electrodes of the template that MNE-Python had before 1.13.
     assert (precision <= 100).all() and (precision > 1).all()
     assert (precision[:, 2:] > 50).all()
