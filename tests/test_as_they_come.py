@@ -233,7 +233,8 @@ raw, model = build_raw(3.0), sys.argv[1]
 
 def predict(_):
     options = dict(contacts=[[-0.025, -0.02, -0.018]], model=model, random_state=0)
-    return predict_ieeg(raw, on_mismatch="ignore", verbose="error", **options).get_data()
+    options |= dict(on_mismatch="ignore", verbose="error")
+    return predict_ieeg(raw, **options).get_data()
 
 if __name__ == "__main__":
     here = predict(0)
