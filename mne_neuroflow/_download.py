@@ -26,19 +26,22 @@ class ListedFile:
     name : str
         Its path below the folder that keeps it and below the web address, with
         forward slashes.
-    sha256 : str
-        Hash of its content.
+    sha256 : str | None
+        Hash of its content; ``None`` where nobody has published it, so that the size
+        alone is checked.
     n_bytes : int
         Its size.
     """
 
     name: str
-    sha256: str
+    sha256: str | None
     n_bytes: int
 
     def matches(self, fname):
         """Tell whether a file on disk is this file, whole and unchanged."""
-        return fname.stat().st_size == self.n_bytes and file_hash(fname) == self.sha256
+        if fname.stat().st_size != self.n_bytes:
+            return False
+        return self.sha256 in (None, file_hash(fname))
 
     def difference(self, fname):
         """Say in what a file on disk differs from this file."""

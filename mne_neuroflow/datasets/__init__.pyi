@@ -1,4 +1,10 @@
-from . import simulated_cohort, verbal_wm
+from . import ccepcoreg, localize_mi, simulated_cohort, verbal_wm
 from .demo import load_demo
 
-__all__ = ["load_demo", "simulated_cohort", "verbal_wm"]
+__all__ = [
+    "ccepcoreg",
+    "load_demo",
+    "localize_mi",
+    "simulated_cohort",
+    "verbal_wm",
+]

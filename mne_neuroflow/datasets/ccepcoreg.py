@@ -1,0 +1,160 @@
+"""CCEPCOREG: high-density and stereo-EEG at once during single-pulse stimulation.
+
+Thirty-six patients; responses to electrical pulses inside the head, on the scalp (185
+electrodes) and at the contacts. Please cite
+
+- Parmigiani S, Mikulan E, Russo S, et al. Simultaneous stereo-EEG and high-density
+  scalp EEG recordings to study the effects of intracerebral stimulation parameters.
+  Brain Stimulation 15(3):664-675, 2022.
+"""
+
+import json
+from pathlib import Path
+
+import mne
+import numpy as np
+from mne.io.constants import FIFF
+
+from .._compat import logger, verbose
+from .._text import listed
+from ..head.contact_file import UNITS
+from ..head.contacts import contact_positions, read_contacts
+from ._paired import PairedSession, describe_contacts
+from ._stimulation import read_run, read_site, read_table, run_files
+
+_TASK = "ccepcoreg"
+_N_SUBJECTS = 36
+_SPACE = "space-MNI152NLin2009aSym"
+
+
+@verbose
+def load(subject, run, path, *, verbose=None):
+    """Load one run, scalp and intracranial EEG side by side.
+
+    Parameters
+    ----------
+    subject : int
+        The subject, 1 to 36.
+    run : int
+        One of its runs.
+    path : path-like
+        The folder of the dataset, which has ``derivatives``. It is not downloaded.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    scalp : Epochs
+        From -300 to 700 ms around each pulse, against the average, in volts, with the
+        patient's own electrode positions and fiducials.
+    ieeg : Epochs
+        The same pulses at the contacts in **bipolar** derivation, positions in MNI
+        coordinates with fiducials, in volts. Derivations without coordinates are left
+        out. Compare them with :func:`mne_neuroflow.make_bipolar` of a prediction.
+    contacts : DataFrame
+        One row per derivation of ``ieeg``: ``x``, ``y``, ``z`` (metres, MNI),
+        ``hemisphere``, ``group``, ``structure`` and ``stimulated``.
+
+    See Also
+    --------
+    mne_neuroflow.datasets.localize_mi.load
+
+    Notes
+    -----
+    The layout is that of the code that the authors published with the paper; no file of
+    the dataset was at hand when this was written. **Assumed**, and an error where it
+    does not hold:
+
+    - ``derivatives/epochs/sub-XX/{eeg,ieeg}/sub-XX_task-ccepcoreg_run-YY_`` followed by
+      ``epochs.npy`` (epochs, channels, samples; volts), ``channels.tsv``,
+      ``epochs.tsv`` (``zero_time`` before the pulse) and ``epochs.json``;
+    - both sides hold the same epochs with the same times;
+    - scalp electrodes are in ``eeg/sub-XX_task-ccepcoreg_electrodes.tsv`` by name, in
+      the unit that ``coordsystem.json`` beside it tells, with its fiducials;
+    - intracranial channels are bipolar, and the coordinates of each are in
+      ``ieeg/sub-XX_task-ccepcoreg_space-MNI152NLin2009aSym_electrodes.tsv`` in metres
+      under the same name.
+
+    Epochs of one second are shorter than what the model reads best, and the pulse's
+    artefact of some milliseconds is in both sides.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import ccepcoreg
+    >>> scalp, ieeg, contacts = ccepcoreg.load(5, 3, "ccepcoreg")  # doctest: +SKIP
+    """
+    if not 1 <= subject <= _N_SUBJECTS:
+        raise ValueError(
+            "Invalid value for the 'subject' parameter. Allowed values are 1 to "
+            f"{_N_SUBJECTS}, but got {subject}."
+        )
+    root = Path(path).expanduser()
+    scalp = read_run(root, run_files(subject, _TASK, run, "eeg"), "eeg")
+    ieeg = read_run(root, run_files(subject, _TASK, run, "ieeg"), "seeg")
+    if len(scalp) != len(ieeg) or len(scalp.times) != len(ieeg.times):
+        raise RuntimeError(
+            f"Scalp and contacts of subject {subject}, run {run} hold different "
+            f"epochs: {len(scalp)} of {len(scalp.times)} samples, and {len(ieeg)} of "
+            f"{len(ieeg.times)}."
+        )
+    who = f"sub-{subject:02d}"
+    stem = f"{who}_task-{_TASK}"
+    _set_electrodes(scalp, root / "derivatives" / "epochs" / who / "eeg", stem)
+    folder = root / "derivatives" / "epochs" / who / "ieeg"
+    montage = read_contacts(
+        folder / f"{stem}_{_SPACE}_electrodes.tsv",
+        space="MNI152",
+        units="m",
+        on_missing="ignore",
+    )
+    ieeg = _set_derivations(ieeg, montage)
+    contacts = describe_contacts(montage).loc[ieeg.ch_names]
+    stimulated = set(read_site(scalp.info["description"])[0])
+    touched = [bool(stimulated & set(name.split("-"))) for name in ieeg.ch_names]
+    return PairedSession(scalp, ieeg, contacts.assign(stimulated=touched))
+
+
+def _set_electrodes(scalp, folder, stem):
+    """Set the patient's own electrodes and fiducials."""
+    table = read_table(folder / f"{stem}_electrodes.tsv").set_index("name")
+    about = json.loads((folder / f"{stem}_coordsystem.json").read_text("utf-8"))
+    scale = UNITS[about["EEGCoordinateUnits"]]
+    lost = [name for name in scalp.ch_names if name not in table.index]
+    if lost:
+        raise RuntimeError(
+            f"{stem}_electrodes.tsv has no position of {listed(lost)}. The dataset has "
+            "another layout than was assumed."
+        )
+    rr = scale * table.loc[scalp.ch_names, ["x", "y", "z"]].to_numpy(float)
+    marks = about["AnatomicalLandmarkCoordinates"]
+    unit = UNITS[about["AnatomicalLandmarkCoordinateUnits"]]
+    nasion, lpa, rpa = (unit * np.array(marks[name]) for name in ("NAS", "LPA", "RPA"))
+    scalp.set_montage(
+        mne.channels.make_dig_montage(
+            dict(zip(scalp.ch_names, rr, strict=True)), nasion=nasion, lpa=lpa, rpa=rpa
+        ),
+        verbose=False,
+    )
+
+
+def _set_derivations(ieeg, montage):
+    """Keep the derivations whose places are known, and mark them as derivations."""
+    known = dict(zip(*contact_positions(montage), strict=True))
+    kept = [name for name in ieeg.ch_names if name in known]
+    if not kept:
+        raise RuntimeError(
+            f"No channel of {listed(ieeg.ch_names)} has coordinates; those of "
+            f"{listed(known)} are told. The dataset has another layout than was "
+            "assumed."
+        )
+    lost = [name for name in ieeg.ch_names if name not in known]
+    if lost:
+        logger.info("Left out derivations without coordinates: %s.", listed(lost))
+    ieeg.pick(kept, verbose=False)
+    places = mne.channels.make_dig_montage(
+        {name: known[name] for name in kept}, coord_frame="mni_tal"
+    )
+    ieeg.set_montage(places.add_mni_fiducials(verbose=False), verbose=False)
+    for ch in ieeg.info["chs"]:
+        ch["coil_type"] = FIFF.FIFFV_COIL_EEG_BIPOLAR
+    return ieeg

@@ -1,0 +1,283 @@
+"""Localize-MI: high-density EEG while single contacts inside the head are stimulated.
+
+Seven patients, 61 sessions, 256 electrodes, and a source whose place is known to the
+millimetre. Please cite
+
+- Mikulan E, Russo S, Parmigiani S, et al. Simultaneous human intracerebral stimulation
+  and HD-EEG, ground-truth for source localization methods. Scientific Data 7:127, 2020.
+  doi:10.1038/s41597-020-0467-x. Data: doi:10.12751/g-node.1cc1ae
+
+The stimulation artefact lasts a few milliseconds, far above the band of this package:
+of these recordings only the *topography* can be used, with a time course of one's own.
+"""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+import mne
+import numpy as np
+import requests
+from scipy.io import loadmat
+
+from .._compat import _validate_type, logger, verbose
+from .._download import TIMEOUT, ListedFile, checked_base_url, data_folder, download
+from .._files import file_hash
+from ..head.contacts import contact_positions, read_contacts
+from ._stimulation import (
+    read_run,
+    read_site,
+    run_files,
+    set_template_positions,
+    template_affine,
+)
+
+BASE_URL = "https://gin.g-node.org/ezemikulan/Localize-MI/raw/master"
+_TASK = "seegstim"
+_SPACE = "space-MNI152NLin2009aSym"
+# The source archive of sesameeg on PyPI (its code is BSD-3; no licence of the data is
+# told) and the session of Localize-MI inside, whose place its example tells.
+_EXAMPLE = ListedFile(
+    "sesameeg-0.0.3.tar.gz",
+    "8a8fa1de16ebd72e4db0ca94363e81e6a2ebaa24c6888fa28260b905f4c28f45",
+    23_690_757,
+)
+_EXAMPLE_URL = "https://files.pythonhosted.org/packages/source/s/sesameeg"
+_EXAMPLE_DATA = "sesameeg-0.0.3/examples/data/sub-01_run-07_data.mat"
+_EXAMPLE_SITE = (0.034775, -0.00336, 0.039735)
+
+
+class StimulationSession(NamedTuple):
+    """Scalp EEG while one place is stimulated.
+
+    Attributes
+    ----------
+    scalp : Epochs | Evoked
+        In volts, electrodes in template coordinates.
+    site : ndarray, shape (3,)
+        The middle between both stimulated contacts in metres, fsaverage surface RAS.
+    about : str
+        What was stimulated and how.
+    """
+
+    scalp: mne.BaseEpochs | mne.Evoked
+    site: np.ndarray
+    about: str
+
+
+@verbose
+def fetch(subject, run, path=None, base_url=None, *, verbose=None):
+    """Download one session, as far as it is not there.
+
+    The dataset publishes no hashes: files are checked by their size as the server tells
+    it, and their sha256 is logged. A download that broke off goes on where it was.
+
+    Parameters
+    ----------
+    subject : int
+        The subject, 1 to 7.
+    run : int
+        The session.
+    path : path-like | None
+        The folder of the dataset. If None, ``localize_mi`` in the folder of the
+        MNE-Python config key ``MNE_DATA``, or else in ``~/mne_data``.
+    base_url : str | None
+        The web address of the dataset. If None, that at G-Node.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    path : pathlib.Path
+        The folder of the dataset.
+
+    See Also
+    --------
+    load
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import localize_mi
+    >>> path = localize_mi.fetch(1, 7)  # doctest: +SKIP
+    """
+    folder = _folder(path)
+    _check_numbers(subject, run)
+    base_url = checked_base_url(BASE_URL if base_url is None else base_url)
+    missing = [f for f in _files(subject, run).values() if not (folder / f).is_file()]
+    files = [ListedFile(name, None, _size(base_url, name)) for name in missing]
+    if files:
+        logger.info(
+            "Downloading %d files, %.0f MB in all, of Localize-MI to %s",
+            len(files),
+            sum(file.n_bytes for file in files) / 1e6,
+            folder,
+        )
+    for file in files:
+        download(file, folder, base_url, resume=True)
+        logger.info("%s: sha256 %s", file.name, file_hash(folder / file.name))
+    return folder
+
+
+@verbose
+def load(subject, run, path=None, *, verbose=None):
+    """Load one session, with the stimulated place in template coordinates.
+
+    Parameters
+    ----------
+    subject : int
+        The subject, 1 to 7.
+    run : int
+        The session.
+    path : path-like | None
+        As for :func:`fetch`, which is called for what is not there.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    scalp : Epochs
+        From -250 to 10 ms around each pulse at 8 kHz, in volts, bad channels marked.
+    site : ndarray, shape (3,)
+        The middle between both stimulated contacts in metres, as the dataset gives
+        them in MNI coordinates.
+    about : str
+        What was stimulated and how.
+
+    See Also
+    --------
+    fetch, load_example
+
+    Notes
+    -----
+    Electrodes are those of the forward solution of each patient (the tables of
+    electrodes are said to be the same for all patients), brought to the template by the
+    affine map that fits the patient's cortex to the template's.
+
+    The layout is that of the code that the authors published with the data; no file of
+    the dataset itself was at hand when this was written. What does not hold when real
+    files come is an error.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import localize_mi
+    >>> scalp, site, about = localize_mi.load(1, 7)  # doctest: +SKIP
+    """
+    folder = _folder(path)
+    _check_numbers(subject, run)
+    files = _files(subject, run)
+    if not all((folder / file).is_file() for file in files.values()):
+        fetch(subject, run, folder)
+    scalp = read_run(folder, files, "eeg")
+    forward = mne.read_forward_solution(folder / files["forward"], verbose=False)
+    affine = template_affine(np.vstack([s["rr"][s["vertno"]] for s in forward["src"]]))
+    places = {
+        ch["ch_name"]: mne.transforms.apply_trans(affine, ch["loc"][:3])
+        for ch in forward["info"]["chs"]
+    }
+    set_template_positions(scalp, places)
+    montage = read_contacts(
+        folder / files["contacts"], space="MNI152", units="m", on_missing="ignore"
+    )
+    contacts, how = read_site(scalp.info["description"])
+    names, positions = contact_positions(montage)
+    pair = positions[[names.index(contact) for contact in contacts]]
+    return StimulationSession(scalp, pair.mean(axis=0), f"{'-'.join(contacts)} {how}")
+
+
+@verbose
+def load_example(path=None, *, verbose=None):
+    """Load the one session that the source archive of sesameeg 0.0.3 holds.
+
+    Parameters
+    ----------
+    path : path-like | None
+        The archive, as ``pip download sesameeg==0.0.3 --no-deps --no-binary :all:``
+        brings it. If None, it is downloaded (24 MB) into the folder of :func:`fetch`.
+    verbose : bool | str | int | None
+        Control verbosity of the logging output.
+
+    Returns
+    -------
+    scalp : Evoked
+        The mean over pulses of subject 1, session 7, from -2 to 2 ms at 8 kHz, at 234
+        good electrodes, in volts.
+    site : ndarray, shape (3,)
+        The middle between both stimulated contacts in metres, brought to the template
+        by the affine map of the patient's cortex.
+    about : str
+        What it is.
+
+    See Also
+    --------
+    load
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import localize_mi
+    >>> evoked, site, about = localize_mi.load_example()  # doctest: +SKIP
+    """
+    if path is None:
+        folder = _folder(None)
+        if not _EXAMPLE.is_kept(folder):
+            download(_EXAMPLE, folder, _EXAMPLE_URL, resume=True)
+        path = folder / _EXAMPLE.name
+    path = Path(path).expanduser()
+    if not _EXAMPLE.matches(path):
+        raise ValueError(
+            f"{path} is not the source archive of sesameeg 0.0.3: "
+            f"{_EXAMPLE.difference(path)}."
+        )
+    with tarfile.open(path) as archive:
+        content = archive.extractfile(_EXAMPLE_DATA).read()
+    told = loadmat(io.BytesIO(content))
+    affine = template_affine(told["src_coo"])
+    good = told["good_chs"][0] - 1  # they count from 1
+    names = [f"E{k + 1}" for k in good]
+    times = told["times"][0]
+    info = mne.create_info(names, (len(times) - 1) / np.ptp(times), "eeg")
+    info["description"] = "Localize-MI, subject 1, session 7, from sesameeg 0.0.3"
+    evoked = mne.EvokedArray(told["evoked"], info, times[0], verbose=False)
+    places = mne.transforms.apply_trans(affine, told["ch_coo"][good])
+    set_template_positions(evoked, dict(zip(names, places, strict=True)))
+    site = mne.transforms.apply_trans(affine, np.array([_EXAMPLE_SITE]))[0]
+    return StimulationSession(evoked, site, info["description"])
+
+
+def _folder(path):
+    return data_folder() / "localize_mi" if path is None else Path(path).expanduser()
+
+
+def _check_numbers(subject, run):
+    for name, number in (("subject", subject), ("run", run)):
+        _validate_type(number, ("int-like",), name)
+    if not 1 <= subject <= 7 or run < 1:
+        raise ValueError(
+            "Invalid value for the 'subject' or 'run' parameter. Allowed values are "
+            f"subjects 1 to 7 and runs from 1, but got {subject} and {run}."
+        )
+
+
+def _files(subject, run):
+    """Name what a session needs, small files first."""
+    who = f"sub-{subject:02d}"
+    contacts = (
+        f"derivatives/epochs/{who}/ieeg/{who}_task-{_TASK}_{_SPACE}_electrodes.tsv"
+    )
+    forward = f"derivatives/sourcemodelling/{who}/fwd/{who}_fwd.fif"
+    files = {"contacts": contacts} | run_files(subject, _TASK, run, "eeg")
+    return files | {"forward": forward}
+
+
+def _size(base_url, name):
+    """Ask the server for the size of a file."""
+    url = f"{base_url}/{name}"
+    try:
+        answer = requests.head(url, timeout=TIMEOUT, allow_redirects=True)
+        answer.raise_for_status()
+        return int(answer.headers["Content-Length"])
+    except (requests.exceptions.RequestException, KeyError) as err:
+        raise ConnectionError(
+            f"Could not ask for {url}: {err}. Try again later, check the address "
+            "(base_url), or download the dataset yourself and give its folder as path."
+        ) from err
