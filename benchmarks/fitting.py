@@ -16,7 +16,7 @@ from machine import print_machine
 
 import mne_neuroflow
 from mne_neuroflow.evaluation.baselines import LaggedRidge
-from mne_neuroflow.evaluation.pairs import Scalp
+from mne_neuroflow.evaluation.pairs import ScalpData
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
 from mne_neuroflow.scalp import check_scalp
 from mne_neuroflow.scores import signals
@@ -64,8 +64,8 @@ def simulate(number, options):
     lengths = (options.seconds, WINDOW[1] + 20)
     return [
         mne_neuroflow.simulate_pair(
-            options.contacts,
             montage,
+            options.contacts,
             length,
             scenario=scenario,
             session=session,
@@ -146,7 +146,7 @@ def score_ridge(first, second, options):
 
 def as_scalp(raw):
     checked = check_scalp(raw, verbose="error")
-    return Scalp(raw.get_data(), checked.electrodes, tuple(raw.ch_names))
+    return ScalpData(raw.get_data(), checked.electrodes, tuple(raw.ch_names))
 
 
 def figures(mean, draws, truth, sfreq):

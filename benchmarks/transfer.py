@@ -78,8 +78,8 @@ def simulate(contacts, seconds, scenarios, seed, patient, session):
     """Simulate a patient whose number says what happens and to how many electrodes."""
     number = int(patient)
     return mne_neuroflow.simulate_pair(
-        contacts,
         MONTAGES[number // len(scenarios) % len(MONTAGES)],
+        contacts,
         seconds,
         scenario=scenarios[number % len(scenarios)],
         random_state=seed + number,

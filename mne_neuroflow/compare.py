@@ -14,8 +14,8 @@ from . import __version__
 from ._compat import ProgressBar, _check_option, _validate_type, verbose, warn
 from ._text import listed
 from .contract import BLOCK
-from .evaluation.inverse import METHODS, SourceImaging
-from .evaluation.pairs import Scalp
+from .evaluation.inverse import INVERSE_METHODS, SourceImaging
+from .evaluation.pairs import ScalpData
 from .head.contacts import (
     contact_positions,
     make_contacts,
@@ -189,7 +189,7 @@ def _check_methods(methods):
     if not methods:
         raise ValueError("The 'methods' parameter must name at least one method.")
     for method in methods:
-        _check_option("methods", method, METHODS)
+        _check_option("methods", method, INVERSE_METHODS)
     return methods
 
 
@@ -219,7 +219,7 @@ def _whole(scalp):
     epochs = [None] if scalp.kind == "raw" else range(scalp.n_epochs)
     parts = [scalp.to_model(0, n_blocks, epoch)[:, :n_model] for epoch in epochs]
     data = np.hstack(parts).astype(float)
-    return Scalp(data, scalp.electrodes, tuple(scalp.ch_names))
+    return ScalpData(data, scalp.electrodes, tuple(scalp.ch_names))
 
 
 def _read_out(scalp, operator, epoch, start, stop):

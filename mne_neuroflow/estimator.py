@@ -71,7 +71,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     >>> import mne_neuroflow
     >>> contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
     >>> scalp, ieeg = mne_neuroflow.simulate_pair(
-    ...     contacts, "10", duration=31, random_state=1, verbose=False
+    ...     "10", contacts, duration=31, random_state=1, verbose=False
     ... )
     >>> model = mne_neuroflow.NeuroFlow.load("mtl-v1")
     >>> history = model.fit(scalp, ieeg, n_steps=1, random_state=0, verbose=False)
@@ -81,13 +81,13 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     """
 
     def sample(
-        self, scalp, n_draws=100, *, contacts=None, **options
+        self, inst, n_draws=100, *, contacts=None, **options
     ) -> xarray.DataArray:
         """Draw virtual intracranial EEG.
 
         Parameters
         ----------
-        scalp : Raw | Epochs
+        inst : Raw | Epochs
             The scalp EEG.
         n_draws : int
             How many draws.
@@ -104,14 +104,14 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         """
         if contacts is None:
             contacts = self._own_contacts()
-        return sample_ieeg(scalp, n_draws, contacts=contacts, model=self, **options)
+        return sample_ieeg(inst, n_draws, contacts=contacts, model=self, **options)
 
-    def log_prob(self, scalp, ieeg, **options) -> xarray.DataArray:
+    def log_prob(self, inst, ieeg, **options) -> xarray.DataArray:
         """Compute the log-density of recorded intracranial EEG.
 
         Parameters
         ----------
-        scalp, ieeg : Raw | Epochs
+        inst, ieeg : Raw | Epochs
             Recordings of the same moments.
         **options : dict
             As for :func:`mne_neuroflow.score_ieeg`.
@@ -121,12 +121,12 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         score : xarray.DataArray, shape ([n_epochs, ]n_channels, n_windows)
             Nats per sample, as from :func:`mne_neuroflow.score_ieeg`.
         """
-        return score_ieeg(scalp, ieeg, model=self, **options)
+        return score_ieeg(inst, ieeg, model=self, **options)
 
     @verbose
     def fit(
         self,
-        scalp,
+        inst,
         ieeg,
         *,
         spatial="fitted",
@@ -140,7 +140,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
         Parameters
         ----------
-        scalp, ieeg : Raw | Epochs | list of Raw | list of Epochs
+        inst, ieeg : Raw | Epochs | list of Raw | list of Epochs
             Scalp and intracranial EEG of the same moments, one or a list of sessions.
             Sessions most of whose contacts have the same names and places are taken
             for one patient, and of these contacts those that are good in all of them.
@@ -193,7 +193,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         seed = find_seed(random_state)
         start = copy.copy(self)
         start.implants = []
-        groups = pair_up(scalp, ieeg, start, trans, on_mismatch, same_electrodes=True)
+        groups = pair_up(inst, ieeg, start, trans, on_mismatch, same_electrodes=True)
         patients = [_Patient(group, spatial) for group in groups]
         train = [each for patient in patients for each in patient.stretches(False)]
         judge = [each for patient in patients for each in patient.stretches(True)]
@@ -219,7 +219,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
     @verbose
     def recalibrate(
-        self, scalp, ieeg, *, trans="fsaverage", on_mismatch="warn", verbose=None
+        self, inst, ieeg, *, trans="fsaverage", on_mismatch="warn", verbose=None
     ) -> pandas.DataFrame:
         """Correct intervals by a few minutes of pairs, without training.
 
@@ -232,7 +232,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
         Parameters
         ----------
-        scalp, ieeg : Raw | Epochs | list of Raw | list of Epochs
+        inst, ieeg : Raw | Epochs | list of Raw | list of Epochs
             As for :meth:`fit`.
         trans : str | path-like | Transform
             As for :func:`mne_neuroflow.predict_ieeg`.
@@ -248,7 +248,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             the share of samples of these pairs inside its central intervals, nominally
             0.5 and 0.9, ``before`` and ``after``.
         """
-        groups = pair_up(scalp, ieeg, self, trans, on_mismatch)
+        groups = pair_up(inst, ieeg, self, trans, on_mismatch)
         tables, implants = [], list(self.implants)
         for group in groups:
             predictor = group[0].predictor

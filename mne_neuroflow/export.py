@@ -50,12 +50,12 @@ it, and from which seed. Contacts are in metres of fsaverage's MNI space.
 
 
 @verbose
-def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None) -> Path:
+def export_edf(raw, fname, *, overwrite=False, anonymize=True, verbose=None) -> Path:
     """Export a virtual recording to EDF+, for clinical review software.
 
     Parameters
     ----------
-    result : Raw
+    raw : Raw
         What :func:`predict_ieeg` returns for a Raw, also after it was saved and read;
         no other channels among it.
     fname : path-like
@@ -106,7 +106,7 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None) 
     >>> fname.name
     'virtual.edf'
     """
-    _check_result(result)
+    _check_result(raw)
     _validate_type(fname, "path-like", "fname")
     fname = Path(os.path.abspath(Path(fname).expanduser()))
     if fname.suffix.lower() != ".edf":
@@ -118,7 +118,7 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None) 
         raise IsADirectoryError(f"{fname} is a folder.")
     if fname.exists() and not overwrite:
         raise FileExistsError(f"{fname} exists; use overwrite=True to replace it.")
-    edf = _make_edf(result, anonymize)
+    edf = _make_edf(raw, anonymize)
     with draft_folder(fname.parent) as folder:
         edf.write(folder / fname.name)
         move_into(folder, fname.parent)
@@ -127,7 +127,7 @@ def export_edf(result, fname, *, overwrite=False, anonymize=True, verbose=None) 
 
 @verbose
 def write_bids(
-    result,
+    raw,
     root,
     *,
     subject,
@@ -142,7 +142,7 @@ def write_bids(
 
     Parameters
     ----------
-    result : Raw
+    raw : Raw
         What :func:`predict_ieeg` returns for a Raw, also after it was saved and read.
     root : path-like
         Folder of the derivative dataset, made if there is none. Not that of the
@@ -193,7 +193,7 @@ def write_bids(
     'sub-01_task-rest_desc-virtual_ieeg.edf'
     """
     mne_bids = _needed("mne_bids", "mne-bids", "write BIDS datasets")
-    _check_result(result)
+    _check_result(raw)
     _validate_type(root, "path-like", "root")
     root = Path(os.path.abspath(Path(root).expanduser()))
     _check_labels(subject=subject, task=task, session=session, run=run)
@@ -216,35 +216,35 @@ def write_bids(
         draft = folder / "dataset"
         draft.mkdir()
         _bring_shared_files(root, draft, path)
-        _, positions = contact_positions(make_contacts(result.info, trans=trans))
-        _write_draft(result, positions, path.copy().update(root=draft), folder)
+        _, positions = contact_positions(make_contacts(raw.info, trans=trans))
+        _write_draft(raw, positions, path.copy().update(root=draft), folder)
         _check_same_contacts(draft, path)
         move_into(draft, root, last=lambda fname: fname.suffix == ".edf")
     return path
 
 
-def _check_result(result):
-    if isinstance(result, mne.BaseEpochs):
+def _check_result(raw):
+    if isinstance(raw, mne.BaseEpochs):
         raise TypeError(
-            "result must be an instance of Raw, got Epochs, which EDF cannot hold "
+            "raw must be an instance of Raw, got Epochs, which EDF cannot hold "
             "apart from each other. Predict the continuous recording, or keep epochs "
-            "with result.save()."
+            "with raw.save()."
         )
-    _validate_type(result, mne.io.BaseRaw, "result", "Raw")
-    if not provenance(result.info):
+    _validate_type(raw, mne.io.BaseRaw, "raw", "Raw")
+    if not provenance(raw.info):
         raise ValueError(
-            "Invalid value for the 'result' parameter. Allowed values are virtual "
+            "Invalid value for the 'raw' parameter. Allowed values are virtual "
             "recordings as predict_ieeg() returns them, whose info['description'] or "
             "info['proc_history'] says that they are predicted, because the file will "
-            f"say so; but got {result.info['description']!r}. mne.export.export_raw() "
+            f"say so; but got {raw.info['description']!r}. mne.export.export_raw() "
             "writes others."
         )
-    others = sorted(set(result.get_channel_types()) - {"seeg"})
+    others = sorted(set(raw.get_channel_types()) - {"seeg"})
     if others:
         raise ValueError(
-            "Invalid value for the 'result' parameter. Allowed values have 'seeg' "
+            "Invalid value for the 'raw' parameter. Allowed values have 'seeg' "
             "channels alone, because the file will say of each that it is predicted, "
-            f"but got also {', '.join(others)}. Use result.pick('seeg')."
+            f"but got also {', '.join(others)}. Use raw.pick('seeg')."
         )
 
 
@@ -324,8 +324,8 @@ def _start(raw, anonymize):
     start = date + timedelta(seconds=raw.first_time)
     if not anonymize and not _YEARS[0] <= start.year <= _YEARS[1]:
         raise ValueError(
-            f"EDF holds dates from {_YEARS[0]} to {_YEARS[1]}, but result was recorded "
-            f"on {start.date()}. Use anonymize=True, or result.set_meas_date()."
+            f"EDF holds dates from {_YEARS[0]} to {_YEARS[1]}, but raw was recorded "
+            f"on {start.date()}. Use anonymize=True, or raw.set_meas_date()."
         )
     return start
 
@@ -368,7 +368,7 @@ def _quantize(raw, n_record):
         if digital is not None:
             return digital, step
     raise ValueError(
-        f"result exceeds {1e-6 * _LARGEST * _STEPS[-1]:.1f} V. Check its unit, which "
+        f"raw exceeds {1e-6 * _LARGEST * _STEPS[-1]:.1f} V. Check its unit, which "
         "must be volts."
     )
 
@@ -385,7 +385,7 @@ def _quantize_with(raw, n_record, step):
             raw.get_data(start=start, stop=stop, verbose=False) / (1e-6 * step)
         )
         if not np.isfinite(steps).all():
-            raise ValueError("result holds NaN or infinite values.")
+            raise ValueError("raw holds NaN or infinite values.")
         if np.abs(steps).max() > _LARGEST:
             return None
         digital[:, start:stop] = steps
@@ -467,19 +467,19 @@ def _bring_shared_files(root, draft, path):
             shutil.copy2(root / name, draft / name)
 
 
-def _write_draft(result, positions, path, folder):
+def _write_draft(raw, positions, path, folder):
     """Write one recording into a dataset that nobody else sees."""
     import mne_bids
 
-    edf = _make_edf(result, anonymize=True)
+    edf = _make_edf(raw, anonymize=True)
     edf.write(folder / "virtual.edf")
     raw = mne.io.read_raw_edf(folder / "virtual.edf", verbose="error")
     raw.set_channel_types(dict.fromkeys(raw.ch_names, "seeg"), verbose="error")
-    raw.info["line_freq"] = result.info["line_freq"]
+    raw.info["line_freq"] = raw.info["line_freq"]
     montage = mne.channels.make_dig_montage(
         dict(zip(raw.ch_names, positions, strict=True)), coord_frame="mni_tal"
     )
-    description = provenance(result.info)
+    description = provenance(raw.info)
     mne_bids.make_dataset_description(
         path=path.root,
         name="Virtual intracranial EEG: predicted from scalp EEG, not recorded",

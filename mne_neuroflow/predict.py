@@ -278,7 +278,7 @@ def score_ieeg(
     >>> import mne_neuroflow
     >>> contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
     >>> scalp, ieeg = mne_neuroflow.simulate_pair(
-    ...     contacts, "10", duration=10, random_state=1, verbose=False
+    ...     "10", contacts, duration=10, random_state=1, verbose=False
     ... )
     >>> score = mne_neuroflow.score_ieeg(
     ...     scalp, ieeg, on_mismatch="ignore", verbose=False

@@ -24,8 +24,8 @@ _HALO = 1
 
 @verbose
 def simulate_pair(
-    contacts="mtl",
     montage="19",
+    contacts="mtl",
     duration=60.0,
     *,
     sfreq=128.0,
@@ -44,13 +44,13 @@ def simulate_pair(
 
     Parameters
     ----------
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        The contacts, as for :func:`make_contacts`.
     montage : str | list of str | DigMontage | Info
         The scalp electrodes: a usual montage by its number of electrodes (``'8'``,
         ``'10'``, ``'19'``, ``'21'``, ``'25'``, ``'32'`` or ``'64'``), names of the
         10-05 system, a montage, or the Info of a recording, whose good EEG channels
         are taken.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        The contacts, as for :func:`make_contacts`.
     duration : float
         Seconds. Memory grows in proportion: half an hour of the default pair needs
         2.5 GB.
@@ -102,7 +102,7 @@ def simulate_pair(
     --------
     >>> import mne_neuroflow
     >>> scalp, ieeg = mne_neuroflow.simulate_pair(
-    ...     "mtl-core", duration=10, scenario="rest", random_state=1, verbose=False
+    ...     "19", "mtl-core", duration=10, scenario="rest", random_state=1, verbose=False
     ... )
     >>> len(scalp.ch_names), ieeg.get_channel_types(unique=True), len(ieeg.times)
     (19, ['seeg'], 1280)

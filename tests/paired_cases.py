@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mne_neuroflow.evaluation.pairs import Recording, Scalp
+from mne_neuroflow.evaluation.pairs import PairedRecording, ScalpData
 from mne_neuroflow.head.geometry import load_head
 
 CONTACTS = np.array(
@@ -40,10 +40,12 @@ def make_recording(seconds=40, seed=0, patient="p1", session="1", noise=1.0, tur
     signal = mixing @ np.roll(sources, 2, axis=1)
     signal /= signal.std(1, keepdims=True)
     ieeg = 5e-5 * (signal + noise * smooth(len(CONTACTS)))
-    return Recording(
+    return PairedRecording(
         patient=patient,
         session=session,
-        scalp=Scalp(scalp, electrodes, tuple(f"E{k}" for k in range(len(electrodes)))),
+        scalp=ScalpData(
+            scalp, electrodes, tuple(f"E{k}" for k in range(len(electrodes)))
+        ),
         contacts=CONTACTS,
         ch_names=("HL1", "HL2", "HR1", "HR2"),
         structures=STRUCTURES,

@@ -62,7 +62,7 @@ def test_noise_like_examples():
     rng = np.random.default_rng(0)
     slow = signal.lfilter([1], [1, -0.9], rng.standard_normal((2, 20_000)))
     example = np.array([[3.0], [0.5]]) * (slow + 0.8 * slow[::-1])
-    noise = baselines.Noise.like([example], 128.0)
+    noise = baselines.ResidualNoise.like([example], 128.0)
     drawn = noise.draw(1, 20_001, rng)[0]
     assert_allclose(drawn.std(1), example.std(1), rtol=0.1)
     assert_allclose(np.corrcoef(drawn)[0, 1], np.corrcoef(example)[0, 1], atol=0.05)
@@ -92,7 +92,7 @@ def test_density_of_noise():
     power = 1 / np.abs(1 - phi * np.exp(-2j * np.pi * freqs / 128)) ** 2
     series, correlation = _autoregressive(3, 150, phi, np.random.default_rng(0))
     covariance = correlation * np.outer(std, std)
-    noise = baselines.Noise(covariance, freqs, power, 128.0)
+    noise = baselines.ResidualNoise(covariance, freqs, power, 128.0)
     lags = np.abs(np.subtract.outer(np.arange(150), np.arange(150)))
     expected = stats.multivariate_normal.logpdf(
         (std[:, None] * series).ravel(), np.zeros(450), np.kron(covariance, phi**lags)
@@ -105,7 +105,7 @@ def test_density_of_noise():
     entropy += np.log(std).mean()
     assert_allclose(-noise.log_density(drawn), entropy, atol=0.02)
     for factor in (0.8, 1.25):
-        other = baselines.Noise(factor**2 * covariance, freqs, power, 128.0)
+        other = baselines.ResidualNoise(factor**2 * covariance, freqs, power, 128.0)
         assert other.log_density(drawn) < noise.log_density(drawn)
 
 
@@ -116,8 +116,10 @@ def test_density_of_channels_with_spectra_of_their_own():
     """
     rng = np.random.default_rng(0)
     parts = [_autoregressive(1, 2000, phi, rng)[0] for phi in (0.9, 0.2)]
-    both = baselines.Noise.like([np.concatenate(parts)], 128.0)
-    alone = [baselines.Noise.like([part], 128.0).log_density(part) for part in parts]
+    both = baselines.ResidualNoise.like([np.concatenate(parts)], 128.0)
+    alone = [
+        baselines.ResidualNoise.like([part], 128.0).log_density(part) for part in parts
+    ]
     found = both.log_density(np.concatenate(parts))
     assert_allclose(found, np.mean(alone), atol=0.01)
     assert abs(alone[0] - alone[1]) > 0.5
@@ -176,11 +178,13 @@ def test_density_of_physics():
 
     Catches a gain that is left out, and the prior in the posterior's place.
     """
-    physics = baselines.SpatialPosterior()
+    physics = baselines.HeadModel()
     posterior, gain = baselines.posterior_of(TEST.scalp, CONTACTS)
     freqs, density = baselines.mean_spectrum([TEST.scalp.data], 128.0)
     density = (density / density.sum(1, keepdims=True)).mean(0)
-    noise = baselines.Noise(gain**2 * posterior.covariance, freqs, density, 128.0)
+    noise = baselines.ResidualNoise(
+        gain**2 * posterior.covariance, freqs, density, 128.0
+    )
     residual = TEST.ieeg - posterior.operator @ TEST.scalp.data
     assert_allclose(physics.log_density(*TEST.pair), noise.log_density(residual))
 
@@ -190,7 +194,7 @@ def test_physics_is_the_spatial_posterior():
 
     Catches a gain that is left out and a prior in the posterior's place.
     """
-    physics = baselines.SpatialPosterior()
+    physics = baselines.HeadModel()
     draws = _draws(physics, n_draws=50)
     posterior = spatial_posterior(TEST.scalp.electrodes, CONTACTS)
     mean = posterior.operator @ TEST.scalp.data

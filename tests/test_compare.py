@@ -13,7 +13,7 @@ from mne_neuroflow import compare_sources, contacts_to_stc, sample_ieeg
 from mne_neuroflow.cli import main
 from mne_neuroflow.compare import _agreement
 from mne_neuroflow.evaluation.inverse import SourceImaging
-from mne_neuroflow.evaluation.pairs import Scalp
+from mne_neuroflow.evaluation.pairs import ScalpData
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
 from mne_neuroflow.resampling import Resampler
 from mne_neuroflow.scalp import check_scalp
@@ -71,7 +71,9 @@ def test_estimates_are_the_linear_map_of_the_scalp(short):
     estimate = _compare(short, methods="eLORETA").estimates["eLORETA"]
     scalp = check_scalp(short)
     data = scalp.to_model(0, 6).astype(float)
-    expected = SourceImaging("eLORETA").estimate(Scalp(data, scalp.electrodes), POINTS)
+    expected = SourceImaging("eLORETA").estimate(
+        ScalpData(data, scalp.electrodes), POINTS
+    )
     assert Resampler(128).n_model(short.n_times) == data.shape[1]
     found = estimate.get_data()
     np.testing.assert_allclose(found, expected, atol=0.02 * expected.std())
@@ -102,7 +104,7 @@ def test_projectors_of_the_recording_are_in_the_inverse(short):
     short.add_proj(mne.Projection(kind=1, desc="blink", active=False, data=data))
     found = _compare(short, methods="MNE").estimates["MNE"].get_data()
     scalp = check_scalp(short)
-    whole = Scalp(
+    whole = ScalpData(
         scalp.to_model(0, 6).astype(float), scalp.electrodes, tuple(scalp.ch_names)
     )
     projs = short.info["projs"]

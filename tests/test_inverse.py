@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mne_neuroflow.evaluation.inverse import (
-    METHODS,
+    INVERSE_METHODS,
     SourceImaging,
     make_template_forward,
 )
-from mne_neuroflow.evaluation.pairs import Scalp
+from mne_neuroflow.evaluation.pairs import ScalpData
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.leadfield import contact_lead_field, scalp_lead_field
 from mne_neuroflow.head.posterior import (
@@ -36,7 +36,7 @@ def lead_field():
 
 
 def _scalp(data):
-    return Scalp(data, ELECTRODES)
+    return ScalpData(data, ELECTRODES)
 
 
 def _simulate(lead_field, contacts, n_times=512, seed=0):
@@ -140,7 +140,7 @@ def test_statistics_are_scaled_to_the_scalp(method, lead_field, recording):
     np.testing.assert_allclose(slope, 1, rtol=1e-3)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INVERSE_METHODS)
 def test_superficial_contacts_follow_the_scalp(method, lead_field):
     """Under the skull every method correlates with the truth, by 0.69 on average in
     the worst. Seen to fail with the sign of the contacts' lead field turned.

@@ -35,8 +35,8 @@ def read_real():
 def simulate(number):
     """Simulate pair ``number``; the scalp has the real recording's electrodes."""
     return simulate_pair(
-        "mtl",
         "64",
+        "mtl",
         duration=60,
         scenario=SCENARIOS[number % len(SCENARIOS)],
         random_state=number,

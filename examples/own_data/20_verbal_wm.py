@@ -30,7 +30,7 @@ names = layout.table(f"{layout.stem(1, 1, 'eeg')}channels.tsv")["name"]
 new = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8", "A1": "T9", "A2": "T10"}
 places = [new.get(name, name) for name in names]
 scalp, ieeg = mne_neuroflow.simulate_pair(
-    "ds004752-sub-01", places, 8 * n_trials, scenario="theta", random_state=2
+    places, "ds004752-sub-01", 8 * n_trials, scenario="theta", random_state=2
 )
 signals = {
     len(scalp.ch_names): 1e6 * scalp.resample(200).get_data(),

@@ -23,7 +23,7 @@ from mne_neuroflow.scores.signals import pearson_r
 from mne_neuroflow.viz import plot_calibration, plot_spectra, plot_virtual
 
 scalp, ieeg = mne_neuroflow.simulate_pair(
-    "ds004752-sub-09", montage="32", duration=16, scenario="rest", random_state=3
+    "32", "ds004752-sub-09", duration=16, scenario="rest", random_state=3
 )
 print(ieeg.info["description"])
 
@@ -85,7 +85,7 @@ warnings.filterwarnings("ignore", "EEG channels more than")  # a bad one is simu
 covered = []
 for patient in range(8):
     scalp, ieeg = mne_neuroflow.simulate_pair(
-        contacts, "32", duration=6, random_state=patient, verbose=False
+        "32", contacts, duration=6, random_state=patient, verbose=False
     )
     draws = mne_neuroflow.sample_ieeg(
         scalp, 20, contacts=ieeg.info, random_state=0, verbose=False

@@ -18,7 +18,7 @@ import mne_neuroflow
 from mne_neuroflow.scores.signals import spike_detection, spike_score
 
 scalp, ieeg = mne_neuroflow.simulate_pair(
-    "mtl-core", montage="32", duration=60, scenario="spikes", random_state=4
+    "32", "mtl-core", duration=60, scenario="spikes", random_state=4
 )
 of_spikes = [name.startswith("spike") for name in ieeg.annotations.description]
 onsets = ieeg.annotations.onset[of_spikes]

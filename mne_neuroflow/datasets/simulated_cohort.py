@@ -190,8 +190,8 @@ def _simulate(subject, session):
     """Simulate one session as two Raw."""
     patient = _PATIENTS[subject]
     pair = simulate.simulate_pair(
-        _implant(subject),
         patient.montage,
+        _implant(subject),
         DURATION,
         scenario=patient.scenarios[session - 1],
         random_state=_seed(subject),

@@ -34,7 +34,7 @@ _SPECTRUM_WINDOW = 2.0
 _FLOOR_OF_DENSITY = 1e-6
 
 
-class Noise:
+class ResidualNoise:
     """Gaussian noise of given covariance and spectra.
 
     Parameters
@@ -71,7 +71,7 @@ class Noise:
 
         Returns
         -------
-        noise : Noise
+        noise : ResidualNoise
             In the examples' unit.
         """
         n_times = sum(example.shape[1] for example in examples)
@@ -181,18 +181,18 @@ class GaussianMethod:
     """Methods that predict a mean and Gaussian noise around it.
 
     They have a function ``predict(scalp, contacts)`` that returns the mean, an array of
-    shape (n_contacts, n_times) in volts, and the :class:`Noise`.
+    shape (n_contacts, n_times) in volts, and the :class:`ResidualNoise`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> class White(GaussianMethod):
     ...     def predict(self, scalp, contacts):
     ...         mean = np.zeros((len(contacts), scalp.data.shape[1]))
     ...         covariance = 5e-5**2 * np.eye(len(contacts))
-    ...         return mean, Noise(covariance, [0, 64], [1, 1], scalp.sfreq)
-    >>> scalp = Scalp(np.zeros((8, 256)), np.zeros((8, 3)))
+    ...         return mean, ResidualNoise(covariance, [0, 64], [1, 1], scalp.sfreq)
+    >>> scalp = ScalpData(np.zeros((8, 256)), np.zeros((8, 3)))
     >>> White().sample(scalp, np.zeros((2, 3)), n_draws=5).shape
     (5, 2, 256)
     """
@@ -202,7 +202,7 @@ class GaussianMethod:
 
         Parameters
         ----------
-        scalp : Scalp
+        scalp : ScalpData
             A recording, see :mod:`~mne_neuroflow.evaluation.pairs`.
         contacts : array of shape (n_contacts, 3)
             Positions in metres, fsaverage surface RAS.
@@ -225,7 +225,7 @@ class GaussianMethod:
 
         Parameters
         ----------
-        scalp : Scalp
+        scalp : ScalpData
             As for :meth:`sample`.
         contacts : array of shape (n_contacts, 3)
             As for :meth:`sample`.
@@ -275,7 +275,7 @@ def posterior_of(scalp, contacts):
 
     Parameters
     ----------
-    scalp : Scalp
+    scalp : ScalpData
         The recording.
     contacts : array of shape (n_contacts, 3)
         Positions in metres.
@@ -292,7 +292,7 @@ def posterior_of(scalp, contacts):
     return posterior, float(np.median(scalp.robust_rms() / posterior.scalp_std))
 
 
-class SpatialPosterior(GaussianMethod):
+class HeadModel(GaussianMethod):
     """The package's linear-Gaussian stage alone: physics, and nothing learned.
 
     Its mean is a source estimate with the package's prior, its covariance what the
@@ -302,14 +302,14 @@ class SpatialPosterior(GaussianMethod):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
-    >>> method = SpatialPosterior().fit([(scalp, contacts, ieeg)])
+    >>> method = HeadModel().fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=5).shape
     (5, 2, 256)
     """
@@ -335,11 +335,11 @@ class Prior(GaussianMethod):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
     >>> method = Prior().fit([(scalp, contacts, ieeg)])
@@ -355,7 +355,7 @@ class Prior(GaussianMethod):
         contacts = pairs[0][1]
         if all(same_places(contacts, other) for _, other, _ in pairs):
             examples = [ieeg - ieeg.mean(1, keepdims=True) for _, _, ieeg in pairs]
-            self._known = contacts, Noise.like(examples, pairs[0][0].sfreq)
+            self._known = contacts, ResidualNoise.like(examples, pairs[0][0].sfreq)
         return self
 
     def predict(self, scalp, contacts):
@@ -371,7 +371,7 @@ def _physical_noise(covariance, scalp):
     """Noise of a covariance with the average spectrum of the scalp."""
     freqs, density = mean_spectrum([scalp.data], scalp.sfreq)
     density = (density / density.sum(1, keepdims=True)).mean(0)
-    return Noise(covariance, freqs, density, scalp.sfreq)
+    return ResidualNoise(covariance, freqs, density, scalp.sfreq)
 
 
 def _prior_covariance(contacts):
@@ -406,14 +406,14 @@ class OtherScalp:
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
-    >>> method = OtherScalp(SpatialPosterior(), "shifted")
+    >>> method = OtherScalp(HeadModel(), "shifted")
     >>> method = method.fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=5).shape
     (5, 2, 256)
@@ -535,7 +535,7 @@ class Encoding:
 
         Parameters
         ----------
-        noise : Noise
+        noise : ResidualNoise
             In the unit of outputs.
         residuals : array of shape (n_items, n_outputs, n_times)
             Outputs less their prediction; items are independent.
@@ -579,11 +579,11 @@ class LaggedRidge:
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 640))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 640))
     >>> method = LaggedRidge(reach=0.03).fit([(scalp, contacts, ieeg)])
@@ -612,7 +612,7 @@ class LaggedRidge:
             for fold, block in zip(folds, blocks, strict=True)
             for inputs, targets, span in block
         ]
-        self._noise = Noise.like(residuals, sfreq)
+        self._noise = ResidualNoise.like(residuals, sfreq)
         return self
 
     def _blocks(self, pairs):

@@ -136,7 +136,7 @@ METHODS = {
     "unconditional-flow": _ours("control", "networks", "PatientFlow", uses_scalp=False),
     "shuffled-scalp": _ours("control", "ours", "Pretrained", "shuffled"),
     "shifted-scalp": _ours("control", "ours", "Pretrained", "shifted"),
-    "spatial-posterior": _ours("physics", "baselines", "SpatialPosterior"),
+    "spatial-posterior": _ours("physics", "baselines", "HeadModel"),
     **{
         name.lower(): _ours("physics", "inverse", "SourceImaging", method=name)
         for name in ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
@@ -166,10 +166,10 @@ class CsvDraws:
 
     Examples
     --------
-    >>> from mne_neuroflow.evaluation.pairs import Recording, Scalp
-    >>> scalp = Scalp(np.zeros((8, 256)), np.zeros((8, 3)))
+    >>> from mne_neuroflow.evaluation.pairs import PairedRecording, ScalpData
+    >>> scalp = ScalpData(np.zeros((8, 256)), np.zeros((8, 3)))
     >>> names, structures = ("HL1",), ("hippocampus",)
-    >>> recording = Recording(
+    >>> recording = PairedRecording(
     ...     "1", "2", scalp, np.zeros((1, 3)), names, structures, np.zeros((1, 256))
     ... )
     >>> table = pd.DataFrame({"draw": 0, "time": [0.0, 2.0], "HL1": [0.0, 2e-5]})
@@ -201,7 +201,7 @@ class CsvDraws:
 
         Parameters
         ----------
-        recording : Recording
+        recording : PairedRecording
             The tested stretch.
 
         Returns
@@ -379,7 +379,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
     >>> def load(patient, session):
     ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
     ...     return mne_neuroflow.simulate_pair(
-    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...         "10", contacts, duration=10, session=int(session), random_state=1
     ...     )
     >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
     >>> settings = Settings(n_draws=4, test_seconds=8.0)
@@ -626,7 +626,7 @@ def log_density(method, recording):
     ----------
     method : object
         With or without a function ``log_density``.
-    recording : Recording
+    recording : PairedRecording
         The truth.
 
     Returns
@@ -650,7 +650,7 @@ def save_example(folder, name, draws, recording, seconds=4.0, n_contacts=3):
         The method.
     draws : array of shape (n_draws, n_contacts, n_times)
         Volts.
-    recording : Recording
+    recording : PairedRecording
         The truth.
     seconds, n_contacts : float, int
         How much of it, from the middle and evenly over contacts.
@@ -731,7 +731,7 @@ def read_rows(out):
     >>> def load(patient, session):
     ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
     ...     return mne_neuroflow.simulate_pair(
-    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...         "10", contacts, duration=10, session=int(session), random_state=1
     ...     )
     >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
     >>> settings = Settings(n_draws=4, test_seconds=8.0)

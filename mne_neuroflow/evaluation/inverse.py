@@ -21,9 +21,9 @@ from ..head.posterior import (
     SENSOR_STD,
     source_generators,
 )
-from .baselines import GaussianMethod, Noise, mean_spectrum
+from .baselines import GaussianMethod, ResidualNoise, mean_spectrum
 
-METHODS = ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
+INVERSE_METHODS = ("eLORETA", "sLORETA", "dSPM", "MNE", "LCMV")
 # What these return is a dipole moment. The others return statistics.
 _MOMENTS = ("eLORETA", "MNE")
 # MNE's defaults: depth weighting (exponent and limit) of minimum-norm methods, and
@@ -77,17 +77,17 @@ class SourceImaging(GaussianMethod):
     --------
     >>> import numpy as np
     >>> from mne_neuroflow.evaluation.inverse import SourceImaging
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> data = 1e-5 * np.random.default_rng(0).standard_normal((20, 256))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> SourceImaging("eLORETA").sample(scalp, contacts, n_draws=5).shape
     (5, 2, 256)
     """
 
     def __init__(self, method="eLORETA", *, snr=1.0, projs=(), head=None):
-        _check_option("method", method, METHODS)
+        _check_option("method", method, INVERSE_METHODS)
         if not snr > 0:
             raise ValueError(
                 "Invalid value for the 'snr' parameter. Allowed values are numbers "
@@ -132,7 +132,7 @@ class SourceImaging(GaussianMethod):
 
         Parameters
         ----------
-        scalp : Scalp
+        scalp : ScalpData
             A recording, see :mod:`mne_neuroflow.evaluation.pairs`.
         contacts : array_like, shape (n_contacts, 3)
             Positions in metres, fsaverage surface RAS.
@@ -151,7 +151,7 @@ class SourceImaging(GaussianMethod):
 
         Parameters
         ----------
-        scalp : Scalp
+        scalp : ScalpData
             As for :meth:`estimate`.
         contacts : array_like, shape (n_contacts, 3)
             As for :meth:`estimate`.
@@ -160,7 +160,7 @@ class SourceImaging(GaussianMethod):
         -------
         mean : ndarray, shape (n_contacts, n_times)
             Volts, against infinity.
-        noise : Noise
+        noise : ResidualNoise
             The error.
         """
         contacts = np.asarray(contacts, float)
@@ -169,7 +169,7 @@ class SourceImaging(GaussianMethod):
         covariance = self.error_covariance(scalp, contacts, operator)
         covariance *= np.outer(inflation, inflation)
         freqs, density = mean_spectrum([scalp.data], scalp.sfreq)
-        noise = Noise(covariance, freqs, density.mean(axis=0), scalp.sfreq)
+        noise = ResidualNoise(covariance, freqs, density.mean(axis=0), scalp.sfreq)
         return operator @ scalp.data, noise
 
     def operator(self, scalp, contacts):
@@ -177,7 +177,7 @@ class SourceImaging(GaussianMethod):
 
         Parameters
         ----------
-        scalp : Scalp
+        scalp : ScalpData
             As for :meth:`estimate`.
         contacts : array_like, shape (n_contacts, 3)
             As for :meth:`estimate`.
@@ -195,7 +195,7 @@ class SourceImaging(GaussianMethod):
 
         Parameters
         ----------
-        scalp : Scalp
+        scalp : ScalpData
             As for :meth:`estimate`.
 
         Returns
@@ -227,7 +227,7 @@ class SourceImaging(GaussianMethod):
 
         Parameters
         ----------
-        scalp : Scalp
+        scalp : ScalpData
             As for :meth:`estimate`.
         contacts : array_like, shape (n_contacts, 3)
             As for :meth:`estimate`.

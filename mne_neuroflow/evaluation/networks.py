@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..scores.tensors import crps_ensemble
-from .baselines import Encoding, Noise
+from .baselines import Encoding, ResidualNoise
 
 # Seconds of a training window, and share of the pairs' time that is held out.
 _WINDOW, _HELD_OUT = 4.0, 0.2
@@ -216,11 +216,11 @@ class UNetRegression(_Network):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
     >>> method = UNetRegression(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
@@ -244,7 +244,7 @@ class UNetRegression(_Network):
             n_times = inputs.shape[-1] // self._multiple * self._multiple
             found = self.nets(inputs[..., :n_times])
             residuals += list((targets[..., :n_times] - found).double().numpy())
-        self._noise = Noise.like(residuals, self._sfreq)
+        self._noise = ResidualNoise.like(residuals, self._sfreq)
 
     def _finish(self, draws, random_state):
         n_draws, n_items, n_outputs, n_times = draws.shape
@@ -279,11 +279,11 @@ class ConditionalVAE(_Network):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
     >>> method = ConditionalVAE(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
@@ -348,11 +348,11 @@ class ConditionalGAN(_Network):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
     >>> method = ConditionalGAN(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
@@ -418,11 +418,11 @@ class FlowMatching(_Network):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
     >>> method = FlowMatching(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
@@ -514,11 +514,11 @@ class PatientFlow(_Network):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
     >>> method = PatientFlow(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])

@@ -20,7 +20,7 @@ def make_scalp_raw(scalp):
 
     Parameters
     ----------
-    scalp : Scalp
+    scalp : ScalpData
         The recording.
 
     Returns
@@ -75,11 +75,11 @@ class Pretrained:
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
     >>> method = Pretrained().fit([(scalp, contacts, ieeg)])
@@ -136,11 +136,11 @@ class Recalibrated(Pretrained):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 3840))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 3840))
     >>> method = Recalibrated().fit([(scalp, contacts, ieeg)])
@@ -177,11 +177,11 @@ class Fitted(Pretrained):
     Examples
     --------
     >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import Scalp
+    >>> from mne_neuroflow.evaluation.pairs import ScalpData
     >>> from mne_neuroflow.head.geometry import load_head
     >>> rng = np.random.default_rng(0)
     >>> data = 1e-5 * rng.standard_normal((20, 3840))
-    >>> scalp = Scalp(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
     >>> ieeg = 5e-5 * rng.standard_normal((2, 3840))
     >>> method = Fitted().fit([(scalp, contacts, ieeg)])

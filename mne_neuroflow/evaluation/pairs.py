@@ -6,8 +6,8 @@ A method is any object with two functions::
     sample(scalp, contacts, n_draws, random_state)
 
 ``pairs`` is a list of triples ``(scalp, contacts, ieeg)`` as
-:attr:`Recording.pair` gives them, ``scalp`` a :class:`Scalp`, ``contacts`` an array of
-positions and ``ieeg`` an array of volts. ``sample`` returns an array of shape
+:attr:`PairedRecording.pair` gives them, ``scalp`` a :class:`ScalpData`, ``contacts`` an
+array of positions and ``ieeg`` an array of volts. ``sample`` returns an array of shape
 ``(n_draws, n_contacts, n_times)`` in volts. A method that has a density may have a
 third function::
 
@@ -19,7 +19,7 @@ a method of any making fits in.
 
 Examples
 --------
->>> scalp = Scalp(np.zeros((8, 256)), electrodes=np.zeros((8, 3)))  # volts, metres
+>>> scalp = ScalpData(np.zeros((8, 256)), electrodes=np.zeros((8, 3)))  # volts, metres
 >>> contacts, ieeg = np.zeros((2, 3)), np.zeros((2, 256))
 >>> pairs = [(scalp, contacts, ieeg)]
 """
@@ -32,7 +32,7 @@ from ..contract import SFREQ
 
 
 @dataclass(frozen=True)
-class Scalp:
+class ScalpData:
     """A scalp recording.
 
     Attributes
@@ -48,7 +48,7 @@ class Scalp:
 
     Examples
     --------
-    >>> scalp = Scalp(np.full((8, 256), 1e-5), np.zeros((8, 3)))
+    >>> scalp = ScalpData(np.full((8, 256), 1e-5), np.zeros((8, 3)))
     >>> scalp.robust_rms().shape
     (8,)
     """
@@ -67,14 +67,14 @@ class Scalp:
 
 
 @dataclass(frozen=True)
-class Recording:
+class PairedRecording:
     """A stretch of time in which scalp and contacts were recorded together.
 
     Attributes
     ----------
     patient, session : str
         Whose it is.
-    scalp : Scalp
+    scalp : ScalpData
         The scalp.
     contacts : array of shape (n_contacts, 3)
         Positions in metres, fsaverage surface RAS.
@@ -93,9 +93,9 @@ class Recording:
 
     Examples
     --------
-    >>> scalp = Scalp(np.zeros((8, 256)), np.zeros((8, 3)))
+    >>> scalp = ScalpData(np.zeros((8, 256)), np.zeros((8, 3)))
     >>> names, structures = ("HL1",), ("hippocampus",)
-    >>> recording = Recording(
+    >>> recording = PairedRecording(
     ...     "1", "2", scalp, np.zeros((1, 3)), names, structures, np.zeros((1, 256))
     ... )
     >>> recording.crop(0.5, 1.5).seconds
@@ -104,7 +104,7 @@ class Recording:
 
     patient: str
     session: str
-    scalp: Scalp
+    scalp: ScalpData
     contacts: np.ndarray
     ch_names: tuple
     structures: tuple
@@ -133,7 +133,7 @@ class Recording:
 
         Returns
         -------
-        recording : Recording
+        recording : PairedRecording
             The stretch, without copying samples.
         """
         span = slice(*(round(t * self.scalp.sfreq) for t in (start, stop)))

@@ -20,7 +20,7 @@ from .._files import written_whole
 from ..head.contacts import contact_positions, contact_structures, make_contacts
 from ..ieeg import check_ieeg
 from ..scalp import check_scalp
-from .pairs import Recording, Scalp
+from .pairs import PairedRecording, ScalpData
 
 #: What is trained and tested on what.
 PROTOCOLS = {
@@ -59,7 +59,7 @@ class Dataset:
     >>> def load(patient, session):
     ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
     ...     return mne_neuroflow.simulate_pair(
-    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...         "10", contacts, duration=10, session=int(session), random_state=1
     ...     )
     >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
     >>> scalp, ieeg = dataset.load("1", "2")
@@ -168,7 +168,7 @@ def read_session(dataset, patient, session):
 
     Returns
     -------
-    recordings : list of Recording
+    recordings : list of PairedRecording
         One for a continuous recording, or one for each trial.
 
     Examples
@@ -177,7 +177,7 @@ def read_session(dataset, patient, session):
     >>> def load(patient, session):
     ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
     ...     return mne_neuroflow.simulate_pair(
-    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...         "10", contacts, duration=10, session=int(session), random_state=1
     ...     )
     >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
     >>> (recording,) = read_session(dataset, "1", "2")
@@ -204,10 +204,10 @@ def _read_anew(dataset, patient, session):
     montage = make_contacts(ieeg.info, verbose="error")
     names, positions = contact_positions(montage)
     seconds = int(min(r.n_times / r.sfreq for r in (scalp, ieeg)))
-    whole = Recording(
+    whole = PairedRecording(
         patient=patient,
         session=session,
-        scalp=Scalp(None, scalp.electrodes, tuple(scalp.ch_names)),
+        scalp=ScalpData(None, scalp.electrodes, tuple(scalp.ch_names)),
         contacts=positions,
         ch_names=tuple(names),
         structures=tuple(str(s) for s in contact_structures(montage)[0]),
@@ -268,12 +268,12 @@ class Piece:
 
         Parameters
         ----------
-        recordings : list of Recording
+        recordings : list of PairedRecording
             From :func:`read_session`.
 
         Returns
         -------
-        recordings : list of Recording
+        recordings : list of PairedRecording
             What belongs to the piece.
         """
         if self.trials is not None:
@@ -352,7 +352,7 @@ def make_split(
     >>> def load(patient, session):
     ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
     ...     return mne_neuroflow.simulate_pair(
-    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...         "10", contacts, duration=10, session=int(session), random_state=1
     ...     )
     >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
     >>> (fold,) = make_split(dataset, "session", test_seconds=8)
@@ -449,7 +449,7 @@ def read_pieces(dataset, pieces):
 
     Returns
     -------
-    recordings : list of Recording
+    recordings : list of PairedRecording
         All that belongs to them.
     """
     recordings = []

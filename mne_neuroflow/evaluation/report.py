@@ -72,7 +72,7 @@ def write_report(out):
     >>> def load(patient, session):
     ...     contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]  # metres
     ...     return mne_neuroflow.simulate_pair(
-    ...         contacts, "10", duration=10, session=int(session), random_state=1
+    ...         "10", contacts, duration=10, session=int(session), random_state=1
     ...     )
     >>> dataset = Dataset("mine", {"1": ["1", "2"]}, load)
     >>> settings = Settings(n_draws=4, test_seconds=8.0)

@@ -26,7 +26,7 @@ def score(draws, recordings, log_densities=None):
     ----------
     draws : list of array, shape (n_draws, n_contacts, n_times)
         Volts, one array for each recording.
-    recordings : list of Recording
+    recordings : list of PairedRecording
         The truth: of one patient, with the same contacts.
     log_densities : list of float | None
         Of each recording, see :mod:`~mne_neuroflow.evaluation.pairs`; NaN or None
@@ -58,21 +58,21 @@ def score(draws, recordings, log_densities=None):
         128 Hz together, in nats per sample and contact (broad band only; only
         differences between methods mean something, lower is better; Gaussian methods
         allow for 1 µV of white noise, see
-        :meth:`~mne_neuroflow.evaluation.baselines.Noise.log_density`); ``energy`` and
-        ``variogram`` in standard deviations of the truth; for correlation,
+        :meth:`~mne_neuroflow.evaluation.baselines.ResidualNoise.log_density`);
+        ``energy`` and ``variogram`` in standard deviations of the truth; for correlation,
         coherence, imaginary coherence and phase-locking of single draws
         ``correlation_error`` (relative Frobenius) and ``correlation_similarity``, and
         so on. Over the sides of a structure: ``lateralization_error``.
 
     Examples
     --------
-    >>> from mne_neuroflow.evaluation.pairs import Recording, Scalp
+    >>> from mne_neuroflow.evaluation.pairs import PairedRecording, ScalpData
     >>> rng = np.random.default_rng(0)
     >>> draws = 5e-5 * rng.standard_normal((20, 2, 1280))
-    >>> scalp = Scalp(np.zeros((8, 1280)), np.zeros((8, 3)))
+    >>> scalp = ScalpData(np.zeros((8, 1280)), np.zeros((8, 3)))
     >>> names, structures = ("HL1", "HR1"), ("hippocampus", "hippocampus")
     >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> truth = Recording("1", "2", scalp, contacts, names, structures, draws[0])
+    >>> truth = PairedRecording("1", "2", scalp, contacts, names, structures, draws[0])
     >>> rows = score([draws[1:]], [truth])
     >>> broad = rows[(rows["band"] == "broad") & (rows["contact"] == "HL1")]
     >>> bool(broad["coverage_90"].iloc[0] > 0.8)
