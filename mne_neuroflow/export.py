@@ -473,11 +473,11 @@ def _write_draft(raw, positions, path, folder):
 
     edf = _make_edf(raw, anonymize=True)
     edf.write(folder / "virtual.edf")
-    raw = mne.io.read_raw_edf(folder / "virtual.edf", verbose="error")
-    raw.set_channel_types(dict.fromkeys(raw.ch_names, "seeg"), verbose="error")
-    raw.info["line_freq"] = raw.info["line_freq"]
+    again = mne.io.read_raw_edf(folder / "virtual.edf", verbose="error")
+    again.set_channel_types(dict.fromkeys(again.ch_names, "seeg"), verbose="error")
+    again.info["line_freq"] = raw.info["line_freq"]
     montage = mne.channels.make_dig_montage(
-        dict(zip(raw.ch_names, positions, strict=True)), coord_frame="mni_tal"
+        dict(zip(again.ch_names, positions, strict=True)), coord_frame="mni_tal"
     )
     description = provenance(raw.info)
     mne_bids.make_dataset_description(
@@ -491,7 +491,7 @@ def _write_draft(raw, positions, path, folder):
         verbose="error",
     )
     mne_bids.write_raw_bids(
-        raw, path, montage=montage, overwrite=True, readme=False, verbose="error"
+        again, path, montage=montage, overwrite=True, readme=False, verbose="error"
     )
     _say_what_it_is(path)
     _add_labels(path, positions)

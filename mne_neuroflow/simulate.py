@@ -102,7 +102,7 @@ def simulate_pair(
     --------
     >>> import mne_neuroflow
     >>> scalp, ieeg = mne_neuroflow.simulate_pair(
-    ...     "19", "mtl-core", duration=10, scenario="rest", random_state=1, verbose=False
+    ...     "19", "mtl-core", 10, scenario="rest", random_state=1, verbose=False
     ... )
     >>> len(scalp.ch_names), ieeg.get_channel_types(unique=True), len(ieeg.times)
     (19, ['seeg'], 1280)

@@ -204,7 +204,7 @@ def test_recorded_channels_are_not_called_virtual(virtual, raw, tmp_path):
     """Seen to fail without the check: the scalp EEG is exported as predicted."""
     both = virtual.load_data().add_channels([raw], force_update_info=True)
     both.info["description"] = DESCRIPTION
-    with pytest.raises(ValueError, match="got also eeg. Use result.pick"):
+    with pytest.raises(ValueError, match="got also eeg. Use raw.pick"):
         export_edf(both, tmp_path / "v.edf")
 
 

@@ -59,7 +59,8 @@ def score(draws, recordings, log_densities=None):
         differences between methods mean something, lower is better; Gaussian methods
         allow for 1 µV of white noise, see
         :meth:`~mne_neuroflow.evaluation.baselines.ResidualNoise.log_density`);
-        ``energy`` and ``variogram`` in standard deviations of the truth; for correlation,
+        ``energy`` and ``variogram`` in standard deviations of the truth; for
+        correlation,
         coherence, imaginary coherence and phase-locking of single draws
         ``correlation_error`` (relative Frobenius) and ``correlation_similarity``, and
         so on. Over the sides of a structure: ``lateralization_error``.
