@@ -8,6 +8,7 @@ Every benchmark on held-out simulation has ``--record SECTION``; any other calls
 """
 
 import json
+import math
 from datetime import date
 from pathlib import Path
 
@@ -49,4 +50,5 @@ def record(section, figures, fname=FIGURES, **facts):
 
 
 def _rounded(number):
-    return None if number is None else round(float(number), 4)
+    # Of one recording there is no standard error.
+    return None if number is None or math.isnan(number) else round(float(number), 4)

@@ -69,8 +69,8 @@ def test_figures_are_there_and_of_the_default_model():
     assert used == set(sections)
     for name, section in sections.items():
         assert section["weights"] == figures.default_card()["sha256"], (
-            f"{name} was measured with other weights. Again: {section['command']} "
-            f"--record {name!r}"
+            f"{name} was measured with other weights. Run {section['command']} again, "
+            f"with --record {name!r}"
         )
 
 
@@ -82,7 +82,7 @@ def test_a_benchmark_writes_its_own_section(tmp_path, monkeypatch):
     fname = tmp_path / "figures.json"
     record("one", {"r": 0.123456}, fname)
     record("two", {"coverage 0.90": (0.9, 0.01)}, fname, weights="abc")
-    record("one", {"r": 0.2}, fname)
+    record("one", {"r": (0.2, float("nan"))}, fname)
     monkeypatch.setattr(figures, "_FIGURES", fname)
     one, two = figures.read_sections().values()
     assert one["figures"]["r"] == {"value": 0.2, "standard error": None}
