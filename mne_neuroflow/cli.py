@@ -169,6 +169,13 @@ def _add_predict(commands):
         metavar="N",
         help="draws behind mean, std, median and quantiles (default: %(default)s)",
     )
+    parser.add_argument(
+        "--bad-time",
+        choices=("prior", "nan"),
+        default="prior",
+        help="what to give where the scalp is annotated as BAD or has no signal "
+        "(default: %(default)s)",
+    )
     return parser
 
 
@@ -527,6 +534,7 @@ def _predict_file(args):
             model=args.model,
             output=args.output,
             n_draws=args.draws,
+            bad_time=args.bad_time,
             random_state=args.seed,
             device=args.device,
         )

@@ -385,7 +385,10 @@ def _quantize_with(raw, n_record, step):
             raw.get_data(start=start, stop=stop, verbose=False) / (1e-6 * step)
         )
         if not np.isfinite(steps).all():
-            raise ValueError("raw holds NaN or infinite values.")
+            raise ValueError(
+                "raw holds NaN or infinite values, which EDF cannot hold. Predict with "
+                "bad_time='prior', or crop them away."
+            )
         if np.abs(steps).max() > _LARGEST:
             return None
         digital[:, start:stop] = steps

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._compat import verbose
+from ._compat import _check_option, verbose
 from .head.contacts import contact_positions, make_contacts
 from .head.posterior import spatial_posterior
 from .ieeg import check_ieeg
@@ -39,6 +39,7 @@ def predict_ieeg(
     device="auto",
     batch_size="auto",
     trans="fsaverage",
+    bad_time="prior",
     on_mismatch="warn",
     verbose=None,
 ) -> mne.io.BaseRaw | mne.BaseEpochs:
@@ -75,6 +76,9 @@ def predict_ieeg(
     trans : str | path-like | Transform
         From the recording's head coordinates to the fsaverage MRI; ``'fsaverage'``
         for template positions.
+    bad_time : str
+        What to give where the scalp is bad, that is, annotated as ``BAD`` or without a
+        signal: ``'prior'``, draws as if no scalp were known, or ``'nan'``.
     on_mismatch : str
         ``'warn'``, ``'raise'`` or ``'ignore'`` when the recording is unlike what the
         model was built for.
@@ -106,6 +110,10 @@ def predict_ieeg(
     the typical amplitude of the scalp over all of them. An epoch's draws belong to its
     place in ``inst.selection``, so that dropping others does not change its noise.
 
+    Gain, filter and units are measured in good time alone. Bad is what annotations call
+    ``BAD``, NaN inside them, and where no channel changes for a tenth of a second; the
+    prior takes over within a quarter of a second.
+
     Recordings and epochs must last for a second or more. Annotations of single scalp
     channels (their ``ch_names``) are left out, since these channels are.
 
@@ -122,6 +130,7 @@ def predict_ieeg(
     """
     output = check_output(output)
     n_draws = check_n_draws(n_draws, 2)
+    _check_option("bad_time", bad_time, ("prior", "nan"))
     predictor = Predictor(
         inst,
         contacts=contacts,
@@ -132,7 +141,7 @@ def predict_ieeg(
         trans=trans,
         on_mismatch=on_mismatch,
     )
-    return predictor.predict(output, n_draws)
+    return predictor.predict(output, n_draws, bad_time)
 
 
 @verbose

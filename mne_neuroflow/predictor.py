@@ -28,7 +28,7 @@ from .head.contacts import (
     make_contacts,
 )
 from .head.geometry import load_head
-from .head.posterior import contact_halves, spatial_posterior
+from .head.posterior import contact_halves, spatial_posterior, without_scalp
 from .moments import mirrored, running_mean, running_std, typical_ratio
 from .scalp import tell_mismatch
 from .spatial import check_as_fitted, find_stage
@@ -212,6 +212,24 @@ class Predictor:
                 on_mismatch,
             )
 
+    def _nothing_seen(self, first_block, n_blocks):
+        """Make the conditioning inputs of the prior: a scalp that says nothing."""
+        from .flow.context import make_conditions
+
+        prior = {
+            name: self.tensor(value)[None]
+            for name, value in asdict(without_scalp(self.stage.posterior)).items()
+        }
+        n_times = n_blocks * BLOCK
+        return make_conditions(
+            self.tensor(np.zeros((len(self.scalp.ch_names), n_times)))[None],
+            self.tensor(self.scalp.robust_rms())[None],
+            prior,
+            *self._geometry,
+            mean=self.tensor(np.zeros((len(self.ch_names), n_times)))[None],
+            **self._known,
+        )
+
     def conditions(self, first_block, n_blocks, epoch=None):
         """Make the flow's conditioning inputs for a stretch of the recording."""
         from .flow.context import make_conditions
@@ -242,18 +260,31 @@ class Predictor:
         tokens = (end - block + 2 * self.flow.reach) * len(self.positions)
         at_once = _CPU_TOKENS if self.device.type == "cpu" else _GPU_TOKENS
         auto = max(1, at_once // tokens)
-        potentials = sample_blocks(
-            self.flow,
-            partial(self.conditions, epoch=epoch),
-            self.noise,
-            block,
-            end - block,
-            draws,
-            auto if self.batch_size == "auto" else self.batch_size,
-            0 if epoch is None else int(self.scalp.inst.selection[epoch]),
-        )
-        for draw in potentials:
-            yield block * BLOCK, draw.cpu().numpy()
+        draws = list(draws)
+
+        def sample(conditions):
+            return sample_blocks(
+                self.flow,
+                conditions,
+                self.noise,
+                block,
+                end - block,
+                draws,
+                auto if self.batch_size == "auto" else self.batch_size,
+                0 if epoch is None else int(self.scalp.inst.selection[epoch]),
+            )
+
+        bad = self.scalp.is_bad(block, end - block, epoch)
+        seen = sample(partial(self.conditions, epoch=epoch))
+        if not bad.any():
+            for draw in seen:
+                yield block * BLOCK, draw.cpu().numpy()
+            return
+        # In bad time the scalp says nothing, and draws are those of the prior.
+        share = bad.astype(np.float32)
+        for one, other in zip(seen, sample(self._nothing_seen), strict=True):
+            one, other = one.cpu().numpy(), other.cpu().numpy()
+            yield block * BLOCK, one + share * (other - one)
 
     def summary(self, start, stop, output, n_draws, epoch=None):
         """Reduce draws of samples [start, stop) to what was asked for, volts."""
@@ -277,18 +308,22 @@ class Predictor:
             out[contact] = np.quantile(fine, share, axis=0, overwrite_input=True)
         return out
 
-    def predict(self, output="sample", n_draws=100):
+    def predict(self, output="sample", n_draws=100, bad_time="prior"):
         """Predict the recording, as :func:`mne_neuroflow.predict_ieeg` returns it."""
         scalp, description = self.scalp, self.describe(output)
+
+        def compute(start, stop, epoch=None):
+            data = self.summary(start, stop, output, n_draws, epoch)
+            if bad_time == "nan":
+                data[:, scalp.bad_samples(start, stop, epoch)] = np.nan
+            return data
+
         if scalp.kind == "raw":
-            compute = partial(self.summary, output=output, n_draws=n_draws)
             info = make_virtual_info(scalp.inst, self.montage, description, self.trans)
             return RawVirtual(scalp.inst, info, compute, preload=scalp.inst.preload)
         data = np.empty((scalp.n_epochs, len(self.ch_names), scalp.n_times))
         for epoch, start, stop in _progress(_jobs(scalp)):
-            data[epoch, :, start:stop] = self.summary(
-                start, stop, output, n_draws, epoch
-            )
+            data[epoch, :, start:stop] = compute(start, stop, epoch)
         return make_virtual_epochs(
             scalp.inst, data, self.montage, description, self.trans
         )

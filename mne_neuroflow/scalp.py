@@ -36,6 +36,7 @@ _CLOCK = 1e-3  # share by which a sampling rate may be off
 MIN_DURATION = 1.0
 # Seconds of good time from which the amplitude of a recording with bad time is known.
 _LITTLE_TIME = 10.0
+_RAMP = BLOCK // 4  # model samples over which good time passes into bad
 _MOST_INSIDE = 0.75  # share of electrodes: MNE's montages on a sphere have 0.57
 MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 # Scalp EEG between 0.5 and 50 Hz has an rms of 3 to 100 uV. Anything outside
@@ -110,6 +111,51 @@ class Scalp(Recording):
         """
         data = super().fetch(start, stop, epoch)
         return self._gaps.fill(data, start, epoch) if self._gaps else data
+
+    def is_bad(self, start_block, n_blocks, epoch=None):
+        """Tell how far each model sample lies in bad time.
+
+        Parameters
+        ----------
+        start_block, n_blocks : int
+            As for :meth:`to_model`. Beyond an end it is as at the end.
+        epoch : int | None
+            Which epoch; ``None`` for a ``'raw'`` recording.
+
+        Returns
+        -------
+        share : ndarray, shape (128 * n_blocks,)
+            Zero in good time, one in bad time but for a quarter of a second at its
+            ends, over which it rises.
+        """
+        at = np.arange(start_block * BLOCK, (start_block + n_blocks) * BLOCK)
+        share, rate = np.zeros(len(at)), self.resampler.up / self.resampler.down
+        for first, last in self._gaps.spans[epoch or 0]:
+            first = rate * first if first else -np.inf
+            last = rate * last if last < self.n_times else np.inf
+            inside = np.minimum(at - first, last - at) / _RAMP
+            share = np.maximum(share, np.clip(inside, 0, 1))
+        return share
+
+    def bad_samples(self, start, stop, epoch=None):
+        """Tell which samples of a recording or epoch are bad.
+
+        Parameters
+        ----------
+        start, stop : int
+            Half-open range of samples.
+        epoch : int | None
+            Which epoch; ``None`` for a ``'raw'`` recording.
+
+        Returns
+        -------
+        bad : ndarray of bool, shape (stop - start,)
+            Whether they are, see :mod:`~mne_neuroflow.good_time`.
+        """
+        bad = np.zeros(stop - start, bool)
+        for first, last in self._gaps.spans[epoch or 0]:
+            bad[max(first - start, 0) : max(last - start, 0)] = True
+        return bad
 
     def good_stretches(self, n_seconds, at_most):
         """Find stretches of good time from all over the recording.

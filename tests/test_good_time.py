@@ -4,6 +4,7 @@ import mne
 import numpy as np
 import pytest
 
+from mne_neuroflow import observability, predict_ieeg
 from mne_neuroflow.good_time import Gaps, annotated_spans, joined, still_spans
 from mne_neuroflow.scalp import check_scalp
 from mne_neuroflow.spatial import filter_as_expected
@@ -145,3 +146,56 @@ def test_line_between_good_samples():
     assert gaps.fill(data, 0).tolist() == [[0, 1, 2, 3, 4, 5, 5]]
     assert gaps.fill(data[:, 3:], 3).tolist() == [[3, 4, 5, 5]]
     assert gaps.good_blocks(2, 4).tolist() == [[True, False, False, False]]
+
+
+# What is predicted there --------------------------------------------------------------
+
+
+def _predict(raw, **options):
+    return predict_ieeg(
+        raw,
+        contacts=[[-0.05, -0.02, -0.018], [0.025, -0.02, -0.018]],
+        random_state=0,
+        on_mismatch="ignore",
+        **options,
+    ).get_data()
+
+
+@pytest.mark.usefixtures("small_model")
+def test_prediction_of_bad_time(long_raw):
+    """Whatever a bad time holds, and of good time not a bit more than its edge."""
+    quiet, loud = (annotate(long_raw.copy(), (16, 28)) for _ in range(2))
+    quiet._data[:, 16 * 128 : 28 * 128] = 0
+    loud._data[:, 16 * 128 : 28 * 128] *= 300
+    virtual = _predict(quiet)
+    np.testing.assert_array_equal(virtual, _predict(loud))
+    assert np.isfinite(virtual).all()
+    missing = _predict(loud, bad_time="nan")
+    bad = np.isnan(missing)
+    assert bad[:, 16 * 128 : 28 * 128].all() and bad.sum() == 2 * 12 * 128
+    np.testing.assert_array_equal(missing[~bad], virtual[~bad])
+    with pytest.raises(ValueError, match="'bad_time' parameter"):
+        _predict(loud, bad_time="zero")
+
+
+@pytest.mark.usefixtures("small_model")
+def test_bad_time_is_the_prior(long_raw):
+    """Draws spread as if nothing was explained; seen to fail with a silent scalp."""
+    annotate(long_raw, (10, 30))
+    bad, good = slice(12 * 128, 28 * 128), slice(128, 8 * 128)
+    spread = _predict(long_raw, output="std", n_draws=20)
+    wider = np.median(spread[:, bad], axis=1) / np.median(spread[:, good], axis=1)
+    table = observability(
+        long_raw.info, contacts=[[-0.05, -0.02, -0.018], [0.025, -0.02, -0.018]]
+    )
+    expected = (table["prior_std"] / table["posterior_std"]).to_numpy()
+    np.testing.assert_allclose(wider, expected, rtol=0.1)
+    assert expected.max() > 1.1
+
+
+@pytest.mark.usefixtures("small_model")
+def test_bad_time_in_any_chunk(long_raw, monkeypatch):
+    annotate(long_raw, (3.3, 3.9), (20, 27))
+    whole = _predict(long_raw)
+    monkeypatch.setattr("mne_neuroflow.virtual._CHUNK_SECONDS", 5.0)
+    np.testing.assert_allclose(_predict(long_raw), whole, atol=1e-9)

@@ -6,7 +6,7 @@ potentials ``x = G_x s + e`` share the patch moments ``s ~ N(0, Q)``, so that
 a covariance that is what the scalp cannot say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -255,6 +255,34 @@ def symmetric_roots(covariance):
     root = (vectors * np.sqrt(values)) @ vectors.T
     inverse_root = (vectors / np.sqrt(values)) @ vectors.T
     return root, inverse_root
+
+
+def without_scalp(posterior):
+    """Take back what the scalp says: the prior of the same contacts.
+
+    Parameters
+    ----------
+    posterior : SpatialPosterior
+        Of the contacts given a scalp.
+
+    Returns
+    -------
+    prior : SpatialPosterior
+        Its covariance is that of the contacts, and its operators are zero. What
+        describes contacts and recording (spreads, observability) stays.
+    """
+    explained = posterior.operator @ posterior.scalp_covariance @ posterior.operator.T
+    size = posterior.mean_std / np.sqrt(np.maximum(np.diag(explained), 1e-30))
+    covariance = posterior.covariance + explained * np.outer(size, size)
+    root, inverse_root = symmetric_roots((covariance + covariance.T) / 2)
+    return replace(
+        posterior,
+        operator=np.zeros_like(posterior.operator),
+        roi_operator=np.zeros_like(posterior.roi_operator),
+        covariance=covariance,
+        root=root,
+        inverse_root=inverse_root,
+    )
 
 
 @lru_cache(maxsize=4)
