@@ -15,13 +15,13 @@ from torch import Tensor
 from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.simulation.events import Focus, seizure
 from mne_neuroflow.simulation.recordings import Pairs, Traits, draw_traits, record
-from mne_neuroflow.simulation.setups import Company, Setups, Worlds
+from mne_neuroflow.simulation.setups import GeneratorTable, Setups, Worlds
 from mne_neuroflow.simulation.sources import (
     MESIAL,
     SCENARIOS,
     STRUCTURES,
+    ActiveSources,
     Batched,
-    Cast,
     Coupling,
     band_response,
     chance,
@@ -128,7 +128,7 @@ class Columns(Batched):
     shared: Tensor
 
 
-def draw_columns(cast: Cast, rng: torch.Generator) -> Columns:
+def draw_columns(active: ActiveSources, rng: torch.Generator) -> Columns:
     """Draw the columns of patients.
 
     Some columns of a region keep its rhythm. The others have paces evenly over a
@@ -137,7 +137,7 @@ def draw_columns(cast: Cast, rng: torch.Generator) -> Columns:
 
     Parameters
     ----------
-    cast : Cast
+    active : ActiveSources
         Who plays.
     rng : torch.Generator
         Random numbers.
@@ -147,21 +147,21 @@ def draw_columns(cast: Cast, rng: torch.Generator) -> Columns:
     columns : Columns
         One row for each patient.
     """
-    shape, per_patient = cast.structure.shape, (len(cast), 1)
-    regions = (len(cast), 2 * len(STRUCTURES))
-    kind = (cast.structure - MESIAL + 1).clamp(0, 2)
+    shape, per_patient = active.structure.shape, (len(active), 1)
+    regions = (len(active), 2 * len(STRUCTURES))
+    kind = (active.structure - MESIAL + 1).clamp(0, 2)
     low, high = torch.tensor(_PACES, device=rng.device)[kind].unbind(-1)
-    rhythm = low + (high - low) * uniform(0, 1, regions, rng).gather(1, cast.region)
+    rhythm = low + (high - low) * uniform(0, 1, regions, rng).gather(1, active.region)
     rhythm = rhythm * log_normal(0.08, shape, rng)
     slowest, fastest = (log(pace) for pace in _ANY_PACE)
     log_pace = uniform(slowest, fastest, shape, rng)
-    share = uniform(0, 0.5, regions, rng).gather(1, cast.region)
+    share = uniform(0, 0.5, regions, rng).gather(1, active.region)
     keeps = chance(share, shape, rng) > 0
     # Paces evenly over logarithms give an exponent of one, loudness the rest.
     slope = uniform(0, 0.5, per_patient, rng)
     loudness = torch.exp(-slope * (log_pace - (slowest + fastest) / 2))
     loudness = loudness / loudness.square().mean(1, keepdim=True).sqrt()
-    level = uniform(60, 260, regions, rng).gather(1, cast.region)
+    level = uniform(60, 260, regions, rng).gather(1, active.region)
     return Columns(
         pace=torch.where(keeps, rhythm, log_pace.exp()),
         level=level + 40 * normal(shape, rng),
@@ -171,7 +171,7 @@ def draw_columns(cast: Cast, rng: torch.Generator) -> Columns:
 
 
 def column_activity(
-    cast: Cast,
+    active: ActiveSources,
     coupling: Coupling,
     focus: Focus,
     scenario: Tensor,
@@ -189,7 +189,7 @@ def column_activity(
 
     Parameters
     ----------
-    cast : Cast
+    active : ActiveSources
         Who plays.
     coupling : Coupling
         Who drives whom, how strongly and how late.
@@ -213,15 +213,15 @@ def column_activity(
         Of the seizure.
     """
     if columns is None:
-        columns = draw_columns(cast, rng)
+        columns = draw_columns(active, rng)
     envelope = seizure(scenario, n_times, rng)[1]
     spiking = (scenario == SCENARIOS.index("spikes")).float()[:, None]
-    excess = _SPIKING * spiking + uniform(*_ICTAL, (len(cast), 1), rng) * envelope
+    excess = _SPIKING * spiking + uniform(*_ICTAL, (len(active), 1), rng) * envelope
     at_focus = (focus.home != 0) & (excess.amax(1, keepdim=True) > 0)
     excess = at_focus[..., None] * excess[:, None]
     free = (scenario == SCENARIOS.index("uncoupled"))[:, None]
     drive = _DRIVE * torch.where(free, 0.0, coupling.strength)
-    series = _in_band(_integrate(cast, coupling, columns, drive, excess, rng))
+    series = _in_band(_integrate(active, coupling, columns, drive, excess, rng))
     std = series.std(-1, keepdim=True)
     # A focus may be louder than it would be, by as much as its columns are.
     usual = torch.where(at_focus[..., None], torch.nan, std).nanmedian(1, keepdim=True)
@@ -229,12 +229,12 @@ def column_activity(
     return columns.loudness[..., None] * series / std.clamp_min(1e-6), envelope
 
 
-def _integrate(cast, coupling, columns, drive, excess, rng):
+def _integrate(active, coupling, columns, drive, excess, rng):
     """Integrate all columns after Euler.
 
     Returns the potentials from the settling on, (batch, generator, time).
     """
-    shape, regions = cast.structure.shape, (len(cast), 2 * len(STRUCTURES))
+    shape, regions = active.structure.shape, (len(active), 2 * len(STRUCTURES))
     step, lag = 1 / (SFREQ * _STEPS), coupling.lag * _STEPS
     own, common = (1 - columns.shared).sqrt(), columns.shared.sqrt()
     # Slow input is an autoregressive process of the first order.
@@ -242,7 +242,7 @@ def _integrate(cast, coupling, columns, drive, excess, rng):
 
     def inputs():
         """White in time, in part alike in a region."""
-        alike = normal(regions, rng).gather(1, cast.region)
+        alike = normal(regions, rng).gather(1, active.region)
         return common * alike + own * normal(shape, rng)
 
     state = torch.zeros(6, *shape, device=rng.device)
@@ -284,7 +284,7 @@ def _in_band(series):
 def simulate_neural_masses(
     setups: Setups,
     worlds: Worlds,
-    company: Company,
+    all_generators: GeneratorTable,
     n_seconds: int,
     rng: torch.Generator,
     n_generators: int = 256,
@@ -304,7 +304,7 @@ def simulate_neural_masses(
         The virtual patients, on the generator's device.
     worlds : Worlds
         Their true gains.
-    company : Company
+    all_generators : GeneratorTable
         What is known of the generators.
     n_seconds : int
         Length.
@@ -327,10 +327,10 @@ def simulate_neural_masses(
     if scenario is None:
         scenario = draw_scenarios(len(setups), rng)
     if traits is None:
-        traits = draw_traits(setups, worlds, company, rng, n_generators)
+        traits = draw_traits(setups, worlds, all_generators, rng, n_generators)
     n_times = n_seconds * SFREQ
     activity, envelope = column_activity(
-        traits.cast, traits.coupling, traits.focus, scenario, n_times, rng
+        traits.active, traits.coupling, traits.focus, scenario, n_times, rng
     )
     scalp, deep, shown = record(setups, worlds, traits, activity, artifacts, rng)
     return Pairs(

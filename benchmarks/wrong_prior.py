@@ -41,15 +41,17 @@ class WrongData(SimulatedData):
 
     def simulate(self, setups, rng):
         """Simulate one recording of each of these patients."""
-        traits = draw_traits(setups, self.worlds, self.company, rng, N_GENERATORS)
+        traits = draw_traits(
+            setups, self.worlds, self.all_generators, rng, N_GENERATORS
+        )
         return simulate_neural_masses(
             setups,
             self.worlds,
-            self.company,
+            self.all_generators,
             self.n_seconds,
             rng,
             scenario=known_scenarios(len(setups), rng),
-            traits=one_scale(traits, self.company, rng),
+            traits=one_scale(traits, self.all_generators, rng),
         )
 
 
@@ -65,7 +67,7 @@ def known_scenarios(n, rng):
     return index.to(drawn.device)[drawn]
 
 
-def one_scale(traits, company, rng):
+def one_scale(traits, all_generators, rng):
     """Silence all length scales but one of cortex and one of deep structures.
 
     The prior mixes all of them in every patient. Variances stay what they are on
@@ -78,7 +80,7 @@ def one_scale(traits, company, rng):
         torch.randint(low, high, per_patient, generator=rng, device=rng.device)
         for low, high in ((0, n_cortical), (n_cortical, len(shares)))
     ]
-    group = company.group[traits.index]
+    group = all_generators.group[traits.index]
     plays = (group == picks[0]) | (group == picks[1])
     louder = shares.to(group.device)[group].rsqrt()
     return replace(traits, amplitude=traits.amplitude * plays * louder)

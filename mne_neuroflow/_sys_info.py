@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-_PACKAGES = (
-    "mne",
-    "torch",
-    "numpy",
-    "scipy",
-    "pooch",
-    "xarray",
-    "safetensors",
-    "matplotlib",
-    "mne-connectivity",
-)
 _WEIGHTS = Path(__file__).parent / "weights" / "data"
 
 
@@ -51,12 +41,18 @@ def sys_info(fid=None) -> None:
         "Executable": sys.executable,
         "CPU cores": os.cpu_count(),
         "GPU": ", ".join(_gpus()) or "none found",
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: _version(package) for package in _needed()},
         "Weights": ", ".join(_weights()) or "none shipped",
     }
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
         print(f"{name + ':':<{width}}{value}", file=fid)
+
+
+def _needed():
+    """Name the packages that this one needs at run time."""
+    needed = requires("mne-neuroflow") or []
+    return [re.match(r"[\w.-]+", one)[0] for one in needed if "extra ==" not in one]
 
 
 def _version(package):

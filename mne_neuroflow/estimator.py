@@ -28,7 +28,7 @@ from .weights.model import Model
 if TYPE_CHECKING:
     import xarray
 
-# Most seconds and draws that a calibration looks at, and every which sample.
+# Maximum seconds and draws behind a calibration, and every which sample of them.
 _MOST_CALIBRATED, _N_DRAWS, _STRIDE = 180, 32, 8
 _STEPS = 60
 # What the name of weights ends with that were fitted to pairs.
@@ -153,8 +153,9 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             physics; ``'physics'``, which fits the flow alone and can then predict
             other contacts as well.
         n_steps : int
-            Most training steps of the flow; it stops before if held-out pairs get no
-            likelier. With 0 it is left as it is.
+            Maximum number of training steps of the flow. Training stops early when the
+            log-density of held-out pairs no longer improves. With 0 the flow is not
+            trained.
         random_state : int | RandomState | Generator | None
             Seed of the training.
         trans : str | path-like | Transform

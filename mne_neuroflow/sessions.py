@@ -32,7 +32,7 @@ _MOST_SHIFT, _LEAST_SHIFT, _CLEARLY = 2.0, 0.06, 1.5
 # Share of all contacts' variance in their mean from which an active reference is
 # suspected (simulated implants: 0.12 to 0.38), and contacts from which it is computed.
 _COMMON, _LEAST_CONTACTS = 0.5, 8
-# Most seconds in which the two are compared.
+# Maximum seconds in which the two are compared.
 _MOST_COMPARED = 180
 
 

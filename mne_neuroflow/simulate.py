@@ -195,16 +195,16 @@ def _simulate(electrodes, contacts, duration, scenario, artifacts, seed, session
 
     from .head.geometry import load_head
     from .simulation.recordings import draw_traits, simulate
-    from .simulation.setups import Company, build_patient
+    from .simulation.setups import GeneratorTable, build_patient
     from .simulation.sources import SCENARIOS, draw_scenarios
 
     patient, head = np.random.SeedSequence(seed).generate_state(2)
     rng = torch.Generator().manual_seed(int(patient))
     setups, worlds = build_patient(electrodes, contacts, int(head))
-    company = Company.from_head(load_head())
-    traits = draw_traits(setups, worlds, company, rng)
+    all_generators = GeneratorTable.from_head(load_head())
+    traits = draw_traits(setups, worlds, all_generators, rng)
     # Other than in training, the two sides of a pair always belong together.
-    traits = replace(traits, strange=torch.zeros_like(traits.strange))
+    traits = replace(traits, mismatched=torch.zeros_like(traits.mismatched))
     (signals,) = np.random.SeedSequence([seed, session]).generate_state(1)
     rng = torch.Generator().manual_seed(int(signals))
     if scenario is None:
@@ -214,7 +214,7 @@ def _simulate(electrodes, contacts, duration, scenario, artifacts, seed, session
     return simulate(
         setups,
         worlds,
-        company,
+        all_generators,
         int(np.ceil(duration)) + 2 * _HALO,
         rng,
         scenario=drawn,

@@ -156,8 +156,8 @@ def check_as_fitted(inst, implant, trans, on_mismatch):
     inst = inst.copy().pick(kept, verbose=False)
     scalp = check_scalp(inst, trans=trans, on_mismatch=on_mismatch)
     place = [implant.electrodes.index(name) for name in scalp.ch_names]
-    loudness = scalp.robust_rms() / (implant.gain * implant.lagged.scalp_rms[place])
-    unlike = np.maximum(loudness, 1 / loudness)
+    amplitude = scalp.robust_rms() / (implant.gain * implant.lagged.scalp_rms[place])
+    unlike = np.maximum(amplitude, 1 / amplitude)
     if unlike.max() < _FAR:
         return scalp
     inst.info["bads"] = [scalp.ch_names[unlike.argmax()]]

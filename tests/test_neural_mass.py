@@ -16,10 +16,14 @@ from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.scores.signals import aperiodic_exponent, power_spectrum
 from mne_neuroflow.simulation.events import draw_focus
 from mne_neuroflow.simulation.recordings import simulate
-from mne_neuroflow.simulation.setups import Company, build_patient, electrode_positions
+from mne_neuroflow.simulation.setups import (
+    GeneratorTable,
+    build_patient,
+    electrode_positions,
+)
 from mne_neuroflow.simulation.sources import (
     SCENARIOS,
-    Cast,
+    ActiveSources,
     draw_coupling,
 )
 
@@ -84,9 +88,9 @@ def test_column_is_that_of_jansen_and_rit():
     assert_allclose(slow.max() - slow.min(), alpha.max() - alpha.min(), rtol=0.02)
 
 
-def _cast(n_batch, structure):
+def _active(n_batch, structure):
     structure = torch.tensor(structure).expand(n_batch, -1)
-    return Cast(structure, torch.zeros_like(structure))
+    return ActiveSources(structure, torch.zeros_like(structure))
 
 
 def _scenario(n, *names):
@@ -100,13 +104,13 @@ def test_activity(rng):
     stays as it was, and one that all columns have.
     """
     n = 12
-    cast = _cast(3 * n, [0] * 4 + [6] * 4)
-    columns, coupling = draw_columns(cast, rng), draw_coupling(cast, rng)
-    focus = draw_focus(cast, coupling.partner, rng)
-    focus = replace(focus, home=(cast.structure == 0).float())
+    active = _active(3 * n, [0] * 4 + [6] * 4)
+    columns, coupling = draw_columns(active, rng), draw_coupling(active, rng)
+    focus = draw_focus(active, coupling.partner, rng)
+    focus = replace(focus, home=(active.structure == 0).float())
     scenario = _scenario(n, "rest", "spikes", "ictal")
     series, envelope = column_activity(
-        cast, coupling, focus, scenario, 4 * SFREQ, rng, columns
+        active, coupling, focus, scenario, 4 * SFREQ, rng, columns
     )
     assert series.shape == (3 * n, 8, 4 * SFREQ)
     assert envelope[2 * n :].any() and not envelope[: 2 * n].any()
@@ -126,7 +130,7 @@ def test_columns(rng):
 
     Catches the pace of the wrong structure, and loudness the other way round.
     """
-    columns = draw_columns(_cast(60, [0] * 40 + [6] * 40), rng)
+    columns = draw_columns(_active(60, [0] * 40 + [6] * 40), rng)
     assert_allclose(columns.loudness.square().mean(), 1, rtol=0.1)
     assert 0.09 < columns.pace.min() < 0.12 and 4.5 < columns.pace.max() < 5.1
     keeps = columns.loudness == 1
@@ -145,11 +149,11 @@ def test_spectrum_falls(rng):
 
     Catches columns that all keep the rhythm, whose sum is a line at 10 Hz.
     """
-    cast = _cast(2, [6] * 60)
-    coupling = draw_coupling(cast, rng)
-    focus = draw_focus(cast, coupling.partner, rng)
+    active = _active(2, [6] * 60)
+    coupling = draw_coupling(active, rng)
+    focus = draw_focus(active, coupling.partner, rng)
     rest = _scenario(2, "rest")
-    series, _ = column_activity(cast, coupling, focus, rest, 6 * SFREQ, rng)
+    series, _ = column_activity(active, coupling, focus, rest, 6 * SFREQ, rng)
     freqs, power = power_spectrum(series.sum(1).numpy(), SFREQ)
     for spectrum in power:
         assert 0.7 < aperiodic_exponent(freqs, spectrum) < 3.5
@@ -163,17 +167,17 @@ def test_drive_follows_the_coupling(rng):
     Catches a drive that nobody gets, and the scenario ignored.
     """
     n = 12
-    cast = _cast(2 * n, [0, 3])
-    coupling = draw_coupling(cast, rng)
+    active = _active(2 * n, [0, 3])
+    coupling = draw_coupling(active, rng)
     strong = torch.tensor([[3.0, 0.0]]).expand(2 * n, -1)
     coupling = replace(coupling, strength=strong)
-    focus = draw_focus(cast, coupling.partner, rng)
+    focus = draw_focus(active, coupling.partner, rng)
     scenario = _scenario(n, "rest", "uncoupled")
     # Columns of one pace: others would be too slow or too fast to follow.
-    columns = draw_columns(cast, rng)
+    columns = draw_columns(active, rng)
     columns = replace(columns, pace=torch.ones_like(columns.pace))
     series, _ = column_activity(
-        cast, coupling, focus, scenario, 3 * SFREQ, rng, columns
+        active, coupling, focus, scenario, 3 * SFREQ, rng, columns
     )
     series = series / columns.loudness[..., None]
     product = torch.fft.rfft(series[:, 0]) * torch.fft.rfft(series[:, 1]).conj()
@@ -191,12 +195,12 @@ def test_pairs():
     electrodes = [known[name] for name in "Fp1 Fp2 C3 C4 T7 T8 O1 O2".split()]
     contacts = [[-0.024, -0.02, -0.018], [-0.05, -0.02, -0.018]]
     setups, worlds = build_patient(electrodes, contacts, 3)
-    company = Company.from_head(load_head())
+    all_generators = GeneratorTable.from_head(load_head())
 
     def run(function):
         rng = torch.Generator().manual_seed(4)
         scenario = torch.tensor([SCENARIOS.index("ictal")])
-        return function(setups, worlds, company, 1, rng, 24, scenario)
+        return function(setups, worlds, all_generators, 1, rng, 24, scenario)
 
     prior, masses, again = map(
         run, (simulate, simulate_neural_masses, simulate_neural_masses)

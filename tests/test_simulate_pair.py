@@ -203,16 +203,16 @@ def test_pairs_belong_together(monkeypatch):
     simulate = recordings.simulate
 
     def watch(*args, traits, **kwargs):
-        seen.append(traits.strange)
+        seen.append(traits.mismatched)
         return simulate(*args, traits=traits, **kwargs)
 
-    def strange(probability, shape, rng):
+    def mismatched(probability, shape, rng):
         import torch
 
         return torch.ones(shape)
 
     monkeypatch.setattr(recordings, "simulate", watch)
-    monkeypatch.setattr(recordings, "chance", strange)
+    monkeypatch.setattr(recordings, "chance", mismatched)
     _pair(2)
     assert not seen[0].any()
 

@@ -45,7 +45,7 @@ from mne_neuroflow.simulation.recordings import (
 from mne_neuroflow.simulation.setups import (
     HELD_OUT,
     MONTAGES,
-    Company,
+    GeneratorTable,
     Worlds,
     build_setups,
     build_sites,
@@ -61,7 +61,7 @@ from mne_neuroflow.simulation.sources import (
     SCENARIO_SHARE,
     SCENARIOS,
     STRUCTURES,
-    Cast,
+    ActiveSources,
     aperiodic_power,
     background,
     band_response,
@@ -98,19 +98,21 @@ def _scenario(name, n):
     return torch.full((n,), SCENARIOS.index(name))
 
 
-def _cast(n_batch, structure, hemisphere=None):
+def _active(n_batch, structure, hemisphere=None):
     """The same generators in every recording."""
     structure = torch.as_tensor(structure).expand(n_batch, -1)
     hemisphere = torch.zeros_like(structure) if hemisphere is None else hemisphere
-    return Cast(structure, torch.as_tensor(hemisphere).expand(n_batch, -1))
+    return ActiveSources(structure, torch.as_tensor(hemisphere).expand(n_batch, -1))
 
 
-def _background(cast, name, n_times, rng):
+def _background(active, name, n_times, rng):
     """Ongoing activity of new patients, whose left side slows."""
-    n = len(cast)
+    n = len(active)
     side = torch.zeros(n, dtype=torch.int64)
     scenario = _scenario(name, n)
-    return background(cast, draw_spectra(cast, rng), side, scenario, n_times, rng)[0]
+    return background(active, draw_spectra(active, rng), side, scenario, n_times, rng)[
+        0
+    ]
 
 
 def _spectrum(series):
@@ -202,7 +204,7 @@ def test_rhythms_peak_where_they_should(rng):
     assert_allclose(peak[frequency == 10.5], np.exp(-0.5), rtol=1e-6)
 
     occipital, hippocampus = STRUCTURES.index("occipital"), 0
-    cast = _cast(600, [occipital] * 4 + [hippocampus] * 4)
+    active = _active(600, [occipital] * 4 + [hippocampus] * 4)
 
     def excess(series, low, high):
         """Power in a band against the geometric mean of its flanks, in decibels."""
@@ -218,9 +220,9 @@ def test_rhythms_peak_where_they_should(rng):
         inside = (frequency >= low) & (frequency < high)
         return float(power[inside].sum() / power.sum())
 
-    rest = _background(cast, "rest", 6 * SFREQ, rng)
-    theta = _background(cast, "theta", 6 * SFREQ, rng)
-    slowing = _background(cast, "slowing", 6 * SFREQ, rng)
+    rest = _background(active, "rest", 6 * SFREQ, rng)
+    theta = _background(active, "theta", 6 * SFREQ, rng)
+    slowing = _background(active, "slowing", 6 * SFREQ, rng)
     assert excess(rest[:, :4], 8, 12) > 3
     assert excess(rest[:, 4:], 8, 12) < 1
     assert excess(theta[:, 4:], 3, 8) > excess(rest[:, 4:], 3, 8) + 1
@@ -237,8 +239,8 @@ def test_background_has_unit_variance(name, rng):
     a quarter of its variance. Catches an envelope without unit
     mean square, and shares that add amplitudes rather than variances.
     """
-    cast = _cast(1000, [0, LATERAL, 6])
-    activity = _background(cast, name, 12 * SFREQ, rng)
+    active = _active(1000, [0, LATERAL, 6])
+    activity = _background(active, name, 12 * SFREQ, rng)
     variance = activity.square().mean((0, 2))
     assert_allclose(variance, 1, atol=0.11)
     # 0.5-50 Hz, as far as modulation leaves it
@@ -286,11 +288,11 @@ def test_coupling(rng):
     n = 1500
     structure = [0, 1, 2, LATERAL, LATERAL, 0, LATERAL, 4]
     side = [0, 0, 0, 0, 0, 1, 1, 0]
-    cast = _cast(n, structure, torch.tensor(side))
+    active = _active(n, structure, torch.tensor(side))
     n_times = 4 * SFREQ
     flat = torch.ones(n, len(structure), n_times // 2 + 1)
     activity = coloured(flat, n_times, rng)
-    coupling = draw_coupling(cast, rng)
+    coupling = draw_coupling(active, rng)
     partner = coupling.partner
     coupled = couple(activity, coupling, _scenario("rest", n))
     assert_allclose(coupled.var(-1).mean(0), 1, atol=0.01)
@@ -351,10 +353,10 @@ def test_spikes_propagate(rng):
     regions = [(s, h) for h in (0, 1) for s in range(MESIAL)]
     structure = [s for s, _ in regions] + [LATERAL] * 2
     side = [h for _, h in regions] + [0, 1]
-    cast = _cast(n, structure, torch.tensor(side))
+    active = _active(n, structure, torch.tensor(side))
     partner = torch.tensor([6 + h for h in side]).expand(n, -1)
     silence = torch.zeros(n, len(structure), n_times)
-    focus = draw_focus(cast, partner, rng)
+    focus = draw_focus(active, partner, rng)
     activity, events, _ = add_events(silence, focus, _scenario("spikes", n), rng)
     loud = activity.abs().amax(-1) > 0
     hit = events.sum(-1) > 0
@@ -412,9 +414,9 @@ def test_seizure_builds_up(rng):
 
 def test_seizure_is_at_the_focus(rng):
     """Catches a seizure of all mesial regions."""
-    cast = _cast(50, [0, 1, 2] * 2, torch.tensor([0] * 3 + [1] * 3))
+    active = _active(50, [0, 1, 2] * 2, torch.tensor([0] * 3 + [1] * 3))
     partner = torch.zeros(50, 6, dtype=torch.int64)
-    focus = draw_focus(cast, partner, rng)
+    focus = draw_focus(active, partner, rng)
     silence = torch.zeros(50, 6, 30 * SFREQ)
     activity, _, envelope = add_events(silence, focus, _scenario("ictal", 50), rng)
     at_focus = focus.structure + 3 * focus.side
@@ -439,10 +441,10 @@ def test_rate_of_spikes(rng):
 @pytest.mark.parametrize("name", ["rest", "theta", "slowing", "uncoupled"])
 def test_no_events_elsewhere(name, rng):
     """Catches events in every scenario."""
-    cast = _cast(50, [0, 1, 2] * 2, torch.tensor([0] * 3 + [1] * 3))
+    active = _active(50, [0, 1, 2] * 2, torch.tensor([0] * 3 + [1] * 3))
     silence = torch.zeros(50, 6, 256)
     partner = torch.zeros(50, 6, dtype=torch.int64)
-    focus = draw_focus(cast, partner, rng)
+    focus = draw_focus(active, partner, rng)
     for events in add_events(silence, focus, _scenario(name, 50), rng):
         assert not events.any()
 
@@ -551,11 +553,11 @@ def test_theta_comes_in_bouts(rng):
     Catches gates of the other hemisphere, and bouts everywhere.
     """
     n = 200
-    cast = _cast(n, [0, 0, 6, 6], torch.tensor([0, 1, 0, 1]))
+    active = _active(n, [0, 0, 6, 6], torch.tensor([0, 1, 0, 1]))
     side = torch.zeros(n, dtype=torch.int64)
     for name in ("theta", "rest"):
         activity, gate = background(
-            cast, draw_spectra(cast, rng), side, _scenario(name, n), 20 * SFREQ, rng
+            active, draw_spectra(active, rng), side, _scenario(name, n), 20 * SFREQ, rng
         )
         assert gate.shape == (n, 2, 20 * SFREQ)
         if name == "rest":
@@ -704,7 +706,7 @@ def patients():
     sites = build_sites(4, seed=5, held_out=True)
     worlds = build_worlds(sites, 2, seed=5)
     setups = build_setups(sites, 2, 3, 8, seed=5)
-    return sites, worlds, setups, Company.from_head(load_head())
+    return sites, worlds, setups, GeneratorTable.from_head(load_head())
 
 
 # Contacts far apart, where tissue couples to each on its own.
@@ -728,12 +730,12 @@ def _few_generators(n_batch, n_generators=12, n_electrodes=5):
         "electrodes": 0.05 * torch.randn(n_batch, n_electrodes, 3, generator=rng),
         "contacts": _PLACES.expand(n_batch, -1, -1),
     }
-    company = Company(
+    all_generators = GeneratorTable(
         torch.arange(n_generators) % len(STRUCTURES),
         torch.arange(n_generators) % 2,
         torch.arange(n_generators) % 5,
     )
-    return setups_module.Setups(**values), worlds, company
+    return setups_module.Setups(**values), worlds, all_generators
 
 
 def test_choice_of_generators_is_made_up_for(rng):
@@ -776,9 +778,9 @@ def test_tissue_couples_smoothly(rng):
 
 def test_amplitudes_have_unit_mean_square(rng):
     """Catches a mesial ratio whose mean square is not one."""
-    cast = _cast(40_000, list(range(8)))
+    active = _active(40_000, list(range(8)))
     group = (torch.arange(8) % 5).expand(40_000, -1)
-    drawn = amplitudes(cast, group, rng)
+    drawn = amplitudes(active, group, rng)
     assert_allclose(drawn.square().mean(0), 1, atol=0.12)
     assert 0.7 < drawn[:, 0].log().std() < 1.1
 
@@ -792,15 +794,15 @@ def test_cohort_has_the_prior_covariance(rng, monkeypatch):
     a forgotten gain, and contacts without their noise.
     """
     ones = {
-        "amplitudes": lambda cast, group, rng: torch.ones(group.shape),
+        "amplitudes": lambda active, group, rng: torch.ones(group.shape),
         "contact_amplitudes": lambda contacts, rng: torch.ones(*contacts.shape[:2], 1),
     }
     for name, function in ones.items():
         monkeypatch.setattr(recordings_module, name, function)
     n_batch = 1500
-    setups, worlds, company = _few_generators(n_batch)
+    setups, worlds, all_generators = _few_generators(n_batch)
     scenario = _scenario("uncoupled", n_batch)
-    pairs = simulate(setups, worlds, company, 6, rng, 8, scenario)
+    pairs = simulate(setups, worlds, all_generators, 6, rng, 8, scenario)
     products = (pairs.deep @ pairs.deep.mT).double() / pairs.deep.shape[-1]
     deep = worlds.deep.double()
     local = torch.eye(3, dtype=torch.float64) * (9.8e-6**2 + 1.5e-6**2)
@@ -816,9 +818,9 @@ def test_pairs(patients):
 
     Catches padded rows that keep their noise and a scalp without its reference.
     """
-    _, worlds, setups, company = patients
+    _, worlds, setups, all_generators = patients
     rng = torch.Generator().manual_seed(2)
-    pairs = simulate(setups, worlds, company, 6, rng)
+    pairs = simulate(setups, worlds, all_generators, 6, rng)
     assert pairs.scalp.shape == (3, 128, 6 * SFREQ)
     assert pairs.deep.shape == (3, 8, 6 * SFREQ)
     assert pairs.scenario.shape == (3,)
@@ -837,9 +839,9 @@ def test_pairs(patients):
 
 def test_same_seed_same_pairs(patients):
     """Catches random numbers from torch's own generator."""
-    _, worlds, setups, company = patients
+    _, worlds, setups, all_generators = patients
     pairs = [
-        simulate(setups, worlds, company, 3, torch.Generator().manual_seed(seed))
+        simulate(setups, worlds, all_generators, 3, torch.Generator().manual_seed(seed))
         for seed in (4, 4, 5)
     ]
     for field in fields(pairs[0]):
@@ -857,12 +859,14 @@ def test_a_patient_comes_back():
     ``simulate`` draws anew, and a session that repeats the signal.
     """
     n = 24
-    setups, worlds, company = _few_generators(n)
+    setups, worlds, all_generators = _few_generators(n)
     rng = torch.Generator().manual_seed(8)
-    traits = draw_traits(setups, worlds, company, rng, 8)
+    traits = draw_traits(setups, worlds, all_generators, rng, 8)
     scenario = _scenario("spikes", n)
     first, second = (
-        simulate(setups, worlds, company, 60, rng, scenario=scenario, traits=traits)
+        simulate(
+            setups, worlds, all_generators, 60, rng, scenario=scenario, traits=traits
+        )
         for _ in range(2)
     )
 
@@ -883,13 +887,13 @@ def test_traits_of_one_patient(rng):
 
     Catches parts that are left as they were.
     """
-    setups, worlds, company = _few_generators(4)
-    traits = draw_traits(setups, worlds, company, rng, 8)
+    setups, worlds, all_generators = _few_generators(4)
+    traits = draw_traits(setups, worlds, all_generators, rng, 8)
     twice = traits.pick(torch.tensor([2, 2]))
     assert len(twice) == 2
     for one, all_ in (
         (twice.index, traits.index),
-        (twice.cast.structure, traits.cast.structure),
+        (twice.active.structure, traits.active.structure),
         (twice.coupling.strength, traits.coupling.strength),
         (twice.focus.side, traits.focus.side),
         (twice.gain, traits.gain),
@@ -902,11 +906,11 @@ def test_scalp_tells_of_contacts():
 
     Catches contacts and scalp that play different generators.
     """
-    setups, worlds, company = _few_generators(512)
+    setups, worlds, all_generators = _few_generators(512)
     worlds = replace(worlds, scalp=worlds.deep[[0, 0, 1, 2, 2]])
     rng = torch.Generator().manual_seed(6)
     scenario = _scenario("uncoupled", 512)
-    pairs = simulate(setups, worlds, company, 2, rng, 8, scenario)
+    pairs = simulate(setups, worlds, all_generators, 2, rng, 8, scenario)
     referenced = worlds.scalp - worlds.scalp.mean(0)
     expected = (referenced @ worlds.deep.T).flatten()
     found = (pairs.scalp @ pairs.deep.mT).mean(0).flatten()
@@ -1058,17 +1062,17 @@ def test_held_out_implants_stay_out(held_out, monkeypatch):
     assert {owner.get(tuple(place)) for place in sites.contacts} == expected | {None}
 
 
-def test_company():
+def test_generator_table():
     """Catches hemispheres the wrong way round."""
     head = load_head()
-    company = Company.from_head(head)
-    assert set(company.hemisphere.tolist()) == {0, 1}
-    assert set(company.group.tolist()) == set(range(5))
+    all_generators = GeneratorTable.from_head(head)
+    assert set(all_generators.hemisphere.tolist()) == {0, 1}
+    assert set(all_generators.group.tolist()) == set(range(5))
     generators = setups_module.source_generators(head)
-    assert_array_equal(company.hemisphere == 1, generators.hemisphere > 0)
-    assert [STRUCTURES[k] for k in company.structure[:50]] == list(
+    assert_array_equal(all_generators.hemisphere == 1, generators.hemisphere > 0)
+    assert [STRUCTURES[k] for k in all_generators.structure[:50]] == list(
         generators.structure[:50]
     )
     off_middle = np.abs(generators.centre[:, 0]) > 5e-3
     right = generators.centre[off_middle, 0] > 0
-    assert_array_equal((company.hemisphere == 1).numpy()[off_middle], right)
+    assert_array_equal((all_generators.hemisphere == 1).numpy()[off_middle], right)

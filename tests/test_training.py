@@ -491,7 +491,7 @@ def test_judge_of_the_spatial_posterior(data, monkeypatch):
     the noise of the draws, or twice.
     """
     flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
-    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_strange=4)
+    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_mismatched=4)
     wanted = figures["r posterior"]
     assert_allclose(figures["crps flow"], figures["crps posterior"], rtol=0.03)
     assert_allclose(figures["nll flow"], figures["nll posterior"], rtol=1e-4)
@@ -505,7 +505,7 @@ def test_judge_of_the_spatial_posterior(data, monkeypatch):
         return mean + 3 * mean.std(-1, keepdim=True) * noise
 
     monkeypatch.setattr(judge_module, "draw", draw)
-    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_strange=4)
+    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_mismatched=4)
     # Noise of 9 / 20 of the mean's variance.
     assert_allclose(figures["r mean"], wanted / 1.45**0.5, rtol=0.03)
     assert_allclose(figures["r expected"], wanted, rtol=0.03)

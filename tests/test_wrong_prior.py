@@ -37,8 +37,8 @@ def test_one_scale():
     n = 3000
     traits = _Traits(torch.arange(5).expand(n, -1), SHARES.sqrt().expand(n, -1))
     rng = torch.Generator().manual_seed(0)
-    company = SimpleNamespace(group=torch.arange(5))
-    power = wrong_prior.one_scale(traits, company, rng).amplitude.square()
+    all_generators = SimpleNamespace(group=torch.arange(5))
+    power = wrong_prior.one_scale(traits, all_generators, rng).amplitude.square()
     cortex, deep = power[:, :3], power[:, 3:]
     assert ((cortex > 0).sum(1) == 1).all() and ((deep > 0).sum(1) == 1).all()
     assert_allclose(cortex.sum(1), 1, rtol=1e-5)

@@ -25,8 +25,8 @@ _DECAYS = (0.03, 0.06)
 _PENALTIES = 10.0 ** np.append(np.arange(-3.5, 2.1, 0.5), 9)
 # Independent signals of a montage that are kept, those of most variance first.
 _N_COMPONENTS = 48
-# How far the covariance of residuals leans on that of the physics.
-_LEANINGS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
+# Shrinkage of the covariance of residuals towards that of the physics.
+_SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 # Least share of a contact's variance that counts as the map's: even a map that says
 # nothing has a scale.
 _LEAST_POWER = 1e-6
@@ -139,8 +139,8 @@ def fit_lagged_map(blocks, operator, covariance):
         The physics: what the map of a contact starts from, if that predicts better
         than to start from nothing.
     covariance : array of shape (n_contacts, n_contacts)
-        The physics' covariance: that of residuals leans on its correlations as far as
-        this makes residuals that were left out more likely.
+        The physics' covariance, to whose correlations that of the residuals is shrunk.
+        The shrinkage is the one under which held-out residuals are likeliest.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def fit_lagged_map(blocks, operator, covariance):
     power, fitted = np.diag(total.deep), np.diag(best[-1].T @ total.gram @ best[-1])
     lagged = LaggedMap(
         weights=_unfolded(best[-1], components),
-        covariance=_leaning(residuals, [part.count for part in parts], covariance),
+        covariance=_shrunk(residuals, [part.count for part in parts], covariance),
         explained=np.clip(1 - least / power, 0, 1),
         mean_std=np.sqrt(np.maximum(fitted, _LEAST_POWER * power) / total.count),
         prior_std=np.sqrt(power / total.count),
@@ -285,12 +285,12 @@ def _unfolded(weights, components):
     return np.einsum("ke,klc->cel", components, folded, order="C")
 
 
-def _leaning(residuals, counts, covariance):
-    """Covariance of residuals, leaning on the physics as far as that is likelier."""
+def _shrunk(residuals, counts, covariance):
+    """Covariance of residuals, shrunk towards the physics by what is likeliest."""
     std = np.sqrt(np.diag(covariance))
     shape = covariance / np.outer(std, std)
 
-    def lean(sums, count, share):
+    def shrink(sums, count, share):
         observed = sums / count
         std = np.sqrt(np.diag(observed))
         return (1 - share) * observed + share * shape * np.outer(std, std)
@@ -299,12 +299,12 @@ def _leaning(residuals, counts, covariance):
         """Negative log-density of each part under the covariance of the others."""
         total = 0.0
         for own, count in zip(residuals, counts, strict=True):
-            rest = lean(sum(residuals) - own, sum(counts) - count, share)
+            rest = shrink(sum(residuals) - own, sum(counts) - count, share)
             total += count * np.linalg.slogdet(rest)[1]
             total += np.trace(np.linalg.solve(rest, own))
         return total
 
-    return lean(sum(residuals), sum(counts), min(_LEANINGS, key=surprise))
+    return shrink(sum(residuals), sum(counts), min(_SHRINKAGES, key=surprise))
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,8 +11,8 @@ from .sources import (
     MESIAL,
     SCENARIOS,
     STRUCTURES,
+    ActiveSources,
     Batched,
-    Cast,
     chance,
     convolved,
     delayed,
@@ -73,12 +73,12 @@ class Focus(Batched):
     slow: Tensor
 
 
-def draw_focus(cast: Cast, partner: Tensor, rng: torch.Generator) -> Focus:
+def draw_focus(active: ActiveSources, partner: Tensor, rng: torch.Generator) -> Focus:
     """Draw one mesial region as the focus, and whether the neocortex follows.
 
     Parameters
     ----------
-    cast : Cast
+    active : ActiveSources
         Who plays.
     partner : Tensor of int, shape (batch, generator)
         The neocortical generator that each one goes with.
@@ -90,11 +90,11 @@ def draw_focus(cast: Cast, partner: Tensor, rng: torch.Generator) -> Focus:
     focus : Focus
         One row for each patient.
     """
-    n_batch, shape = len(cast), cast.structure.shape
+    n_batch, shape = len(active), active.structure.shape
     structure = torch.randint(0, MESIAL, (n_batch,), generator=rng, device=rng.device)
     side = torch.randint(0, 2, (n_batch,), generator=rng, device=rng.device)
     region = structure + len(STRUCTURES) * side
-    at_focus = (cast.region == region[:, None]).float()
+    at_focus = (active.region == region[:, None]).float()
     home = uniform(3, 12, (n_batch, 1), rng) * at_focus * uniform(0.3, 1.0, shape, rng)
     # Neocortical involvement: partners follow after 10-40 ms, or nobody does.
     spread = torch.zeros_like(home).scatter_reduce(1, partner, at_focus, reduce="amax")
@@ -104,7 +104,7 @@ def draw_focus(cast: Cast, partner: Tensor, rng: torch.Generator) -> Focus:
         structure=structure,
         side=side,
         home=home * polarity,
-        away=spread * (cast.structure >= MESIAL) * follows * polarity,
+        away=spread * (active.structure >= MESIAL) * follows * polarity,
         lag=torch.randint(1, MAX_LAG + 1, shape, generator=rng, device=rng.device),
         sharp=uniform(0.012, 0.035, (n_batch, 1), rng),
         slow=uniform(-0.4, 0.7, (n_batch, 1), rng),

@@ -9,7 +9,7 @@ Four seconds of a virtual patient with two contacts, in volts:
 >>> head, rng = load_head(), torch.Generator().manual_seed(0)
 >>> contacts = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
 >>> setups, worlds = build_patient(head.scalp.rr[::40], contacts, seed=0)
->>> pairs = simulate(setups, worlds, Company.from_head(head), 4, rng)
+>>> pairs = simulate(setups, worlds, GeneratorTable.from_head(head), 4, rng)
 >>> pairs.deep.shape
 torch.Size([1, 2, 512])
 """
@@ -22,12 +22,12 @@ from torch import Tensor
 from ..contract import SFREQ
 from .artifacts import Artifacts, contaminate, sensor_noise
 from .events import Focus, add_events, draw_focus
-from .setups import Company, Setups, Worlds
+from .setups import GeneratorTable, Setups, Worlds
 from .sources import (
     MESIAL,
     STRUCTURES,
+    ActiveSources,
     Batched,
-    Cast,
     Coupling,
     Spectra,
     background,
@@ -95,7 +95,7 @@ class Traits(Batched):
     ----------
     index : Tensor of int, shape (batch, generator)
         Columns of the gains: the generators that play.
-    cast : Cast
+    active : ActiveSources
         Their structures.
     amplitude : Tensor of shape (batch, generator)
         Their strengths.
@@ -111,12 +111,12 @@ class Traits(Batched):
         Spectral exponent and amplitude in volts of activity at the contact itself.
     gain : Tensor of shape (batch, 1, 1)
         Of scalp and contacts alike.
-    strange : Tensor of shape (batch, 1, 1)
+    mismatched : Tensor of shape (batch, 1, 1)
         1 where the scalp is that of another moment.
     """
 
     index: Tensor
-    cast: Cast
+    active: ActiveSources
     amplitude: Tensor
     spectra: Spectra
     coupling: Coupling
@@ -125,13 +125,13 @@ class Traits(Batched):
     local_exponent: Tensor
     local_level: Tensor
     gain: Tensor
-    strange: Tensor
+    mismatched: Tensor
 
 
 def draw_traits(
     setups: Setups,
     worlds: Worlds,
-    company: Company,
+    all_generators: GeneratorTable,
     rng: torch.Generator,
     n_generators: int = 256,
 ) -> Traits:
@@ -143,7 +143,7 @@ def draw_traits(
         The virtual patients, on the generator's device.
     worlds : Worlds
         Their true gains.
-    company : Company
+    all_generators : GeneratorTable
         What is known of the generators.
     rng : torch.Generator
         Random numbers.
@@ -157,22 +157,24 @@ def draw_traits(
         several sessions of the same patients.
     """
     index, amplitude = choose_generators(worlds.of(setups), n_generators, rng)
-    cast = Cast(company.structure[index], company.hemisphere[index])
-    coupling = draw_coupling(cast, rng)
+    active = ActiveSources(
+        all_generators.structure[index], all_generators.hemisphere[index]
+    )
+    coupling = draw_coupling(active, rng)
     per_contact, per_patient = (*setups.deep_rows.shape, 1), (len(setups), 1, 1)
     return Traits(
         index=index,
-        cast=cast,
-        amplitude=amplitude * amplitudes(cast, company.group[index], rng),
-        spectra=draw_spectra(cast, rng),
+        active=active,
+        amplitude=amplitude * amplitudes(active, all_generators.group[index], rng),
+        spectra=draw_spectra(active, rng),
         coupling=coupling,
-        focus=draw_focus(cast, coupling.partner, rng),
+        focus=draw_focus(active, coupling.partner, rng),
         tissue=contact_amplitudes(setups.contacts, rng),
         local_exponent=uniform(0.6, 2.0, per_contact, rng),
         local_level=_LOCAL_STD * log_normal(0.5, per_contact, rng),
         gain=torch.exp(0.4 * normal(per_patient, rng)),
         # One scalp in twelve knows nothing.
-        strange=chance(1 / 12, per_patient, rng),
+        mismatched=chance(1 / 12, per_patient, rng),
     )
 
 
@@ -203,7 +205,7 @@ def choose_generators(
     return index, (n_generators * chosen).rsqrt()
 
 
-def amplitudes(cast: Cast, group: Tensor, rng: torch.Generator) -> Tensor:
+def amplitudes(active: ActiveSources, group: Tensor, rng: torch.Generator) -> Tensor:
     """Draw how strong each generator is, with unit mean square.
 
     Mesial structures vary against cortex, structures against each other, length
@@ -214,8 +216,8 @@ def amplitudes(cast: Cast, group: Tensor, rng: torch.Generator) -> Tensor:
     ratio = log_normal(0.5, (n_batch, 1), rng)
     scale = log_normal(0.35, (n_batch, 5), rng)
     own = log_normal(0.3, group.shape, rng)
-    mesial = torch.where(cast.structure < MESIAL, ratio, torch.ones_like(ratio))
-    return region.gather(1, cast.region) * mesial * scale.gather(1, group) * own
+    mesial = torch.where(active.structure < MESIAL, ratio, torch.ones_like(ratio))
+    return region.gather(1, active.region) * mesial * scale.gather(1, group) * own
 
 
 def contact_amplitudes(contacts: Tensor, rng: torch.Generator) -> Tensor:
@@ -277,7 +279,7 @@ def contact_noise(
 def simulate(
     setups: Setups,
     worlds: Worlds,
-    company: Company,
+    all_generators: GeneratorTable,
     n_seconds: int,
     rng: torch.Generator,
     n_generators: int = 256,
@@ -293,7 +295,7 @@ def simulate(
         The virtual patients, on the generator's device.
     worlds : Worlds
         Their true gains.
-    company : Company
+    all_generators : GeneratorTable
         What is known of the generators.
     n_seconds : int
         Length.
@@ -320,10 +322,10 @@ def simulate(
     if scenario is None:
         scenario = draw_scenarios(len(setups), rng)
     if traits is None:
-        traits = draw_traits(setups, worlds, company, rng, n_generators)
+        traits = draw_traits(setups, worlds, all_generators, rng, n_generators)
     n_times = (n_seconds + _SPARE) * SFREQ
     activity, theta = background(
-        traits.cast, traits.spectra, traits.focus.side, scenario, n_times, rng
+        traits.active, traits.spectra, traits.focus.side, scenario, n_times, rng
     )
     activity = couple(activity, traits.coupling, scenario)
     activity, spikes, seizure = add_events(activity, traits.focus, scenario, rng)
@@ -382,7 +384,7 @@ def record(
     deep = traits.gain * (traits.tissue * (deep_gains @ activity) + local)
     scalp = scalp_gains @ activity
     later = torch.roll(scalp, n_times // 2, -1)
-    scalp = traits.gain * torch.where(traits.strange > 0, later, scalp)
+    scalp = traits.gain * torch.where(traits.mismatched > 0, later, scalp)
     shown = None
     if artifacts:
         scalp, shown = contaminate(scalp, setups.electrodes, setups.used, rng)

@@ -163,7 +163,7 @@ class Sites:
 
 
 @dataclass(frozen=True)
-class Company:
+class GeneratorTable:
     """What is known of every generator, as tensors.
 
     Attributes
@@ -181,7 +181,7 @@ class Company:
     group: Tensor
 
     @classmethod
-    def from_head(cls, head, device="cpu") -> "Company":
+    def from_head(cls, head, device="cpu") -> "GeneratorTable":
         """Read the generators of a head."""
         generators = source_generators(head)
         index = {name: k for k, name in enumerate(STRUCTURES)}

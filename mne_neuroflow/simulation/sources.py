@@ -64,7 +64,7 @@ class Batched:
 
 
 @dataclass(frozen=True)
-class Cast(Batched):
+class ActiveSources(Batched):
     """The generators that play in each recording of a batch.
 
     Attributes
@@ -245,7 +245,7 @@ class Spectra(Batched):
     part: Tensor
 
 
-def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
+def draw_spectra(active: ActiveSources, rng: torch.Generator) -> Spectra:
     """Draw the spectra of patients.
 
     Aperiodic exponents of 0.6-2.8 with regional and local spread, knees up to
@@ -254,7 +254,7 @@ def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
 
     Parameters
     ----------
-    cast : Cast
+    active : ActiveSources
         Who plays.
     rng : torch.Generator
         Random numbers.
@@ -264,10 +264,10 @@ def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
     spectra : Spectra
         One row for each patient.
     """
-    n, device = len(cast), rng.device
-    shape, own = (n, 2 * len(STRUCTURES)), cast.structure.shape
+    n, device = len(active), rng.device
+    shape, own = (n, 2 * len(STRUCTURES)), active.structure.shape
     exponent = uniform(1.0, 2.5, (n, 1), rng) + 0.2 * normal(shape, rng)
-    exponent = _gather(exponent, cast) + 0.1 * normal(own, rng)
+    exponent = _gather(exponent, active) + 0.1 * normal(own, rng)
     knee = uniform(0, 10, shape, rng) * uniform(0, 1, shape, rng).square()
     rows = [_RHYTHMS[name] for name in STRUCTURES]
     low, high = (_per_region([row[0][k] for row in rows], n, device) for k in (0, 1))
@@ -282,7 +282,7 @@ def draw_spectra(cast: Cast, rng: torch.Generator) -> Spectra:
     slow, fast = uniform(1.0, 3.5, shape, rng), uniform(14, 28, shape, rng)
     return Spectra(
         exponent=exponent.clamp(0.6, 2.8),
-        knee=_gather(knee, cast),
+        knee=_gather(knee, active),
         centre=centre,
         width=thin + (wide - thin) * uniform(0, 1, shape, rng),
         share=most * uniform(0.1, 1, shape, rng) * present,
@@ -385,16 +385,16 @@ def _theta_bouts(scenario: Tensor, n_times: int, rng: torch.Generator):
     return gate * theta, envelope.flatten(1, 2)
 
 
-def _gather(per_region: Tensor, cast: Cast) -> Tensor:
+def _gather(per_region: Tensor, active: ActiveSources) -> Tensor:
     """Values of each generator's region."""
-    index = cast.region
+    index = active.region
     if per_region.ndim == 3:
         index = index[..., None].expand(-1, -1, per_region.shape[-1])
     return per_region.gather(1, index)
 
 
 def background(
-    cast: Cast,
+    active: ActiveSources,
     spectra: Spectra,
     side: Tensor,
     scenario: Tensor,
@@ -405,7 +405,7 @@ def background(
 
     Parameters
     ----------
-    cast : Cast
+    active : ActiveSources
         Who plays.
     spectra : Spectra
         The patients' spectra.
@@ -435,25 +435,25 @@ def background(
     all_ = (share + spectra.share_2).clamp(1e-9, 0.95)
     second = (spectra.share_2 / all_).clamp(max=1)
     one = bump_power(
-        frequency, _gather(centre, cast) + spectra.offset, _gather(width, cast)
+        frequency, _gather(centre, active) + spectra.offset, _gather(width, active)
     )
     two = bump_power(frequency, spectra.centre_2, spectra.width_2)
-    one *= _gather((1 - second) / width, cast)[..., None]
-    one += _gather(two * (second / spectra.width_2)[..., None], cast)
+    one *= _gather((1 - second) / width, active)[..., None]
+    one += _gather(two * (second / spectra.width_2)[..., None], active)
     rhythm = coloured(one * band, n_times, rng)
 
     waxing = uniform(0.2, 1.0, share.shape, rng)
     drift = uniform(0.0, 0.35, share.shape, rng)
     theta, envelope = _theta_bouts(scenario, n_times, rng)
     envelope = envelope * _envelopes(n_times, waxing, rng)
-    rhythm *= _gather(envelope, cast)
-    noise *= _gather(_envelopes(n_times, drift, rng), cast)
-    own_share = (_gather(all_, cast) * spectra.part)[..., None]
+    rhythm *= _gather(envelope, active)
+    noise *= _gather(_envelopes(n_times, drift, rng), active)
+    own_share = (_gather(all_, active) * spectra.part)[..., None]
     noise.mul_((1 - own_share).sqrt()).add_(rhythm.mul_(own_share.sqrt()))
     return noise, theta
 
 
-def partners(cast: Cast, rng: torch.Generator) -> Tensor:
+def partners(active: ActiveSources, rng: torch.Generator) -> Tensor:
     """Choose for every generator a temporal neocortical one on its side.
 
     Returns
@@ -464,13 +464,13 @@ def partners(cast: Cast, rng: torch.Generator) -> Tensor:
     lateral = STRUCTURES.index("temporal-lateral")
     index = []
     for side in (0, 1):
-        weight = (cast.structure == lateral) & (cast.hemisphere == side)
+        weight = (active.structure == lateral) & (active.hemisphere == side)
         weight = weight.float() + 1e-6
         pick = torch.multinomial(
-            weight, cast.structure.shape[1], replacement=True, generator=rng
+            weight, active.structure.shape[1], replacement=True, generator=rng
         )
         index.append(pick)
-    return torch.where(cast.hemisphere == 0, *index)
+    return torch.where(active.hemisphere == 0, *index)
 
 
 def delayed(activity: Tensor, samples: Tensor) -> Tensor:
@@ -513,7 +513,7 @@ class Coupling(Batched):
     lag: Tensor
 
 
-def draw_coupling(cast: Cast, rng: torch.Generator) -> Coupling:
+def draw_coupling(active: ActiveSources, rng: torch.Generator) -> Coupling:
     """Draw how strongly, with what sign and how late mesial structures follow.
 
     Strength runs from nothing to strong, sign and lag (0-40 ms) are random: the
@@ -521,7 +521,7 @@ def draw_coupling(cast: Cast, rng: torch.Generator) -> Coupling:
 
     Parameters
     ----------
-    cast : Cast
+    active : ActiveSources
         Who plays.
     rng : torch.Generator
         Random numbers.
@@ -531,14 +531,14 @@ def draw_coupling(cast: Cast, rng: torch.Generator) -> Coupling:
     coupling : Coupling
         One row for each patient.
     """
-    partner = partners(cast, rng)
-    region = (len(cast), 2 * len(STRUCTURES))
+    partner = partners(active, rng)
+    region = (len(active), 2 * len(STRUCTURES))
     strength = uniform(0, 0.9, region, rng) * chance(0.6, region, rng)
     strength = strength * (1 - 2 * chance(0.5, region, rng))
     lag = torch.randint(0, MAX_LAG + 1, region, generator=rng, device=rng.device)
-    strength = _gather(strength, cast) * (cast.structure < MESIAL)
+    strength = _gather(strength, active) * (active.structure < MESIAL)
     strength = strength * uniform(0.6, 1.0, strength.shape, rng)
-    return Coupling(partner, strength, _gather(lag, cast))
+    return Coupling(partner, strength, _gather(lag, active))
 
 
 def couple(activity: Tensor, coupling: Coupling, scenario: Tensor) -> Tensor:

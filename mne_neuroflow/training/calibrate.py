@@ -148,17 +148,17 @@ def widen_amplitudes(
     scores = dict.fromkeys(_WIDER, 0.0)
     for number in range(_FIRST_BATCH, _FIRST_BATCH + n_batches):
         batch = data.batch(number)
-        truth = _loudness(flow, batch.pairs.deep)
+        truth = _log_amplitude(flow, batch.pairs.deep)
         for how in scores:
             change(*how)
             draws = draw(flow, batch.conditions, n_draws, number)
-            loudness = torch.stack([_loudness(flow, one) for one in draws])
-            scores[how] += float(crps_ensemble(loudness, truth).mean()) / n_batches
+            amplitude = torch.stack([_log_amplitude(flow, one) for one in draws])
+            scores[how] += float(crps_ensemble(amplitude, truth).mean()) / n_batches
     change(*min(scores, key=scores.get))
     return scores
 
 
-def _loudness(flow, potentials):
+def _log_amplitude(flow, potentials):
     """Logarithm of the r.m.s. of each contact by level, (batch, contact, level)."""
     powers = [level.square().mean((2, 3)) for level in flow.wavelet(potentials)]
     return 0.5 * torch.log(torch.stack(powers, -1))

@@ -17,7 +17,7 @@ from ..head.wiener import (
 )
 from ..simulation.recordings import Pairs, electrode_rms, simulate
 from ..simulation.setups import (
-    Company,
+    GeneratorTable,
     Setups,
     Worlds,
     build_setups,
@@ -58,7 +58,7 @@ class SimulatedData:
     def __init__(self, patients, n_seconds, n_tokens, seed, device):
         self.banks = [bank.to(device) for bank in patients.banks]
         self.worlds = patients.worlds.to(device)
-        self.company = Company.from_head(load_head(), device)
+        self.all_generators = GeneratorTable.from_head(load_head(), device)
         self.n_seconds, self.n_tokens = n_seconds, n_tokens
         self.seed, self.device = seed, torch.device(device)
 
@@ -91,7 +91,7 @@ class SimulatedData:
 
     def simulate(self, setups: Setups, rng: torch.Generator) -> Pairs:
         """Simulate one recording of each of these patients."""
-        return simulate(setups, self.worlds, self.company, self.n_seconds, rng)
+        return simulate(setups, self.worlds, self.all_generators, self.n_seconds, rng)
 
 
 def filtered(scalp: Tensor, rms: Tensor, expected: Tensor) -> Tensor:

@@ -17,7 +17,11 @@ _DRAWS_AT_ONCE = 5
 
 @torch.no_grad()
 def judge(
-    flow, data: SimulatedData, n_batches: int, n_draws: int = 100, n_strange: int = 25
+    flow,
+    data: SimulatedData,
+    n_batches: int,
+    n_draws: int = 100,
+    n_mismatched: int = 25,
 ) -> dict:
     """Measure coverage, CRPS and negative log-density on held-out simulation.
 
@@ -29,7 +33,7 @@ def judge(
         Held-out batches.
     n_batches : int
         How many.
-    n_draws, n_strange : int
+    n_draws, n_mismatched : int
         Draws per recording, and with the scalp of another recording.
 
     Returns
@@ -55,9 +59,9 @@ def judge(
         hit = inside(draws, truth, 0.9).mean(-1)
         _stratify(sums, batch, hit)
         _bands(sums, flow, draws, truth)
-        loudness = (x.square().mean(-1) for x in (draws, truth))
+        amplitude = (x.square().mean(-1) for x in (draws, truth))
         key = "coverage of 0.80, loudness over a recording"
-        sums[key].append(inside(*loudness, 0.8).mean())
+        sums[key].append(inside(*amplitude, 0.8).mean())
         # Scores are in units of each contact's prior, so that all count alike.
         gain = conditions.gain[:, None, None]
         unit = gain * batch.setups.prior_std[..., None]
@@ -74,10 +78,10 @@ def judge(
                 ratio = score[here].mean() / baseline[here].mean()
                 sums[f"crps ratio {name}"].append(ratio)
         rng = data.random_numbers(number, 1)
-        strange = conditions_of(data.simulate(batch.setups, rng).scalp, batch.setups)
-        strange_draws = draw(flow, strange, n_strange, number)
+        mismatched = conditions_of(data.simulate(batch.setups, rng).scalp, batch.setups)
+        mismatched_draws = draw(flow, mismatched, n_mismatched, number)
         sums["crps shuffled"].append(
-            (crps_ensemble(strange_draws, truth) / unit).mean()
+            (crps_ensemble(mismatched_draws, truth) / unit).mean()
         )
         spread = draws.std(0).mean(-1).flatten()
         error = (draws.median(0).values - truth).abs().mean(-1).flatten()

@@ -99,7 +99,7 @@ def fine_tune(
     located: bool = True,
     tell=lambda step: None,
 ) -> tuple[ConditionalFlow, list[dict]]:
-    """Go on training a flow on pairs, and stop when held-out pairs are no likelier.
+    """Go on training a flow on pairs, with early stopping on held-out pairs.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def fine_tune(
     stretches, held_out : list of Stretch
         Pairs to learn from and pairs to judge by.
     n_steps : int
-        Most steps to take; 0 returns the flow as it is, but for its location.
+        Maximum number of steps; 0 returns the flow as it is, but for its location.
     peak : float
         Highest learning rate.
     judge_every, patience : int
