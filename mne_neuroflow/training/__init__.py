@@ -1,1 +1,5 @@
-"""Training of the flow on simulated or real pairs."""
+"""Training of the flow on simulated or real pairs.
+
+This room knows the flow and where pairs come from; it never knows MNE, nor who predicts
+with the weights.
+"""
