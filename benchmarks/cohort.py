@@ -113,25 +113,28 @@ if __name__ == "__main__":
 
 
 def start(folder, root, out, **options):
-    """Start a cohort in a process of its own."""
-    script = folder / "run.py"
+    """Start a cohort in a process of its own, which writes into a log."""
+    script, log = folder / "run.py", folder / f"{time.time_ns()}.log"
     script.write_text(RUN)
     options = dict(root=str(root), out=str(out)) | options
-    return subprocess.Popen(
-        [sys.executable, script, json.dumps(options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # Not a pipe: workers of a killed process would keep it open.
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, script, json.dumps(options)], stdout=file, stderr=file
+        )
+    process.log = log
+    return process
 
 
 def run(*args, **options):
     """Run a cohort in a process of its own; tell how it went."""
-    out, err = start(*args, **options).communicate()
-    try:
-        return json.loads(out.splitlines()[-1])
-    except (IndexError, json.JSONDecodeError):
-        raise RuntimeError(err[-2000:]) from None
+    process = start(*args, **options)
+    process.wait()
+    text = process.log.read_text()
+    found = [line for line in text.splitlines() if line.startswith('{"seconds"')]
+    if not found:
+        raise RuntimeError(text[-2000:])
+    return json.loads(found[-1])
 
 
 def tables(out):
@@ -307,7 +310,7 @@ def measure_worker(folder, options):
             if "spawn_main" in " ".join(child.cmdline()):
                 child.kill()
                 break
-        process.communicate()
+        process.wait()
         outcomes.append(process.returncode == 0 and _is_right(out, right))
     _tell("worker killed", outcomes)
 
@@ -321,7 +324,7 @@ def measure_client(folder, options):
         process = start(folder, root, out, n_jobs=1, **FAST)
         _when_some_are_done(out, process)
         process.kill()
-        process.communicate()
+        process.wait()
         partial = tables(out)
         kept = all(partial[name].equals(right[name]) for name in partial)
         whole = len(pd.read_csv(out / "status.tsv", sep="\t")) == len(right)
@@ -351,10 +354,10 @@ def measure_scheduler(folder, options):
         process = start(folder, root, out, scheduler=str(file), **FAST)
         _when_some_are_done(out, process)
         scheduler.kill()
-        _, err = process.communicate()
+        process.wait()
         worker.terminate()
         worker.wait()
-        said = "scheduler was lost" in err
+        said = "scheduler was lost" in process.log.read_text()
         run(folder, root, out, n_jobs=1, **FAST)
         outcomes.append(said and _is_right(out, right))
     _tell("scheduler killed, run again", outcomes)
@@ -372,7 +375,7 @@ def measure_disk(folder, options):
         subprocess.run(mount, check=True)
         try:
             process = start(folder, root, out, n_jobs=1, **FAST)
-            process.communicate()
+            process.wait()
             partial = tables(out)
             kept = all(partial[name].equals(right[name]) for name in partial)
             remount = ["mount", "-o", "remount,size=100m", str(out)]
@@ -427,7 +430,7 @@ def measure_two(folder, options):
         out = folder / f"out{k}"
         both = [start(folder, root, out, n_jobs=1, **FAST) for _ in range(2)]
         for process in both:
-            process.communicate()
+            process.wait()
         codes = [process.returncode for process in both]
         outcomes.append(codes == [0, 0] and _is_right(out, right))
     _tell("two runs at once", outcomes)

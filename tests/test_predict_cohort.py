@@ -346,8 +346,8 @@ def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
         "placeless": "without a position",
         "nan": "NaN",
         "noteeg": "needs good EEG channels",
-        "truncated": "",
-        "empty": "",
+        "truncated": "cannot be read",
+        "empty": "cannot be read",
     }.items():
         assert why in reasons[who] and reasons[who]
         assert "\n" not in reasons[who]

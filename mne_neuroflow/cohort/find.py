@@ -132,6 +132,16 @@ def read_recording(found):
         Of a BIDS dataset with the types of channels, bad channels and positions that
         its tables tell.
     """
+    try:
+        return _read(found)
+    except OSError:
+        raise  # the disk's or the network's fault
+    except Exception as err:  # readers raise many kinds
+        told = " ".join(f"{type(err).__name__}: {err}".split())
+        raise ValueError(f"{Path(found.file).name} cannot be read: {told}") from err
+
+
+def _read(found):
     if not found.in_bids:
         return mne.io.read_raw(found.file, verbose="error")
     from mne_bids import get_bids_path_from_fname, read_raw_bids
