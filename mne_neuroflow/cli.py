@@ -832,17 +832,40 @@ def _absolute(fname):
 
 
 def _is_epochs(fname):
-    return bool(_EPOCHS_INPUT.search(fname.name))
+    return bool(_EPOCHS_INPUT.search(fname.name)) or _is_eeglab_epochs(fname)
+
+
+def _is_eeglab_epochs(fname):
+    """Tell whether a file of EEGLAB holds epochs, which its name does not say."""
+    if fname.suffix.lower() != ".set" or not fname.is_file():
+        return False
+    import mne
+
+    try:
+        mne.io.read_raw_eeglab(fname, preload=False, verbose="error")
+    except TypeError as err:  # says that there is more than one trial
+        return "trials" in str(err)
+    except Exception:  # which reading says again, as what it is
+        return False
+    return False
 
 
 def _read(fname):
     import mne
 
     read = mne.read_epochs if _is_epochs(fname) else mne.io.read_raw
+    if _is_eeglab_epochs(fname):
+        read = _read_eeglab_epochs
     try:
         return read(fname, preload=False)
     except Exception as err:  # MNE-Python's readers raise many kinds
         raise _BadInput(f"Cannot read {fname}: {_one_line(err)}") from err
+
+
+def _read_eeglab_epochs(fname, preload):
+    import mne
+
+    return mne.read_epochs_eeglab(fname)  # which always loads them
 
 
 def _check_input(in_, out):

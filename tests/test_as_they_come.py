@@ -15,6 +15,7 @@ import pytest
 
 import mne_neuroflow
 from mne_neuroflow import predict_ieeg
+from mne_neuroflow.cli import main
 from mne_neuroflow.contract import TRAINED
 from mne_neuroflow.export import export_edf
 from mne_neuroflow.scalp import Scalp, check_scalp
@@ -334,3 +335,16 @@ def test_closed_pipe(tmp_path):
         assert process.wait() == 0, told
     assert not re.search("Traceback|BrokenPipe", told)
     assert mne_neuroflow.__version__
+
+
+@pytest.mark.usefixtures("small_model")
+def test_epochs_of_eeglab_on_the_command_line(epochs, tmp_path, capsys):
+    pytest.importorskip("eeglabio")
+    epochs.export(tmp_path / "scalp.set", verbose="error")
+    command = ["--quiet", "predict", str(tmp_path / "scalp.set"), "--seed", "0"]
+    command += ["--contacts", "mtl-core"]
+    assert main([*command, str(tmp_path / "v_raw.fif")]) == 2
+    assert "must end with -epo.fif" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "v-epo.fif")]) == 0, capsys.readouterr().err
+    virtual = mne.read_epochs(tmp_path / "v-epo.fif", verbose=False)
+    np.testing.assert_array_equal(len(virtual), len(epochs))
