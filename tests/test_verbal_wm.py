@@ -135,6 +135,8 @@ def test_metadata(tmp_path):
         artifact="Artifact",
     ).items():
         assert metadata[name].tolist() == events[column].tolist()
+    before = [np.nan, *events["Correct"][:2]]
+    np.testing.assert_array_equal(metadata["previous_correct"], before)
     # The probe of trial k is 6 s after its beginning.
     assert ieeg.events[:, 0].tolist() == [1200, 2800, 4400]
     size = metadata["set_size"][0]

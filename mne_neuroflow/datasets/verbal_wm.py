@@ -165,7 +165,8 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
     Time 0 is the probe; fixation begins at -6 s, the letters show from -5 to -3 s and
     the data end just before 2 s. The metadata have ``subject``, ``session``,
     ``trial``, ``set_size``, ``probe_letter``, ``match`` (``'IN'`` or ``'OUT'``),
-    ``correct`` (1 or 0), ``response_time`` (seconds) and ``artifact`` (as the dataset
+    ``correct`` (1 or 0), ``previous_correct`` (that of the trial before, NaN where it
+    is not there), ``response_time`` (seconds) and ``artifact`` (as the dataset
     marks it; nothing is dropped). Of trials that the dataset lists with set size 0
     only the signals are known: what belongs to the task is NaN.
 
@@ -173,6 +174,9 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
 
     - The EDF files hold trials of 8 s one after the other, not a continuous
       recording. Every trial is read and resampled by itself, reflected about its ends.
+    - An error is followed by a trial of low load, so that ``previous_correct`` alone
+      decodes load: hold every decoding against it, see
+      :func:`mne_neuroflow.scores.decoding.decoding_auc`.
     - ``onset`` counts samples from 1; trials are cut by ``begSample`` and
       ``endSample``.
     - Where an EDF header names no unit, that of ``channels.tsv`` (µV) is taken. The
@@ -285,6 +289,8 @@ def _metadata(subject, session, scalp_files, ieeg_files):
     of_task = ["set_size", "probe_letter", "match", "correct", "response_time"]
     unknown = metadata["set_size"] == 0
     metadata.loc[unknown, of_task] = np.nan
+    follows = metadata["trial"].diff() == 1
+    metadata["previous_correct"] = metadata["correct"].shift().where(follows)
     if unknown.any():
         logger.info(
             "The dataset does not tell what was shown in %d of %d trials: %s.",
