@@ -316,7 +316,7 @@ def attempt(kind, seed):
         finally:
             signal.alarm(0)
         seconds = time.perf_counter() - start
-    if seconds > LIMIT:
+    if seconds > LIMIT and came != "answered":  # a long recording is no trouble
         came, text = "too slow", f"{seconds:.0f} s {text}"
     return what, came, text, seconds
 

@@ -174,9 +174,8 @@ class Scalp(Recording):
             Epoch, first second and number of seconds of each: what
             ``to_model(first, n, epoch)`` reads.
         """
-        whole = max(1, int(self.n_times / self.sfreq))
         found = []
-        for epoch, good in enumerate(self.good[:, :whole]):
+        for epoch, good in enumerate(self.good[:, : self._n_whole]):
             edges = np.flatnonzero(np.diff(good, prepend=False, append=False))
             for first, last in edges.reshape(-1, 2):
                 length = min(n_seconds, last - first)
@@ -251,12 +250,17 @@ class Scalp(Recording):
     def _good_rms(self, rms):
         return rms if self.good.all() else rms[:, self.good.ravel()]
 
+    @property
+    def _n_whole(self):
+        """Seconds without the last one where the recording ends within it."""
+        return max(1, int(self.n_times / self.sfreq))
+
     def _find_gaps(self, spans):
         self._gaps = Gaps(spans, self.n_times, super().fetch)
         length = BLOCK * self.resampler.down / self.resampler.up
         n_blocks = self.resampler.n_blocks(self.n_times)
         self.good = self._gaps.good_blocks(length, n_blocks)
-        if not self.good.any():
+        if not self.good[:, : self._n_whole].any():
             raise ValueError(
                 "No second of the EEG is good: all of it is annotated as BAD or holds "
                 "no signal that changes. Look at inst.plot(), and remove annotations "

@@ -118,6 +118,13 @@ def test_little_good_time_is_told(long_raw):
         check_scalp(annotate(long_raw, (0, 40)))
 
 
+def test_the_end_alone_is_too_little(make_raw):
+    """Half a second after a bad time; seen to fail without a stretch to measure."""
+    raw = annotate(make_raw(3.5, sfreq=128.0), (0, 3))
+    with pytest.raises(ValueError, match="No second of the EEG is good"):
+        check_scalp(raw)
+
+
 def test_nan_outside_of_bad_time_is_refused(long_raw):
     long_raw._data[2, 1300] = np.nan
     annotate(long_raw, (11, 12))
