@@ -697,10 +697,21 @@ def _check_usable(names, known, bipolar, names_tell, on_mismatch):
     if known.sum() < MIN_CHANNELS:
         raise ValueError(
             f"{message} At least {MIN_CHANNELS} EEG channels with positions are "
-            f"needed, but got {known.sum()}. {remedy}"
+            f"needed, but got {known.sum()}. {_montage_hint(unknown)}{remedy}"
         )
     kept = f"They are left out, and these are used: {listed(names[known])}."
     tell_mismatch(f"{message} {kept} {remedy}", on_mismatch)
+
+
+def _montage_hint(names):
+    """Name the montage of MNE that has these names, if there is one."""
+    fitting = [] if all(map(str.isdigit, names)) else montages_with(names)
+    if not fitting:
+        return ""
+    return (
+        f"These are names of MNE's montage {fitting[0]}: set it with "
+        f"inst.set_montage({fitting[0]!r}). "
+    )
 
 
 def _check_one_reference(references, on_mismatch):
@@ -728,18 +739,11 @@ def _check_series(read, names):
     doubtful = [name for members in series.values() for name in members]
     if not doubtful:
         return
-    fitting = montages_with(names)
-    remedy = (
-        f"These are names of MNE's montage {fitting[0]}: set it with "
-        f"inst.set_montage({fitting[0]!r}). "
-        if fitting
-        else ""
-    )
     raise ValueError(
         f"EEG channels whose names are those of 10-05 positions, but which are part of "
         f"a series that 10-05 does not have: {listed(doubtful)}. "
-        f"{remedy}Contacts of depth electrodes are called so as well: set their type "
-        "with inst.set_channel_types(dict.fromkeys(names, 'seeg')). If these are "
+        f"{_montage_hint(names)}Contacts of depth electrodes are called so as well: "
+        "set their type with inst.set_channel_types(dict.fromkeys(names, 'seeg')). If these are "
         "electrodes on the scalp, give their positions with inst.set_montage()."
     )
 
@@ -910,15 +914,18 @@ def montages_with(names):
     Returns
     -------
     montages : list of str
-        For :meth:`mne.io.Raw.set_montage`, the smallest first; empty where less than
-        nine tenths of the names are in any.
+        For :meth:`mne.io.Raw.set_montage`, the best first, of those as good the
+        smallest; empty where less than nine tenths of the names are in any.
     """
     names, sizes = set(names), {}
+    if not names:
+        return []
     for montage in mne.channels.get_builtin_montages():
         if _OTHER_MONTAGES.match(montage):
             table = _montage_positions(montage)
-            if len(names & set(table)) >= 0.9 * len(names):
-                sizes[montage] = len(table)
+            missing = len(names - set(table))
+            if missing <= 0.1 * len(names):
+                sizes[montage] = missing, len(table)
     return sorted(sizes, key=sizes.get)
 
 

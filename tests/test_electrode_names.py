@@ -162,6 +162,23 @@ def test_montage_is_named(make_raw):
     assert len(check_scalp(raw.set_montage("biosemi128")).ch_names) == 128
 
 
+@pytest.mark.parametrize(
+    ("names", "montage"),
+    [
+        (shafts("A", 32), "biosemi128"),
+        ([f"E{k}" for k in range(1, 130)], "GSN-HydroCel-256"),
+        ([f"E{k}" for k in range(1, 65)], "GSN-HydroCel-64_1.0"),
+        ([f"EEG{k:03d}" for k in range(1, 61)], "mgh60"),
+    ],
+)
+def test_montage_is_named_where_no_name_is_known(names, montage):
+    with pytest.raises(ValueError, match=f"inst.set_montage.'{montage}'"):
+        find_electrodes(mne.create_info(names, 100.0, "eeg"))
+    digits = mne.create_info([str(k) for k in range(1, 60)], 100.0, "eeg")
+    with pytest.raises(ValueError, match="got 0. Set positions with"):
+        find_electrodes(digits)
+
+
 def test_derivations_with_positions(make_raw):
     """MNE gives them the position of their anode; they are left out all the same."""
     raw = make_raw(2.0)

@@ -165,9 +165,10 @@ def _kept_messages():
     messages["log"] += log.getvalue().splitlines()
     for line in messages["log"]:
         logger.info(line)
-    for one in caught:
-        messages["warnings"].append(str(one.message))
-        warn(str(one.message), one.category)
+    said = {str(one.message): one.category for one in caught}  # each of them once
+    messages["warnings"] += said
+    for text, category in said.items():
+        warn(text, category)
 
 
 def _add_recording(report, inst, used, messages):
