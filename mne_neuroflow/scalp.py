@@ -743,8 +743,9 @@ def _check_series(read, names):
         f"EEG channels whose names are those of 10-05 positions, but which are part of "
         f"a series that 10-05 does not have: {listed(doubtful)}. "
         f"{_montage_hint(names)}Contacts of depth electrodes are called so as well: "
-        "set their type with inst.set_channel_types(dict.fromkeys(names, 'seeg')). If these are "
-        "electrodes on the scalp, give their positions with inst.set_montage()."
+        "set their type with inst.set_channel_types(dict.fromkeys(names, 'seeg')). If "
+        "these are electrodes on the scalp, give their positions with "
+        "inst.set_montage()."
     )
 
 

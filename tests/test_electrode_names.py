@@ -166,7 +166,7 @@ def test_montage_is_named(make_raw):
     ("names", "montage"),
     [
         (shafts("A", 32), "biosemi128"),
-        ([f"E{k}" for k in range(1, 130)], "GSN-HydroCel-256"),
+        ([f"E{k}" for k in range(1, 130)], "EGI_256"),
         ([f"E{k}" for k in range(1, 65)], "GSN-HydroCel-64_1.0"),
         ([f"EEG{k:03d}" for k in range(1, 61)], "mgh60"),
     ],
