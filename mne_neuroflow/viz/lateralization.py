@@ -61,7 +61,7 @@ def left_minus_right(draws, contacts="mtl"):
     import xarray
 
     draws = with_epochs(draws, least=2, seconds=1.0)
-    side = _sides(draws, contacts)
+    side = sides_of(draws, contacts)
     power = _band_power(draws.values, sampling_rate(draws))
     differences = {}
     for structure, channels in groups(draws).items():
@@ -192,8 +192,21 @@ def _plot_band(ax, difference):
     ax.margins(y=0.15)
 
 
-def _sides(draws, contacts):
-    """Return the side of each channel of the draws: -1 left, 1 right, 0 midline."""
+def sides_of(draws, contacts):
+    """Tell the side of each channel.
+
+    Parameters
+    ----------
+    draws : xarray.DataArray
+        With the dimension ``channel``.
+    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
+        The contacts that were predicted.
+
+    Returns
+    -------
+    sides : ndarray, shape (n_channels,)
+        -1 left, 1 right, 0 in the midline.
+    """
     names, positions = contact_positions(make_contacts(contacts))
     side = dict(zip(names, np.sign(positions[:, 0]), strict=True))
     missing = [name for name in draws["channel"].values if name not in side]

@@ -20,7 +20,15 @@ from ..predictor import Predictor, check_n_draws
 from ..weights.model import find_model
 from .connectivity import plot_connectivity
 from .contacts import plot_contacts
-from .lateralization import leaves_out_zero, left_minus_right, plot_lateralization
+from .lateralization import plot_lateralization
+from .sides import (
+    discharge_html,
+    discharge_in_words,
+    discharge_table,
+    lateralization_table,
+    sides_html,
+    sides_in_words,
+)
 from .spectra import plot_spectra
 from .traces import plot_virtual
 
@@ -87,7 +95,9 @@ def make_report(
     report : mne.Report
         What the recording is and what was found wrong with it, what the scalp can say
         of each contact, virtual traces, spectra, connectivity (where mne-connectivity
-        is installed) and lateralization with their intervals, and the provenance.
+        is installed) and lateralization with their intervals, sides and rhythmic
+        discharge in words (*not clear* where fewer than nine in ten draws agree), and
+        the provenance.
         ``report.save("report.html")`` writes it.
 
     See Also
@@ -136,6 +146,7 @@ def make_report(
     )
     _add_connectivity(report, draws)
     _add_lateralization(report, draws, montage)
+    _add_discharge(report, draws, montage)
     _add_table(report, table)
     _add_provenance(report, draws, model)
     return report
@@ -269,18 +280,39 @@ def _add_connectivity(report, draws):
 
 def _add_lateralization(report, draws, contacts):
     try:
-        difference = left_minus_right(draws, contacts)
+        table = lateralization_table(draws, contacts)
     except ValueError as err:
         report.add_html(f"<p>Left out: {escape(str(err))}</p>", "Lateralization")
         return
-    sure = leaves_out_zero(difference)
     _add_figure(
         report,
         plot_lateralization(draws, contacts, show=False),
         "Lateralization",
-        f"{sure.sum()} of {sure.size} intervals leave out zero (filled); by chance "
-        f"alone about {0.1 * sure.size:.0f} would. Bars: the central 50 and 90 % of "
-        "draws.",
+        "Bars: the central 50 and 90 % of draws; filled where these leave out zero.",
+    )
+    said = escape(sides_in_words(table, draws.sizes["draw"]))
+    report.add_html(
+        f"<p><strong>{said}</strong> Clear is what nine in "
+        "ten draws agree on. A side that has more power in this stretch of recording "
+        f"is not a side on which something is wrong.</p>{sides_html(table)}",
+        "Sides, by structure and band",
+    )
+
+
+def _add_discharge(report, draws, contacts):
+    title = "Rhythmic discharge, by contact"
+    try:
+        table = discharge_table(draws)
+    except ValueError as err:
+        report.add_html(f"<p>Left out: {escape(str(err))}</p>", title)
+        return
+    said = escape(discharge_in_words(table, draws, contacts))
+    structures = draws["structure"].to_series()
+    report.add_html(
+        f"<p><strong>{said}</strong> Every recording has a strongest second, also one "
+        "without any discharge; the list says where the draws put it, not that there "
+        f"is one.</p>{discharge_html(table, structures)}",
+        title,
     )
 
 
