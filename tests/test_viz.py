@@ -536,6 +536,7 @@ def test_report(raw, epochs, model_file, tmp_path, monkeypatch):
     options["contacts"] = _in_head(options["trans"])
     epochs.save(tmp_path / "some-epo.fif", verbose=False)
     epochs = mne.read_epochs(tmp_path / "some-epo.fif", verbose=False)
+    _move_electrodes(epochs, options["trans"])
     html = _written(make_report(epochs, model=fitted, **options), tmp_path)
     assert "some-epo.fif" in html and "comparisons are clear" in html
     assert "simulations and fitted to recordings" in html
@@ -548,6 +549,13 @@ def _elsewhere():
     shifted = get_head_to_mri().copy()
     shifted[2, 3] += 0.05  # metres
     return mne.transforms.Transform("head", "mri", shifted)
+
+
+def _move_electrodes(inst, trans):
+    """Put electrodes where the transform brings them to the template again."""
+    to_head = np.linalg.inv(trans["trans"]) @ get_head_to_mri()
+    for ch in inst.info["chs"]:
+        ch["loc"][:3] = apply_trans(to_head, ch["loc"][:3])
 
 
 def _in_head(trans):
