@@ -1,21 +1,20 @@
 """Flows that differ from the shipped one in a single choice.
 
 What :class:`~mne_neuroflow.flow.model.FlowConfig` can say is said there. The rest,
-which nobody needs outside the comparison, is composed here: other numbers of wavelet
-levels, other transformations in the coupling steps, less attention over contacts and
-less context.
+which nobody needs outside the comparison, is composed here: other transformations in
+the coupling steps, less attention over contacts and less context. The wavelet levels
+are given: the spatial stage has a covariance for each of them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from math import e, log, pi
+from dataclasses import dataclass, field
+from math import e, log
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC, ScalpContext
+from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC
 from mne_neuroflow.flow.coupling import (
     MAX_LEVEL_SCALE,
     MAX_LOG_SCALE,
@@ -30,13 +29,8 @@ from mne_neuroflow.flow.coupling import (
     to_data,
     to_noise,
 )
-from mne_neuroflow.flow.model import (
-    ConditionalFlow,
-    ConditionedFlow,
-    FlowConfig,
-    LevelFlow,
-)
-from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletTransform, cosine_matrix
+from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig, LevelFlow
+from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletTransform
 
 SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}
 #: Bins of a spline, the interval it acts on and the least share of a bin; the values
@@ -282,95 +276,25 @@ def isolate(mixer: Mixer):
     mixer.contacts = Alone()
 
 
-class ContactContext(ScalpContext):
-    """Context from the posterior mean at the contacts, without virtual sensors."""
-
-    def __init__(self, *shape):
-        super().__init__(*shape)
-        for name in ("read", "place", "seconds", "value", "query"):
-            delattr(self, f"roi_{name}")
-        self.reach = len(self.blocks) + self.wavelet.reach
-
-    def forward(self, conditions):
-        """Return the state, (batch, contact, block, width)."""
-        own = conditions.mean / conditions.mean_std[..., None]
-        state = self._tokens(own, self.contact_read)
-        state = state + self.static(conditions.static)[:, :, None]
-        for mixer in self.blocks:
-            state = mixer(state, conditions.relations)[0]
-        return state
-
-
 class StaticContext(nn.Module):
     """Nothing learned from the scalp's time course.
 
     It enters through the posterior mean and the trust in it alone; what is constant
-    over a recording (place, observability, gain) is known.
+    over a recording (place, gain, what the spatial stage has found) is known.
     """
 
-    def __init__(
-        self, width: int, n_heads: int, n_rois: int, wavelet: WaveletTransform
-    ):
+    def __init__(self, width: int, wavelet: WaveletTransform):
         super().__init__()
         self.static = nn.Sequential(
             nn.Linear(N_STATIC, width), nn.GELU(), nn.Linear(width, width)
         )
-        self.reach = wavelet.reach
+        self.reach = wavelet.reach  # of the posterior mean
 
     def forward(self, conditions):
         """Return the state, (batch, contact, block, width)."""
         n_blocks = conditions.mean.shape[-1] // 128
         state = self.static(conditions.static)[:, :, None]
         return state.expand(-1, -1, n_blocks, -1).contiguous()
-
-
-CONTEXTS = {
-    "scalp": ScalpContext,
-    "posterior mean": ContactContext,
-    "static": StaticContext,
-}
-
-
-class Octaves(WaveletTransform):
-    """Another number of wavelet levels.
-
-    Parameters
-    ----------
-    n_moments : int
-        Vanishing moments.
-    sizes : tuple of int
-        Coefficients of each level in a second, coarse to fine.
-    """
-
-    def __init__(self, n_moments: int, sizes: tuple[int, ...]):
-        super().__init__(n_moments)
-        self.sizes = sizes
-        for size in set(sizes):
-            matrix = torch.as_tensor(cosine_matrix(size))
-            self.register_buffer(f"cosine_{size}", matrix, persistent=False)
-        taps = 2 * n_moments - 1
-        self.reach = int(np.ceil(sum(taps / rate / 2 for rate in sizes[1:])))
-
-    def forward(self, signal):
-        """Decompose (..., n_blocks * 128) into levels (..., n_blocks, size)."""
-        series = []
-        for _ in self.sizes[1:]:
-            signal, detail = self._split(signal)
-            series.insert(0, detail)
-        levels = []
-        for level, size in zip([signal, *series], self.sizes, strict=True):
-            cosine = getattr(self, f"cosine_{size}").to(level.dtype)
-            levels.append(level.unflatten(-1, (-1, size)) @ cosine.T)
-        return levels
-
-    def inverse(self, levels):
-        """Undo :meth:`forward`."""
-        signal = None
-        for level, size in zip(levels, self.sizes, strict=True):
-            cosine = getattr(self, f"cosine_{size}").to(level.dtype)
-            series = (level @ cosine).flatten(-2)
-            signal = series if signal is None else self._merge(signal, series)
-        return signal
 
 
 @dataclass(frozen=True)
@@ -383,15 +307,13 @@ class Variant:
         What it answers, and how.
     config : dict
         Fields of :class:`~mne_neuroflow.flow.model.FlowConfig` that differ.
-    sizes : tuple of int
-        Coefficients of each level in a second, coarse to fine.
     bend : Bend
         What coupling steps do beside location and scale.
     attentive : int
         Coarse levels at which contacts attend to each other; with none of them the
         context does without as well.
-    context : str
-        A key of ``CONTEXTS``.
+    static : bool
+        Whether nothing is learned from the time course, see :class:`StaticContext`.
     by_samples : bool
         Whether levels weigh in the loss as their number of samples.
     seed : int
@@ -401,10 +323,9 @@ class Variant:
     question: str
     name: str
     config: dict = field(default_factory=dict)
-    sizes: tuple[int, ...] = LEVEL_SIZES
     bend: Bend = SINH
     attentive: int = len(LEVEL_SIZES)
-    context: str = "scalp"
+    static: bool = False
     by_samples: bool = False
     seed: int = 0
 
@@ -412,14 +333,14 @@ class Variant:
         """Build it, untrained: the spatial posterior."""
         torch.manual_seed(self.seed)
         config = FlowConfig(width=width, n_heads=n_heads, **self.config)
-        composed = ("sizes", "bend", "attentive", "context")
+        composed = ("bend", "attentive", "static")
         if all(getattr(self, name) == getattr(Variant, name) for name in composed):
             return ConditionalFlow(config)
         return OtherFlow(config, self)
 
     def weights(self) -> Tensor:
         """Weight of each level in the loss, (level,)."""
-        sizes = torch.tensor(self.sizes, dtype=torch.float32)
+        sizes = torch.tensor(LEVEL_SIZES, dtype=torch.float32)
         return sizes / sizes.sum() if self.by_samples else sizes**0 / len(sizes)
 
 
@@ -428,12 +349,12 @@ class OtherLevel(LevelFlow):
 
     def __init__(self, index: int, config: FlowConfig, variant: Variant):
         nn.Module.__init__(self)
-        size, width = variant.sizes[index], config.width
+        size, width = LEVEL_SIZES[index], config.width
         shape = (width, config.n_heads, N_RELATIONS)
         attention = index < variant.attentive
         self.read = None
         if index:
-            self.read = nn.Linear(2 * variant.sizes[index - 1], width)
+            self.read = nn.Linear(2 * LEVEL_SIZES[index - 1], width)
         self.trunk = Mixer(*shape, seconds=True)
         if not attention:
             isolate(self.trunk)
@@ -446,31 +367,8 @@ class OtherLevel(LevelFlow):
         self.reach = sum(step.reach for step in self.steps)
 
 
-class OtherConditioned(ConditionedFlow):
-    """The distribution of a variant, whatever its levels; its noise is Gaussian."""
-
-    def log_prob_levels(self, potentials):
-        """Log-density per coefficient, (batch, level)."""
-        parts = [
-            (change - 0.5 * noise.square() - 0.5 * log(2 * pi)).mean((1, 2, 3))
-            for noise, change in self.to_noise(potentials)
-        ]
-        return torch.stack(parts, -1)
-
-    def sample(self, noise, amplitude=None, margin=0):
-        """Turn standard normal noise into contact potentials, all seconds of them."""
-        levels, arguments = self._levels()
-        state, coarser, coefficients = self._context, None, []
-        parts = noise.split(self._flow.wavelet.sizes, dim=-1)
-        for level, part, mean in zip(levels, parts, self._mean, strict=True):
-            state = level.state(state, coarser, arguments[0])
-            coarser = level.inverse(part, state, mean, *arguments)
-            coefficients.append(coarser)
-        return self.colour(self._flow.wavelet.inverse(coefficients))
-
-
 class OtherFlow(ConditionalFlow):
-    """A flow with another number of levels, other steps or another context.
+    """A flow with other steps, less attention or less context.
 
     Parameters
     ----------
@@ -481,34 +379,19 @@ class OtherFlow(ConditionalFlow):
     """
 
     def __init__(self, config: FlowConfig, variant: Variant):
-        # The parent wants its own number of levels; they are replaced.
-        spare = ("",) * len(LEVEL_SIZES)
-        steps = (config.steps + spare)[: len(LEVEL_SIZES)]
-        super().__init__(replace(config, steps=steps))
-        self.config = config
-        self.wavelet = Octaves(config.n_moments, variant.sizes)
-        self.context = CONTEXTS[variant.context](
-            config.width, config.n_heads, config.n_rois, self.wavelet
-        )
-        if not variant.attentive:
+        super().__init__(config)
+        if variant.static:
+            self.context = StaticContext(config.width, self.wavelet)
+        elif not variant.attentive:
             for mixer in self.context.blocks:
                 isolate(mixer)
         self.levels = nn.ModuleList(
-            OtherLevel(index, config, variant) for index in range(len(variant.sizes))
+            OtherLevel(index, config, variant) for index in range(len(LEVEL_SIZES))
         )
-
-    def condition(self, conditions, first_block=0):
-        """Encode conditions once, for densities and any number of draws."""
-        return OtherConditioned(self, conditions, first_block)
 
 
 STEPS = FlowConfig().steps
 WITHOUT_CONTACTS = tuple(level.replace("c", "f") for level in STEPS)
-
-
-def _levels(sizes, steps):
-    attentive = len(sizes)
-    return dict(sizes=sizes, config=dict(steps=steps), attentive=attentive)
 
 
 #: The shipped choices come first: they are what the others are compared with.
@@ -518,11 +401,6 @@ VARIANTS = (
     Variant("wavelet", "Haar", config=dict(n_moments=1)),
     Variant("wavelet", "Daubechies, 2 moments", config=dict(n_moments=2)),
     Variant("wavelet", "Daubechies, 4 moments", config=dict(n_moments=4)),
-    Variant("levels", "2", **_levels((64, 64), ("scfsc", "scf"))),
-    Variant("levels", "3", **_levels((32, 32, 64), ("scfsc", "scf", "cf"))),
-    Variant(
-        "levels", "5", **_levels((8, 8, 16, 32, 64), ("scfsc", "scf", *3 * ("cf",)))
-    ),
     Variant("steps", "half", config=dict(steps=("scf", "c", "c", "c"))),
     Variant("steps", "double", config=dict(steps=tuple(2 * s for s in STEPS))),
     Variant("couplings", "affine", bend=AFFINE),
@@ -539,8 +417,7 @@ VARIANTS = (
         config=dict(steps=WITHOUT_CONTACTS),
         attentive=0,
     ),
-    Variant("context", "physics alone", context="static"),
-    Variant("context", "posterior mean, learned", context="posterior mean"),
+    Variant("context", "static", static=True),
     Variant("weight of levels", "by samples", by_samples=True),
     Variant("shipped choices", "seed 2", seed=2),
 )

@@ -20,9 +20,10 @@ from machine import print_machine
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mne_neuroflow._files import written_whole
+from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC, Conditions
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
-from mne_neuroflow.flow.wavelet import LEVEL_BANDS
+from mne_neuroflow.flow.wavelet import LEVEL_BANDS, LEVEL_SIZES
 from mne_neuroflow.scores.tensors import crps_ensemble, crps_normal, inside
 from mne_neuroflow.training.data import SimulatedData, build_patients
 from mne_neuroflow.training.fit import gaussian_losses, learning_rate, level_losses
@@ -113,7 +114,6 @@ class Kept:
                 "conditions": vars(batch.conditions),
                 "deep": batch.pairs.deep.clone(),
                 "prior_std": batch.setups.prior_std,
-                "covariance": batch.setups.covariance,
             }
             with written_whole(fname) as part:
                 torch.save(kept, part)
@@ -122,7 +122,6 @@ class Kept:
             conditions=Conditions(**kept["conditions"]),
             pairs=SimpleNamespace(deep=kept["deep"]),
             prior_std=kept["prior_std"],
-            covariance=kept["covariance"],
         )
 
 
@@ -138,11 +137,10 @@ def run(variants, data: Kept, held_out: Kept, options):
         row = {
             "question": variant.question,
             "name": variant.name,
-            "bands": bands_of(variant.sizes),
             "parameters": n_moved,
             "training_s": seconds,
             "speed": speed_ratio(variant),
-            **judge(flow, variant, held_out, options.batches, options.draws),
+            **judge(flow, held_out, options.batches, options.draws),
         }
         with (options.out / "rows.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -198,7 +196,7 @@ def train(flow: ConditionalFlow, variant: Variant, data: Kept, n_steps: int):
 
 
 @torch.no_grad()
-def judge(flow, variant: Variant, data: Kept, n_batches: int, n_draws: int) -> dict:
+def judge(flow, data: Kept, n_batches: int, n_draws: int) -> dict:
     """Measure negative log-density, CRPS and coverage on held-out batches.
 
     Returns
@@ -208,7 +206,7 @@ def judge(flow, variant: Variant, data: Kept, n_batches: int, n_draws: int) -> d
         ``crps`` relative to the spatial posterior's; ``coverage`` of raw samples at
         the contacts; ``posterior``, the ``nll`` of the spatial posterior.
     """
-    shares = torch.tensor(variant.sizes) / sum(variant.sizes)
+    shares = torch.tensor(LEVEL_SIZES) / BLOCK
     losses, start, scores, hits = [], [], [], []
     for number in range(n_batches):
         batch = data.batch(number)
@@ -220,7 +218,7 @@ def judge(flow, variant: Variant, data: Kept, n_batches: int, n_draws: int) -> d
         # In units of each contact's prior, so that all count alike.
         gain = conditions.gain[:, None, None]
         unit = gain * batch.prior_std[..., None]
-        std = gain * batch.covariance.diagonal(dim1=-2, dim2=-1).sqrt()[..., None]
+        std = gain * conditions.posterior_std[..., None]
         baseline = crps_normal(conditions.mean * gain, std, truth)
         pair = (crps_ensemble(draws, truth), baseline)
         scores.append([float((score / unit).mean()) for score in pair])
@@ -235,14 +233,6 @@ def judge(flow, variant: Variant, data: Kept, n_batches: int, n_draws: int) -> d
     }
 
 
-def bands_of(sizes) -> list[tuple[int, int]]:
-    """Frequency band of each level, hertz: a coefficient is half a hertz."""
-    edges = [0]
-    for size in sizes:
-        edges.append(edges[-1] + size // 2)
-    return list(zip(edges[:-1], edges[1:], strict=True))
-
-
 def speed_ratio(variant: Variant, n_contacts=64, n_seconds=20, repeats=10) -> float:
     """Speed of one draw against the shipped flow's, at its width, side by side.
 
@@ -250,8 +240,8 @@ def speed_ratio(variant: Variant, n_contacts=64, n_seconds=20, repeats=10) -> fl
     each flow's times is the one that was disturbed least.
     """
     config = FlowConfig()
-    conditions = made_up_conditions(n_contacts, n_seconds, config.n_rois)
-    noise = torch.randn(1, n_contacts, n_seconds, 128)
+    conditions = made_up_conditions(n_contacts, n_seconds)
+    noise = torch.randn(1, n_contacts, n_seconds, BLOCK)
     flows = (variant.flow(config.width, config.n_heads), ConditionalFlow())
     best = [float("inf"), float("inf")]
     for repeat in range(repeats):
@@ -263,15 +253,14 @@ def speed_ratio(variant: Variant, n_contacts=64, n_seconds=20, repeats=10) -> fl
     return best[1] / best[0]
 
 
-def made_up_conditions(n_contacts: int, n_seconds: int, n_rois: int) -> Conditions:
+def made_up_conditions(n_contacts: int, n_seconds: int) -> Conditions:
     """Conditions of the right shapes, for timing alone."""
     shape = (1, n_contacts)
-    n_times = 128 * n_seconds
-    eye = torch.eye(n_contacts)[None]
+    eye = torch.eye(n_contacts).repeat(1, len(LEVEL_SIZES), 1, 1)
     return Conditions(
-        mean=torch.randn(*shape, n_times),
+        mean=torch.randn(*shape, BLOCK * n_seconds),
         mean_std=torch.ones(shape),
-        rois=torch.randn(1, n_rois, n_times),
+        posterior_std=torch.ones(shape),
         static=torch.randn(*shape, N_STATIC),
         relations=torch.rand(*shape, n_contacts, N_RELATIONS),
         half=(torch.arange(n_contacts)[None] % 2).float(),
@@ -279,26 +268,6 @@ def made_up_conditions(n_contacts: int, n_seconds: int, n_rois: int) -> Conditio
         inverse_root=eye,
         gain=torch.ones(1),
     )
-
-
-def by_band(row: dict) -> list[str]:
-    """Cells of the four shipped bands; a wider level stands in its first."""
-    cells = []
-    for low, high in LEVEL_BANDS:
-        here = [
-            (top - bottom, loss)
-            for (bottom, top), loss in zip(row["bands"], row["levels"], strict=True)
-            if low <= bottom and top <= high
-        ]
-        wider = [
-            f"{loss:.3f} ({bottom}-{top})"
-            for (bottom, top), loss in zip(row["bands"], row["levels"], strict=True)
-            if bottom == low and top > high
-        ]
-        width = sum(share for share, _ in here)
-        mean = sum(share * loss for share, loss in here) / max(width, 1)
-        cells.append(f"{mean:.3f}" if here else "".join(wider))
-    return cells
 
 
 def table(rows: list[dict]) -> str:
@@ -315,7 +284,7 @@ def table(rows: list[dict]) -> str:
                 row["question"],
                 row["name"],
                 f"{row['nll']:.3f}",
-                *by_band(row),
+                *(f"{loss:.3f}" for loss in row["levels"]),
                 f"{row['crps']:.3f}",
                 *(f"{100 * share:.1f}" for share in row["coverage"]),
                 f"{row['parameters'] / 1000:.0f} k",
@@ -325,7 +294,7 @@ def table(rows: list[dict]) -> str:
         )
     printed = ["| " + " | ".join(cells) + " |" for cells in lines]
     if rows:
-        # The wavelets are orthonormal: it is the same for all of them.
+        # Of the shipped wavelet; levels of others hold a little of their neighbours.
         printed.append(
             f"\nSpatial posterior alone: {rows[0]['posterior']:.3f} nats/sample."
         )

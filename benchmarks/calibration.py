@@ -3,9 +3,9 @@
 Run ``python benchmarks/calibration.py``: coverage of 50, 80, 90 and 95 % intervals by
 structure, scenario, size of the montage, artifacts of the scalp and band; ranks of
 whole recordings (simulation-based calibration); what leaving out uncertain contacts
-gains; scores against the spatial posterior and the prior; and whether single draws
-look like the truth. Half an hour on one core. ``--rows`` keeps one line per contact,
-and ``--record SECTION`` writes what pages quote to ``doc/figures.json``.
+gains; scores against the adapted spatial posterior and the fixed prior; and whether
+single draws look like the truth. Half an hour on one core. ``--rows`` keeps one line
+per contact, and ``--record SECTION`` writes what pages quote to ``doc/figures.json``.
 
 ``--prior neural-masses`` measures where the prior is wrong: recordings of coupled
 neural masses, sources of one length scale and, with ``--heads`` and tables of
@@ -99,7 +99,7 @@ def score_contacts(flow, batch, draws, heads):
             columns[key] = inside(drawn, true, level)
     gain = batch.conditions.gain[:, None, None]
     prior_std = gain * setups.prior_std[..., None]
-    std = gain * setups.covariance.diagonal(dim1=-2, dim2=-1).sqrt()[..., None]
+    std = gain * batch.conditions.posterior_std[..., None]
     mean = gain * batch.conditions.mean
     columns["crps"] = crps_ensemble(draws, truth) / prior_std
     columns["crps posterior"] = crps_normal(mean, std, truth) / prior_std
@@ -109,7 +109,7 @@ def score_contacts(flow, batch, draws, heads):
     shape = truth.shape[:2]
     table = {name: value.flatten(2).mean(-1) for name, value in columns.items()}
     table = {name: value.numpy().ravel() for name, value in table.items()}
-    table["observability"] = setups.observability.numpy().ravel()
+    table["observability"] = observability(batch.conditions).numpy().ravel()
     table |= spectral_errors(draws[0].numpy(), truth.numpy())
     for band in ("theta", "alpha", "beta"):
         powers = [
@@ -129,6 +129,12 @@ def score_contacts(flow, batch, draws, heads):
     for name, value in of_recording.items():
         table[name] = np.repeat(value, shape[1])
     return pd.DataFrame(table)
+
+
+def observability(conditions):
+    """Share of variance that the scalp explains in this recording, by contact."""
+    explained = conditions.mean_std.square()
+    return explained / (explained + conditions.posterior_std.square())
 
 
 def spectral_errors(drawn, truth):

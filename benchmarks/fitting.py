@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--contacts", default="mtl-core")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--methods", nargs="*", help="some of them, by name")
-    parser.add_argument("--model", default="mtl-v1", help="name or weights file")
+    parser.add_argument("--model", default="mtl-v2", help="name or weights file")
     options = parser.parse_args()
     print_machine()
     tables = []

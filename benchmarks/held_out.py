@@ -43,7 +43,7 @@ def main():
 def make_parser(doc, contacts_a_batch):
     """Options of benchmarks on held-out simulation."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--model", default="mtl-v1")
+    parser.add_argument("--model", default="mtl-v2")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--heads", nargs="*")
     parser.add_argument("--batches", type=int, default=6)

@@ -15,6 +15,7 @@ BENCHMARKS = (
     ("start_up.py", ["--repeats", "5", "--predictions", "1"]),
     ("sampling_speed.py", ["--minutes", "1"]),
     ("memory.py", ["--minutes", "2", "4"]),
+    ("spatial_stage.py", ["--recordings", "12"]),
     ("held_out.py", ["--batches", "1"]),
     ("calibration.py", ["--batches", "1"]),
     ("fitting.py", ["--patients", "1", "--methods", "pretrained + fit"]),

@@ -10,10 +10,12 @@ import torch
 
 from mne_neuroflow.training.fit import Training, load_recipe, prepare_data
 
+WARM_UP = 3  # steps that are not counted
+
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--recipe", default="mtl-v1")
+    parser.add_argument("--recipe", default="mtl-v2")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--contacts", type=int, nargs="+", default=[1536])
     parser.add_argument("--steps", type=int, default=20)
@@ -28,33 +30,61 @@ def main():
     )
     print(f"banks built in {time.perf_counter() - tick:.1f} s")
     cuda = options.device == "cuda"
-    wait = torch.cuda.synchronize if cuda else (lambda: None)
+    clock = Clock(torch.cuda.synchronize if cuda else (lambda: None))
+    data.simulate = clock.timed("simulation", data.simulate)
+    data.conditions_of = clock.timed("spatial stage", data.conditions_of)
     name = torch.cuda.get_device_name() if cuda else "CPU"
     print(f"torch {torch.__version__}, {name}")
     for contacts in options.contacts:
         data.n_tokens = contacts
         training = Training(recipe, "runs/speed", options.device)
-        shares = {"simulation": 0.0, "flow": 0.0}
+        update = clock.timed("flow", training.update)
         pairs = 0
-        for number in range(options.steps + 3):
-            wait()
-            start = time.perf_counter()
+        for number in range(-WARM_UP, options.steps):
+            if number == 0:
+                clock.seconds.clear()
             batch = training.draw_batch(data)
-            wait()
-            middle = time.perf_counter()
-            training.update(batch)
-            wait()
-            if number >= 3:
-                shares["simulation"] += middle - start
-                shares["flow"] += time.perf_counter() - middle
-                pairs += len(batch.pairs.deep)
-        total = sum(shares.values())
+            update(batch)
+            pairs += len(batch.pairs.deep) * (number >= 0)
+        total = sum(clock.seconds.values())
         line = f"{contacts} contacts a batch: {options.steps / total:.2f} steps/s, "
         line += f"{pairs / total:.1f} pairs of {data.n_seconds} s per second, "
-        line += ", ".join(f"{k} {v / total:.0%}" for k, v in shares.items())
+        line += ", ".join(f"{k} {v / total:.0%}" for k, v in clock.seconds.items())
         if cuda:
             line += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
         print(line, flush=True)
+
+
+class Clock:
+    """Seconds that the parts of a step take.
+
+    Parameters
+    ----------
+    wait : callable
+        Returns when the device has done what it was given.
+
+    Attributes
+    ----------
+    seconds : dict
+        Of each part, all calls together.
+    """
+
+    def __init__(self, wait):
+        self.wait, self.seconds = wait, {}
+
+    def timed(self, name, work):
+        """Make a function count for a part."""
+
+        def timed_work(*args):
+            self.wait()
+            start = time.perf_counter()
+            result = work(*args)
+            self.wait()
+            taken = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + taken
+            return result
+
+        return timed_work
 
 
 if __name__ == "__main__":

@@ -330,7 +330,7 @@ def _add_prediction(parser):
     )
     parser.add_argument(
         "--model",
-        default="mtl-v1",
+        default="mtl-v2",
         help="the weights: a name, or a *.safetensors file (default: %(default)s)",
     )
     parser.add_argument(
@@ -455,7 +455,7 @@ def _add_fetch(commands):
         description="Get the weights of a model and print where they are.",
     )
     parser.set_defaults(command=_fetch)
-    parser.add_argument("name", metavar="NAME", help="the model, for example mtl-v1")
+    parser.add_argument("name", metavar="NAME", help="the model, for example mtl-v2")
     return parser
 
 

@@ -65,7 +65,7 @@ def compare_sources(
     n_draws=50,
     tmin=None,
     tmax=None,
-    model="mtl-v1",
+    model="mtl-v2",
     random_state=None,
     device="auto",
     trans="fsaverage",

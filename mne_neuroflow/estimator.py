@@ -73,7 +73,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     >>> scalp, ieeg = mne_neuroflow.simulate_pair(
     ...     "10", contacts, duration=31, random_state=1, verbose=False
     ... )
-    >>> model = mne_neuroflow.NeuroFlow.load("mtl-v1")
+    >>> model = mne_neuroflow.NeuroFlow.load("mtl-v2")
     >>> history = model.fit(scalp, ieeg, n_steps=1, random_state=0, verbose=False)
     >>> draws = model.sample(scalp, 2, tmax=4, random_state=0, verbose=False)
     >>> draws.sizes["channel"]
@@ -346,8 +346,8 @@ class _Patient:
             [[data / gain for data in s.read(*piece, halo=N_LAGS)] for s, piece in part]
             for part in self._parts
         ]
-        physics = predictor.physics
-        operator = physics.operator if spatial == "fitted" else 0 * physics.operator
+        physics = predictor.adapted.posterior
+        operator = physics.wideband_operator * (spatial == "fitted")
         lagged, others = fit_lagged_map(blocks, operator, physics.covariance)
         logger.info(
             "The scalp explains %.0f %% of the contacts' variance in data that the "

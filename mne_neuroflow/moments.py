@@ -42,8 +42,3 @@ def running_std(draws):
         mean = mean + step / (k + 1)
         spread = spread + step * (draw - mean)
     return np.sqrt(spread / k)
-
-
-def typical_ratio(measured, expected):
-    """Compute a recording's gain: the median of measured to expected amplitudes."""
-    return float(np.median(measured / expected))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mne import Info
+
 from ._compat import _check_option, verbose
 from .head.contacts import contact_positions, make_contacts
 from .head.posterior import spatial_posterior
@@ -19,7 +21,8 @@ from .predictor import (
     check_output,
     observability_table,
 )
-from .scalp import find_electrodes, reference_operator
+from .scalp import check_scalp, find_electrodes, reference_operator
+from .spatial import AdaptedStage
 
 if TYPE_CHECKING:
     import mne
@@ -311,14 +314,16 @@ def score_ieeg(
 
 @verbose
 def observability(
-    info, contacts="mtl", *, trans="fsaverage", verbose=None
+    inst, contacts="mtl", *, trans="fsaverage", verbose=None
 ) -> pandas.DataFrame:
-    """Tell how much a scalp montage can say about intracranial contacts.
+    """Tell how much a scalp recording or montage can say about contacts.
 
     Parameters
     ----------
-    info : Info
-        Of the scalp recording; channels in ``info['bads']`` are left out.
+    inst : Raw | Epochs | Info
+        The scalp EEG, for what this recording explains with its own sources, or the
+        ``Info`` of one, for what its montage explains of typical sources. Channels in
+        ``info['bads']`` are left out.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         As for :func:`predict_ieeg`.
     trans : str | path-like | Transform
@@ -332,9 +337,10 @@ def observability(
         One row per contact, indexed by its name: ``structure`` of the nearest
         source; ``labels_3mm`` and ``labels_5mm``, all structures within 3 and 5 mm of
         the contact with their shares, as in ``'hippocampus 0.83, amygdala 0.17'``;
-        ``observability``, the share of prior variance that the scalp
-        explains in the spatial model, 0 to 1; ``prior_std`` and ``posterior_std`` in
-        volts for a recording of ordinary amplitude; ``electrode_distance`` in metres
+        ``observability``, the share of the contact's variance that the scalp explains
+        in the spatial model, 0 to 1; ``prior_std`` and ``posterior_std``, the standard
+        deviation in volts before and after the scalp is seen, in this recording or,
+        for an ``Info``, in one of ordinary amplitude; ``electrode_distance`` in metres
         to the nearest electrode; ``abstain``, true where the observability is below
         0.05 and the prediction rests on the prior alone.
 
@@ -345,21 +351,30 @@ def observability(
     Notes
     -----
     The observability is one minus the ratio of posterior to prior variance of the
-    spatial posterior, see :ref:`method`. It follows from the electrodes alone:
-    :func:`predict_ieeg` also leaves out channels that turn out to carry no signal, and
-    then logs a lower one.
+    spatial posterior, see :ref:`method`. That of a recording is what
+    :func:`predict_ieeg` logs. It counts on the recording's sources being as estimated,
+    and is no measure of the error that was made: a contact may be explained well by
+    the model and wrongly all the same.
 
     Examples
     --------
     >>> import mne_neuroflow
     >>> from mne_neuroflow.datasets import load_demo
-    >>> table = mne_neuroflow.observability(load_demo().info)
+    >>> raw = load_demo().crop(0, 10)
+    >>> table = mne_neuroflow.observability(raw)
     >>> bool(table["observability"].between(0, 1).all())
+    True
+    >>> montage = mne_neuroflow.observability(raw.info)
+    >>> bool((montage.index == table.index).all())
     True
     """
     montage = make_contacts(contacts, trans=trans)
-    picks, electrodes = find_electrodes(info, trans=trans)
-    reference = reference_operator(info, [info["ch_names"][pick] for pick in picks])
     positions = contact_positions(montage)[1]
+    if not isinstance(inst, Info):
+        scalp = check_scalp(inst, trans=trans)
+        posterior = AdaptedStage(scalp, positions).posterior
+        return observability_table(montage, scalp.electrodes, posterior, posterior.gain)
+    picks, electrodes = find_electrodes(inst, trans=trans)
+    reference = reference_operator(inst, [inst["ch_names"][pick] for pick in picks])
     posterior = spatial_posterior(electrodes, positions, reference=reference)
-    return observability_table(montage, electrodes, posterior, posterior.observability)
+    return observability_table(montage, electrodes, posterior)

@@ -6,7 +6,6 @@ not know how to compute. It knows all that a prediction needs; it never knows wh
 nor how a model is trained.
 """
 
-from dataclasses import asdict
 from functools import partial
 from numbers import Real
 
@@ -21,6 +20,7 @@ from ._compat import (
 )
 from ._text import listed
 from .contract import BLOCK, TRAINED
+from .head.adaptive import POSTERIOR_FIELDS, without_scalp
 from .head.contacts import (
     contact_labels,
     contact_positions,
@@ -28,10 +28,10 @@ from .head.contacts import (
     make_contacts,
 )
 from .head.geometry import load_head
-from .head.posterior import contact_halves, spatial_posterior, without_scalp
-from .moments import mirrored, running_mean, running_std, typical_ratio
+from .head.posterior import contact_halves
+from .moments import mirrored, running_mean, running_std
 from .scalp import tell_mismatch
-from .spatial import check_as_fitted, find_stage
+from .spatial import HALO, AdaptedStage, check_as_fitted, find_stage
 from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_info
 
 # A contact of whose variance the scalp explains less than this rests on the
@@ -43,7 +43,7 @@ _TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "i
 # A CPU works in slabs smaller than this anyway, and more draws make slabs too short.
 _CPU_TOKENS, _GPU_TOKENS = 10_000, 40_000
 #: Weights that are used unless others are asked for.
-MODEL = "mtl-v1"
+MODEL = "mtl-v2"
 
 
 class Predictor:
@@ -78,8 +78,8 @@ class Predictor:
         Metres, fsaverage surface RAS.
     scalp : Scalp
         The recording, read and checked once.
-    physics : SpatialPosterior
-        What the head model alone says of the contacts, given these electrodes.
+    adapted : AdaptedStage
+        What the head model says of the contacts with the recording's own sources.
     implant : Implant
         What pairs have taught of the contacts.
     stage : object
@@ -115,9 +115,7 @@ class Predictor:
         implant = self.model.implant_at(self.positions, self.ch_names)
         self.scalp = check_as_fitted(inst, implant, trans, on_mismatch)
         self.noise = Noise(self.seed, contact_keys(self.positions), self.device)
-        self.physics = spatial_posterior(
-            self.scalp.electrodes, self.positions, reference=self.scalp.operator
-        )
+        self.adapted = AdaptedStage(self.scalp, self.positions)
         distance = _nearest(self.positions, self.scalp.electrodes)
         half = contact_halves(self.positions)
         self._geometry = [
@@ -131,17 +129,24 @@ class Predictor:
     def use(self, implant):
         """Switch to the spatial stage, calibration and amplitudes of an implant."""
         self.implant = implant
-        self.stage = find_stage(self.scalp, self.physics, implant, self.stage)
-        self._posterior = {
-            name: self.tensor(value)[None]
-            for name, value in asdict(self.stage.posterior).items()
-        }
+        self.stage = find_stage(self.scalp, self.adapted, implant, self.stage)
+        self._posterior = self._tensors_of(self.stage.posterior)
         self._known = {
             "calibration": self.tensor(implant.calibration)[None],
             "amplitude": self.tensor(implant.amplitude)[None],
         }
-        if implant.gain is not None:
-            self._known["gain"] = self.tensor([implant.gain])
+        adapted = self.adapted.posterior
+        #: The recording's amplitude over the expected one, or that of its pairs.
+        self.gain = adapted.gain if implant.gain is None else implant.gain
+        recording = (len(self.scalp.electrodes), self.gain, adapted.spread)
+        self._recording = [self.tensor([value]) for value in recording]
+
+    def _tensors_of(self, posterior):
+        """Bring what the flow reads of a posterior to its device."""
+        return {
+            name: self.tensor(getattr(posterior, name))[None]
+            for name in POSTERIOR_FIELDS
+        }
 
     def tensor(self, array):
         """Bring numbers to the flow's device, in single precision."""
@@ -172,12 +177,11 @@ class Predictor:
 
     def _check_likeness(self, on_mismatch):
         """Name what the weights were not trained on."""
-        expected = self._posterior["scalp_std"][0].cpu().numpy()
-        self.gain = typical_ratio(self.scalp.robust_rms(), expected)
+        gain = self.adapted.posterior.gain
         low, high = TRAINED["gain"]
-        if not low < self.gain < high:
+        if not low < gain < high:
             tell_mismatch(
-                f"The scalp's amplitude is {self.gain:.2g} times what the model "
+                f"The scalp's amplitude is {gain:.2g} times what the model "
                 f"expects; the training recordings lie between {low:g} and {high:g} "
                 "times: do not trust the intervals. Check the units, and mark bad "
                 "channels in inst.info['bads'].",
@@ -216,17 +220,11 @@ class Predictor:
         """Make the conditioning inputs of the prior: a scalp that says nothing."""
         from .flow.context import make_conditions
 
-        prior = {
-            name: self.tensor(value)[None]
-            for name, value in asdict(without_scalp(self.stage.posterior)).items()
-        }
-        n_times = n_blocks * BLOCK
         return make_conditions(
-            self.tensor(np.zeros((len(self.scalp.ch_names), n_times)))[None],
-            self.tensor(self.scalp.robust_rms())[None],
-            prior,
+            self.tensor(np.zeros((len(self.ch_names), n_blocks * BLOCK)))[None],
+            self._tensors_of(without_scalp(self.stage.posterior)),
             *self._geometry,
-            mean=self.tensor(np.zeros((len(self.ch_names), n_times)))[None],
+            *self._recording,
             **self._known,
         )
 
@@ -234,15 +232,13 @@ class Predictor:
         """Make the flow's conditioning inputs for a stretch of the recording."""
         from .flow.context import make_conditions
 
-        cut = BLOCK - self.stage.halo
+        cut = BLOCK - HALO
         wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
-        scalp, mean = self.stage.split(wide[:, cut : wide.shape[1] - cut])
         return make_conditions(
-            self.tensor(scalp)[None],
-            self.tensor(self.scalp.robust_rms())[None],
+            self.tensor(self.stage.mean(wide[:, cut : wide.shape[1] - cut]))[None],
             self._posterior,
             *self._geometry,
-            mean=None if mean is None else self.tensor(mean)[None],
+            *self._recording,
             **self._known,
         )
 
@@ -393,7 +389,7 @@ class Predictor:
         As :func:`mne_neuroflow.observability`, with the shares of the spatial stage.
         """
         return observability_table(
-            self.montage, self.scalp.electrodes, self.physics, self.observability
+            self.montage, self.scalp.electrodes, self.stage.posterior, self.gain
         )
 
     def describe(self, output):
@@ -403,7 +399,7 @@ class Predictor:
         return describe(self.model.name, self.model.sha256, self.seed, output)
 
 
-def observability_table(montage, electrodes, posterior, shares):
+def observability_table(montage, electrodes, posterior, gain=1.0):
     """Make the table of contacts that :func:`mne_neuroflow.observability` returns.
 
     Parameters
@@ -412,10 +408,10 @@ def observability_table(montage, electrodes, posterior, shares):
         The contacts.
     electrodes : ndarray, shape (n_electrodes, 3)
         Metres, fsaverage surface RAS.
-    posterior : SpatialPosterior
-        Of the contacts given these electrodes.
-    shares : ndarray, shape (n_contacts,)
-        Share of each contact's variance that is explained.
+    posterior : SpatialPosterior | AdaptedPosterior
+        Of the contacts given these electrodes, or a recording.
+    gain : float
+        The recording's, by which its spreads are multiplied.
 
     Returns
     -------
@@ -429,11 +425,11 @@ def observability_table(montage, electrodes, posterior, shares):
         {
             "structure": contact_structures(montage)[0],
             **contact_labels(positions),
-            "observability": shares,
-            "prior_std": posterior.prior_std,
-            "posterior_std": np.sqrt(np.diag(posterior.covariance)),
+            "observability": posterior.observability,
+            "prior_std": gain * posterior.prior_std,
+            "posterior_std": gain * np.sqrt(np.diag(posterior.covariance)),
             "electrode_distance": _nearest(positions, electrodes),
-            "abstain": shares < ABSTAIN,
+            "abstain": posterior.observability < ABSTAIN,
         },
         index=pandas.Index(names, name="channel"),
     )

@@ -80,7 +80,7 @@ class Session:
     @property
     def gain(self):
         """The recording's gain."""
-        return self.predictor.conditions(0, 1, self._epochs[0]).gain.item()
+        return self.predictor.gain
 
     def pieces(self):
         """Epoch, first second and number of seconds of everything that is good."""

@@ -1,18 +1,17 @@
 """The spatial stage of one recording: from its scalp to the mean at the contacts.
 
-A stage is made once for a recording, from the whole of it, and then splits any stretch.
-This room knows the recording, the head and what pairs have taught, in numpy alone; of
-the flow and of who asks it never knows. Every stage has
+A stage is made once for a recording, from the whole of it, and then takes any stretch.
+Without pairs it is the head model with the recording's own sources, with pairs the map
+that they have taught. This room knows the recording, the head and what pairs have
+taught, in numpy alone; of the flow and of who asks it never knows. Every stage has
 
-- ``posterior``, a :class:`~mne_neuroflow.head.posterior.SpatialPosterior` at unit gain:
-  covariance, spreads and observability of the contacts;
-- ``halo``, the samples at 128 Hz that it needs on either side of a stretch;
-- ``split(wide)``, which takes a stretch with its halo, (n_channels, n_times + 2 * halo)
-  in volts, and returns the scalp that the flow looks at, (n_channels, n_times), and the
-  mean at the contacts, (n_contacts, n_times) in volts, or None where that is no more
-  than the posterior's operator on this scalp, which the flow applies by itself.
+- ``posterior``, an :class:`~mne_neuroflow.head.adaptive.AdaptedPosterior` at unit gain:
+  covariances, spreads and observability of the contacts;
+- ``mean(wide)``, which takes a stretch with :data:`HALO` samples at 128 Hz on either
+  side, (n_channels, n_times + 2 * HALO) in volts, and returns the mean at the contacts,
+  (n_contacts, n_times) in volts.
 
-Another stage is another class of these three names, chosen in :func:`find_stage`.
+Another stage is another class with these two names, chosen in :func:`find_stage`.
 """
 
 import numpy as np
@@ -20,15 +19,13 @@ import numpy as np
 from ._compat import logger
 from ._text import listed
 from .contract import BLOCK
+from .head import wiener
+from .head.adaptive import CLIP, adapt, band_covariance, scalp_model
+from .head.adaptive import N_HALO as HALO
+from .head.geometry import load_head
+from .head.leadfield import contact_lead_field, scalp_lead_field
+from .head.posterior import source_generators
 from .head.ridge import N_LAGS
-from .head.wiener import (
-    N_HALO,
-    band_covariance,
-    clip,
-    find_scalp_filter,
-    loudest,
-    scaled_to,
-)
 from .scalp import check_scalp
 
 # Times an electrode's amplitude in the pairs, or one over it, from which it is taken
@@ -38,26 +35,36 @@ _FAR = 6.0
 _STRETCH, _N_STRETCHES = 10, 18
 
 
-class PhysicsStage:
-    """The head model's posterior, after electrodes are freed of excess noise.
+class AdaptedStage:
+    """The head model with the sources of one recording.
 
     Parameters
     ----------
     scalp : Scalp
         The recording.
-    physics : SpatialPosterior
-        Of the contacts given its electrodes.
+    contacts : array of shape (n_contacts, 3)
+        Positions in metres, fsaverage surface RAS.
+
+    Attributes
+    ----------
+    posterior : AdaptedPosterior
+        What the scalp says of the contacts and what it leaves open.
     """
 
-    halo = N_HALO
+    def __init__(self, scalp, contacts):
+        head = load_head()
+        factor = source_generators(head).factor
+        fields = scalp_lead_field(head, scalp.electrodes).astype(np.float32) @ factor
+        deep = contact_lead_field(head, contacts).astype(np.float32) @ factor
+        model = scalp_model(fields, scalp.electrodes, scalp.operator)
+        rms = scalp.robust_rms()
+        limit = CLIP * rms[:, None]
+        pieces = (np.clip(p, -limit, limit) for p in stretches(scalp, HALO))
+        self.posterior = adapt(model, deep, band_covariance(pieces), rms)
 
-    def __init__(self, scalp, physics):
-        self.posterior = physics
-        self._filter = filter_as_expected(scalp, physics.scalp_covariance)
-
-    def split(self, wide):
-        """Split a stretch with its halo into scalp and mean; see the module."""
-        return self._filter(wide), None
+    def mean(self, wide):
+        """Compute the posterior mean of a stretch with its halo; see the module."""
+        return self.posterior.apply(wide)
 
 
 class PairsStage:
@@ -67,13 +74,11 @@ class PairsStage:
     ----------
     scalp_filter : ScalpFilter
         From the recording's channels to the scalp of the pairs.
-    physics : SpatialPosterior
-        Of the contacts given the recording's electrodes.
+    physics : AdaptedPosterior
+        Of the contacts given the recording.
     implant : Implant
         What pairs have taught, with a map.
     """
-
-    halo = N_HALO + N_LAGS
 
     def __init__(self, scalp_filter, physics, implant):
         self._gain, self._map = implant.gain, implant.lagged
@@ -85,38 +90,38 @@ class PairsStage:
         """Tell whether another map is from the same pairs, so that the filter holds."""
         return self._map.scalp_covariance is lagged.scalp_covariance
 
-    def split(self, wide):
-        """Split a stretch with its halo into scalp and mean; see the module."""
-        clean = self.scalp_filter(wide / self._gain)
-        inner = wide[:, self.halo : wide.shape[1] - self.halo]
-        return inner, self._gain * self._map.mean(clean)
+    def mean(self, wide):
+        """Apply the map to a stretch with its halo; see the module."""
+        spare = HALO - wiener.N_HALO - N_LAGS
+        clean = self.scalp_filter(wide[:, spare:-spare] / self._gain)
+        return self._gain * self._map.mean(clean)
 
 
-def find_stage(scalp, physics, implant, before=None):
+def find_stage(scalp, adapted, implant, before=None):
     """Choose the spatial stage of a recording.
 
     Parameters
     ----------
     scalp : Scalp
         The recording, from :func:`check_as_fitted`.
-    physics : SpatialPosterior
-        Of the contacts given its electrodes.
+    adapted : AdaptedStage
+        The head model's stage of the recording and its contacts.
     implant : Implant
         What pairs have taught of the contacts.
-    before : PhysicsStage | PairsStage | None
+    before : AdaptedStage | PairsStage | None
         The stage of the same recording under another implant, whose filter is kept
         where it is the same.
 
     Returns
     -------
-    stage : PhysicsStage | PairsStage
+    stage : AdaptedStage | PairsStage
         As the module describes.
     """
     if implant.lagged is None:
-        return before if type(before) is PhysicsStage else PhysicsStage(scalp, physics)
+        return adapted
     if type(before) is PairsStage and before.is_for(implant.lagged):
-        return PairsStage(before.scalp_filter, physics, implant)
-    return PairsStage(filter_as_fitted(scalp, implant), physics, implant)
+        return PairsStage(before.scalp_filter, adapted.posterior, implant)
+    return PairsStage(filter_as_fitted(scalp, implant), adapted.posterior, implant)
 
 
 def check_as_fitted(inst, implant, trans, on_mismatch):
@@ -188,40 +193,32 @@ def filter_as_fitted(scalp, implant):
             "unlike what they were in the pairs that the model was fitted to: %s.",
             listed(absent),
         )
-    limit = loudest(lagged.scalp_rms[heard])
+    limit = wiener.loudest(lagged.scalp_rms[heard])
     observed = _covariance(scalp, implant.gain, limit)
-    return find_scalp_filter(lagged.scalp_covariance, limit, heard, observed)
+    return wiener.find_scalp_filter(lagged.scalp_covariance, limit, heard, observed)
 
 
-def filter_as_expected(scalp, expected):
-    """Compute the filter from a recording to what the head model expects.
+def _covariance(scalp, gain, limit):
+    """Covariance in each band of what is seen of a recording, over a gain squared."""
+    pieces = stretches(scalp, wiener.N_HALO)
+    return wiener.band_covariance(wiener.clip(p / gain, limit) for p in pieces)
+
+
+def stretches(scalp, halo):
+    """Yield stretches of good time from all over a recording.
 
     Parameters
     ----------
     scalp : Scalp
         The recording.
-    expected : array of shape (n_electrodes, n_electrodes)
-        Covariance of the electrodes, in any unit.
+    halo : int
+        Samples before and after each stretch, at most a second.
 
-    Returns
-    -------
-    scalp_filter : ScalpFilter
-        For volts.
+    Yields
+    ------
+    stretch : array of shape (n_electrodes, n_times + 2 * halo)
+        Referenced volts at 128 Hz.
     """
-    limit = loudest(scalp.robust_rms())
-    observed = _covariance(scalp, 1.0, limit)
-    everything = np.arange(len(expected))
-    usual = scaled_to(observed, expected)
-    return find_scalp_filter(usual, limit, everything, observed)
-
-
-def _covariance(scalp, gain, limit):
-    """Covariance in each band of what is seen of a recording, over a gain squared."""
-    return band_covariance(clip(piece / gain, limit) for piece in _stretches(scalp))
-
-
-def _stretches(scalp):
-    """Yield stretches of good time, with the halo of the filter."""
     for epoch, first, length in scalp.good_stretches(_STRETCH, _N_STRETCHES):
         wide = scalp.to_model(first - 1, length + 2, epoch)
-        yield wide[:, BLOCK - N_HALO : N_HALO - BLOCK]
+        yield wide[:, BLOCK - halo : wide.shape[1] - BLOCK + halo]

@@ -306,8 +306,8 @@ def describe(model, model_hash, seed, output):
     Examples
     --------
     >>> from mne_neuroflow.virtual import describe
-    >>> describe("mtl-v1", "0123456789abcdef", 7, "sample")
-    'Virtual iEEG: predicted, not recorded. mne_neuroflow 0.1.0, model mtl-v1 \
+    >>> describe("mtl-v2", "0123456789abcdef", 7, "sample")
+    'Virtual iEEG: predicted, not recorded. mne_neuroflow 0.1.0, model mtl-v2 \
 (sha256 0123456789ab), output sample, seed 7.'
     """
     from . import __version__

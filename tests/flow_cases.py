@@ -1,7 +1,6 @@
 """Small flows and conditions that the tests of the mathematics share."""
 
 from contextlib import contextmanager
-from dataclasses import fields
 
 import numpy as np
 import torch
@@ -12,10 +11,14 @@ from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.flow.context import make_conditions
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
 from mne_neuroflow.flow.wavelet import LEVEL_SIZES
-from mne_neuroflow.head.posterior import farthest_points, posterior_from_fields
+from mne_neuroflow.head.posterior import (
+    farthest_points,
+    posterior_from_fields,
+    symmetric_roots,
+)
 
-N_ROIS = 4
-CONFIG = FlowConfig(width=16, n_heads=2, n_rois=N_ROIS, steps=("sf", "c", "cf", "c"))
+N_LEVELS = len(LEVEL_SIZES)
+CONFIG = FlowConfig(width=16, n_heads=2, steps=("sf", "c", "cf", "c"))
 
 
 @contextmanager
@@ -49,8 +52,7 @@ def make_fields(n_contacts, n_electrodes=6, n_generators=40, seed=0):
     scalp = 3e-6 * rng.standard_normal((n_electrodes, n_generators))
     scalp -= scalp.mean(0)
     contacts = 1e-5 * rng.standard_normal((n_contacts, n_generators))
-    rois = rng.standard_normal((N_ROIS, n_generators))
-    return scalp, contacts, rois
+    return scalp, contacts, rng.standard_normal((4, n_generators))
 
 
 def make_posterior(n_contacts, seed=0):
@@ -73,21 +75,46 @@ def halves(positions):
     return half
 
 
-def conditions_from(posterior, positions, scalp, rms=None, dtype=torch.float64):
-    """Conditions of one recording, a batch of one."""
+def level_factors(n_contacts):
+    """Factors by which the levels' covariances differ from that of all, diagonal."""
+    rng = np.random.default_rng(5)
+    return np.exp(0.3 * rng.standard_normal((N_LEVELS, n_contacts)))
+
+
+def conditions_from(
+    posterior, positions, scalp, order=None, gain=None, dtype=torch.float64
+):
+    """Conditions of one recording, a batch of one, with a covariance for each level.
+
+    The factors belong to contacts: ``order`` says which of them the contacts are.
+    """
 
     def batch_of_one(array):
         return torch.as_tensor(np.asarray(array), dtype=dtype)[None]
 
-    posterior = {
-        field.name: batch_of_one(getattr(posterior, field.name))
-        for field in fields(posterior)
+    n_contacts = len(positions)
+    order = np.arange(n_contacts) if order is None else order
+    factors = level_factors(n_contacts)[:, order]
+    roots = [
+        symmetric_roots(f[:, None] * posterior.covariance * f[None]) for f in factors
+    ]
+    if gain is None:
+        gain = np.median(np.sqrt((scalp**2).mean(-1)) / posterior.scalp_std)
+    known = {
+        "covariance": posterior.covariance,
+        "root": np.stack([root for root, _ in roots]),
+        "inverse_root": np.stack([inverse for _, inverse in roots]),
+        "mean_std": posterior.mean_std,
+        "prior_std": posterior.prior_std,
+        "observability": posterior.observability,
+        "level_features": np.tile(factors.T, 3),
     }
-    rms = np.sqrt((scalp**2).mean(-1)) if rms is None else rms
     distance = 0.02 + 0.5 * np.abs(positions[:, 0])
-    arrays = (positions, distance, halves(positions))
+    arrays = (positions, distance, halves(positions), len(scalp), gain, 0.3)
     return make_conditions(
-        batch_of_one(scalp), batch_of_one(rms), posterior, *map(batch_of_one, arrays)
+        batch_of_one(posterior.operator @ scalp),
+        {name: batch_of_one(array) for name, array in known.items()},
+        *map(batch_of_one, arrays),
     )
 
 

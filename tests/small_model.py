@@ -45,11 +45,11 @@ def save_small_model(folder):
 
 
 def use_model(monkeypatch, fname):
-    """Let ``model='mtl-v1'`` mean this file; other names are looked up as ever."""
+    """Let ``model='mtl-v2'`` mean this file; other names are looked up as ever."""
     fetch_model = fetch.fetch_model
 
-    def fetch_small(name="mtl-v1", *args, **kwargs):
-        if name == "mtl-v1":
+    def fetch_small(name="mtl-v2", *args, **kwargs):
+        if name == "mtl-v2":
             return fname
         return fetch_model(name, *args, **kwargs)
 

@@ -13,10 +13,11 @@ import torch
 from small_model import one_thread
 from torch.testing import assert_close
 
+from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.flow.context import N_RELATIONS
 from mne_neuroflow.flow.coupling import ContactAttention
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
-from mne_neuroflow.flow.wavelet import LEVEL_SIZES, WaveletTransform
+from mne_neuroflow.flow.wavelet import LEVEL_SIZES
 from mne_neuroflow.training.fit import gaussian_losses, level_losses
 
 with pytest.MonkeyPatch.context() as patch:
@@ -25,6 +26,7 @@ with pytest.MonkeyPatch.context() as patch:
     import ablations
 
 N_CONTACTS, N_SECONDS = 4, 3
+NOISE_SHAPE = (1, N_CONTACTS, N_SECONDS, BLOCK)
 NAMES = [f"{variant.question}: {variant.name}" for variant in made.VARIANTS]
 
 
@@ -38,19 +40,17 @@ def quiet_machine():
 @pytest.fixture(scope="module")
 def batch():
     """One recording of random generators, as training sees it."""
-    config = FlowConfig()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow_cases, "N_ROIS", config.n_rois)
-        conditions = flow_cases.make_conditions_of(N_CONTACTS, N_SECONDS)
+    conditions = flow_cases.make_conditions_of(N_CONTACTS, N_SECONDS)
     conditions = replace(conditions, gain=torch.full_like(conditions.gain, 2.0))
     rng = torch.Generator().manual_seed(3)
-    noise = torch.randn(conditions.mean.shape, generator=rng, dtype=torch.float64)
-    deep = (conditions.root @ noise + conditions.mean) * conditions.gain[:, None, None]
+    white = torch.randn(NOISE_SHAPE, generator=rng, dtype=torch.float64)
+    posterior = ConditionalFlow().double().condition(conditions)
+    with torch.no_grad():
+        deep = posterior.colour(list(white.split(LEVEL_SIZES, dim=-1)))
     return SimpleNamespace(
         conditions=conditions,
         pairs=SimpleNamespace(deep=deep),
         prior_std=torch.full((1, N_CONTACTS), 5e-5, dtype=torch.float64),
-        covariance=conditions.root @ conditions.root,
     )
 
 
@@ -118,7 +118,7 @@ def test_log_determinants(split, bend, attention):
 
 
 def test_composed_flow_is_the_package_s(batch):
-    """With the shipped choices and Gaussian noise, it equals what it stands for.
+    """With the shipped choices, it equals what it stands for.
 
     Catches a trust in the mean that is scaled, and gates of other contacts that are
     left out.
@@ -126,7 +126,6 @@ def test_composed_flow_is_the_package_s(batch):
     variant = made.VARIANTS[0]
     config = FlowConfig(width=16, n_heads=2)
     shipped = _disturbed(ConditionalFlow(config))
-    shipped.amplitude.start(0.0)
     composed = made.OtherFlow(config, variant).double()
     composed.load_state_dict(shipped.state_dict())
     assert type(variant.flow(16, 2)) is ConditionalFlow
@@ -134,7 +133,7 @@ def test_composed_flow_is_the_package_s(batch):
         one, other = (level_losses(flow, batch) for flow in (shipped, composed))
         assert_close(one, other)
         assert (one - gaussian_losses(shipped, batch)).abs().max() > 0.01
-        noise = torch.randn(1, N_CONTACTS, N_SECONDS, 128, dtype=torch.float64)
+        noise = torch.randn(NOISE_SHAPE, dtype=torch.float64)
         one, other = (
             flow.condition(batch.conditions).sample(noise)
             for flow in (shipped, composed)
@@ -152,42 +151,21 @@ def test_variants(variant, batch):
     """
     flow = variant.flow(16, 2).double()
     assert variant.weights().sum() == pytest.approx(1)
-    assert len(variant.weights()) == len(flow.levels) == len(variant.sizes)
+    assert len(variant.weights()) == len(flow.levels)
     with torch.no_grad():
         assert_close(level_losses(flow, batch), gaussian_losses(flow, batch))
         flow = _disturbed(flow, 0.02)
         conditioned = flow.condition(batch.conditions)
-        noise = torch.randn(1, N_CONTACTS, N_SECONDS, 128, dtype=torch.float64)
+        noise = torch.randn(NOISE_SHAPE, dtype=torch.float64)
         drawn = conditioned.sample(noise)
         parts, state, coarser = [], conditioned._context, None
         levels, given = conditioned._levels()
-        series = flow.wavelet(conditioned.whiten(drawn))
+        series = conditioned.whiten(drawn)
         for level, data, mean in zip(levels, series, conditioned._mean, strict=True):
             state = level.state(state, coarser, given[0])
             parts.append(level(data, state, mean, *given)[0])
             coarser = data
     assert_close(torch.cat(parts, dim=-1), noise, atol=1e-6, rtol=0)
-
-
-def test_octaves():
-    """Any number of levels is orthonormal; four of them are the package's.
-
-    Catches levels fine to coarse.
-    """
-    torch.manual_seed(2)
-    signal = torch.randn(2, 5 * 128, dtype=torch.float64)
-    shipped = WaveletTransform()(signal)
-    for one, other in zip(shipped, made.Octaves(8, LEVEL_SIZES)(signal), strict=True):
-        assert_close(one, other)
-    for sizes in ((64, 64), (8, 8, 16, 32, 64)):
-        wavelet = made.Octaves(4, sizes)
-        levels = wavelet(signal)
-        assert [level.shape[-1] for level in levels] == list(sizes)
-        energy = sum(level.square().sum() for level in levels)
-        assert_close(energy, signal.square().sum())
-        assert_close(wavelet.inverse(levels), signal)
-        slow = torch.ones(1, 5 * 128, dtype=torch.float64)
-        assert_close(wavelet(slow)[0].square().sum(), slow.square().sum())
 
 
 @pytest.mark.parametrize("attentive", [0, 2])
@@ -202,14 +180,12 @@ def test_contacts_alone(batch, attentive):
         steps = (*made.STEPS[:2], *steps[2:])
     variant = made.Variant("", "", config=dict(steps=steps), attentive=attentive)
     flow = _disturbed(variant.flow(16, 2))
-    conditions = batch.conditions
-    other = torch.zeros_like(batch.pairs.deep)
-    other[:, 1:] = torch.randn_like(other[:, 1:]) * 0.5
-    changed = (
-        batch.pairs.deep + conditions.root @ other * conditions.gain[:, None, None]
-    )
     with torch.no_grad():
-        conditioned = flow.condition(conditions)
+        conditioned = flow.condition(batch.conditions)
+        levels = conditioned.whiten(batch.pairs.deep)
+        for level in levels:
+            level[:, 1:] += 0.5 * torch.randn_like(level[:, 1:])
+        changed = conditioned.colour(levels)
         before, after = (
             torch.cat(
                 [part[:, 0] for pair in conditioned.to_noise(deep) for part in pair], -1
@@ -223,29 +199,18 @@ def test_contacts_alone(batch, attentive):
         assert not any(isinstance(part, ContactAttention) for part in flow.modules())
 
 
-def test_contexts(batch):
-    """A context without virtual sensors does not see them; a static one sees no time.
+@pytest.mark.parametrize("static", [False, True])
+def test_contexts(batch, static):
+    """A static context does not see the time course.
 
     Catches a context that is not handed on.
     """
-    conditions = vars(batch.conditions)
-    kinds = {}
-    for name in made.CONTEXTS:
-        context = made.Variant("", "", context=name).flow(16, 2).double().context
-        outputs = []
-        for changed in ({}, {"rois": "rois"}, {"mean": "mean"}):
-            given = {
-                key: value.flip(-1) if key in changed else value
-                for key, value in conditions.items()
-            }
-            with torch.no_grad():
-                outputs.append(context(SimpleNamespace(**given)))
-        kinds[name] = [not torch.equal(outputs[0], other) for other in outputs[1:]]
-    assert kinds == {
-        "scalp": [True, True],
-        "posterior mean": [False, True],
-        "static": [False, False],
-    }
+    context = made.Variant("", "", static=static).flow(16, 2).double().context
+    turned = replace(batch.conditions, mean=batch.conditions.mean.flip(-1))
+    with torch.no_grad():
+        one, other = (context(given) for given in (batch.conditions, turned))
+    assert one.shape == other.shape == (*NOISE_SHAPE[:3], 16)
+    assert torch.equal(one, other) == static
 
 
 def test_run_goes_on(tmp_path, batch, monkeypatch):
@@ -262,7 +227,6 @@ def test_run_goes_on(tmp_path, batch, monkeypatch):
         conditions=type(batch.conditions)(**single),
         pairs=SimpleNamespace(deep=batch.pairs.deep.float()),
         prior_std=batch.prior_std.float(),
-        covariance=batch.covariance.float(),
     )
     asked = []
 
@@ -273,26 +237,24 @@ def test_run_goes_on(tmp_path, batch, monkeypatch):
     data = SimpleNamespace(batch=simulated)
     options = SimpleNamespace(out=tmp_path, steps=2, batches=1, draws=60)
     by_name = {variant.name: variant for variant in made.VARIANTS}
-    first = [by_name["seed 0"], by_name["2"]]
+    first = [by_name["seed 0"], by_name["affine"]]
     ablations.run(first, data, data, options)
     assert asked == 2 * [0, 1, 0]
     rows = ablations.read_rows(tmp_path)
     ablations.run([*first, by_name["by samples"]], data, data, options)
     assert len(asked) == 9
     rows = ablations.read_rows(tmp_path)
-    assert [row["name"] for row in rows] == ["seed 0", "2", "by samples"]
-    assert rows[1]["bands"] == [[0, 32], [32, 64]]
+    assert [row["name"] for row in rows] == ["seed 0", "affine", "by samples"]
     for row in rows:
         # Data of the spatial posterior: two steps cannot take it far from there.
         assert row["nll"] == pytest.approx(row["posterior"], abs=0.05)
         assert row["crps"] == pytest.approx(1, abs=0.05)
         assert row["coverage"] == pytest.approx([0.5, 0.9], abs=0.04)
-        shares = torch.tensor([high - low for low, high in row["bands"]]) / 64
+        shares = torch.tensor(LEVEL_SIZES) / BLOCK
         assert row["nll"] == pytest.approx(float(shares @ torch.tensor(row["levels"])))
     lines = ablations.table(rows).splitlines()
     assert len({line.count("|") for line in lines[:5]}) == 1
-    assert lines[3].startswith("| levels | 2 |")
-    assert "(0-32)" in ablations.table(rows)
+    assert lines[3].startswith("| couplings | affine |")
 
 
 def test_batches_are_kept(tmp_path, batch, monkeypatch):
@@ -304,7 +266,7 @@ def test_batches_are_kept(tmp_path, batch, monkeypatch):
 
     def simulated(number):
         calls.append(number)
-        setups = SimpleNamespace(prior_std=batch.prior_std, covariance=batch.covariance)
+        setups = SimpleNamespace(prior_std=batch.prior_std)
         return SimpleNamespace(
             conditions=batch.conditions, pairs=batch.pairs, setups=setups
         )

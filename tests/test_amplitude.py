@@ -273,7 +273,7 @@ def test_a_draw_keeps_its_amplitude():
     conditioned = flow.condition(conditions)
     noise = _normal(60, 2, 16, BLOCK, seed=1)
     draws = conditioned.sample(noise, _variates(60, 2, seed=2))
-    levels = flow.wavelet(conditioned.whiten(draws))
+    levels = conditioned.whiten(draws)
     for level in levels:
         halves = level.unflatten(2, (2, 8)).square().mean((3, 4)).log() / 2
         assert abs(float(halves.std()) - 0.6) < 0.15

@@ -31,7 +31,7 @@ CARD = {
     "licence": "BSD-3-Clause",
     "provenance": "a test",
 }
-CONFIG = FlowConfig(width=8, n_heads=2, n_rois=3, steps=("s", "c", "f", "c"))
+CONFIG = FlowConfig(width=8, n_heads=2, steps=("s", "c", "f", "c"))
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_other_number_of_levels():
 
 def test_unknown_format_version(fname):
     _rewrite(fname, format_version=checkpoint.FORMAT_VERSION - 1)
-    with pytest.raises(RuntimeError, match="format version 3.*reads format version 4"):
+    with pytest.raises(RuntimeError, match="format version 4.*reads format version 5"):
         load_checkpoint(fname)
 
 

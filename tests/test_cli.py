@@ -155,7 +155,7 @@ def test_predict_raw(predict, scalp, out, capsys):
     assert not inst.preload
     assert options == {
         "contacts": "mtl",
-        "model": "mtl-v1",
+        "model": "mtl-v2",
         "output": "sample",
         "n_draws": 100,
         "random_state": None,
@@ -489,8 +489,8 @@ def test_fetch(tmp_path, capsys, monkeypatch):
     from mne_neuroflow.weights import fetch
 
     monkeypatch.setattr(fetch, "fetch_model", lambda name: tmp_path / name)
-    assert _run("fetch", "mtl-v1") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'mtl-v1'}\n"
+    assert _run("fetch", "mtl-v2") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'mtl-v2'}\n"
 
 
 def test_fetch_unknown(capsys, tmp_path, monkeypatch):

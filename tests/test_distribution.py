@@ -66,7 +66,7 @@ def test_wheel_in_an_empty_environment(built, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     installed = files_of(tmp_path / "mne_neuroflow")
     assert installed == files_of(ROOT / "mne_neuroflow")
-    for needed in ("py.typed", "__init__.pyi", "weights/data/mtl-v1.safetensors"):
+    for needed in ("py.typed", "__init__.pyi", "weights/data/mtl-v2.safetensors"):
         assert needed in installed
     others = {fname.name for fname in tmp_path.iterdir()} - {"mne_neuroflow", "bin"}
     assert [name.partition("-")[2] for name in others] == [f"{__version__}.dist-info"]

@@ -24,7 +24,7 @@ from mne_neuroflow.virtual import RawVirtual, describe, make_virtual_info
 pytest.importorskip("edfio")
 
 STEP = 1e-7  # volts
-DESCRIPTION = describe("mtl-v1", "0123456789abcdef", 7, "sample")
+DESCRIPTION = describe("mtl-v2", "0123456789abcdef", 7, "sample")
 POINTS = contact_positions(make_contacts("mtl-core"))[1][:5]
 PRIVATE = dict(
     his_id="H12345", first_name="Ada", last_name="Secret", sex=2, birthday=None

@@ -346,6 +346,6 @@ def test_progress_bar_follows_verbose(server, folder, capsys):
 
 def test_default_model_ships_whole():
     """Seen to fail with one changed byte in the shipped card."""
-    files = fetch._read_registry(fetch._REGISTRY)["mtl-v1"]
+    files = fetch._read_registry(fetch._REGISTRY)["mtl-v2"]
     assert fetch._is_embedded(files)
     assert fetch_model().parent == fetch._EMBEDDED

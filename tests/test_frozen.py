@@ -10,7 +10,9 @@ def now():
     return stages()
 
 
-@pytest.mark.parametrize("stage", ["static", "mean", "context", "sample", "log_prob"])
+@pytest.mark.parametrize(
+    "stage", ["powers", "static", "mean", "context", "sample", "log_prob"]
+)
 def test_shipped_weights_give_what_they_gave(now, stage):
     """Float32 on another processor may differ in its last digits, not by 1e-3.
 

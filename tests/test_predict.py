@@ -318,7 +318,7 @@ def test_draws_of_a_part_are_those_of_the_whole(short, epochs):
         whole = sample_ieeg(inst, 2, **options)[..., 70:201]
         np.testing.assert_array_equal(part["time"], inst.times[70:201])
         assert _difference(part, whole) < 1e-5
-    table = observability(short.info, POINTS)
+    table = observability(inst, POINTS)
     assert list(part["structure"].values) == list(table["structure"])
     np.testing.assert_allclose(part["observability"], table["observability"])
     for wrong in (dict(tmin=-0.1), dict(tmax=6.1), dict(tmin=3, tmax=2)):
@@ -406,7 +406,7 @@ def test_one_line_says_how_much_the_scalp_can_say(short):
         r"5 %\)\.",
         line,
     )
-    table = observability(short.info, POINTS)
+    table = observability(short, POINTS)
     share = 100 * table["observability"]
     told = [int(text) for text in found.groups()]
     assert told[:3] == [round(share.min()), round(share.max()), round(share.median())]
@@ -418,7 +418,7 @@ def test_provenance(short, model_file):
 
     description = _predict(short).info["description"]
     assert "predicted, not recorded" in description
-    assert f"model mtl-v1 (sha256 {file_hash(model_file)[:12]})" in description
+    assert f"model mtl-v2 (sha256 {file_hash(model_file)[:12]})" in description
     assert "output sample, seed 0." in description
 
 
@@ -609,7 +609,7 @@ def test_bad_options(short, options, error, message):
 
 @pytest.mark.skipif(not _read_registry(_REGISTRY), reason="no model is registered yet")
 def test_unknown_model(short):
-    with pytest.raises(ValueError, match="'model' parameter.*'mtl-v1'.*got 'mtl-v9'"):
+    with pytest.raises(ValueError, match="'model' parameter.*'mtl-v2'.*got 'mtl-v9'"):
         _predict(short, model="mtl-v9")
 
 

@@ -196,7 +196,8 @@ class Recording:
         self.posterior = flow_cases.make_posterior(N_CONTACTS)
         self.positions = flow_cases.make_positions(N_CONTACTS)
         self.scalp = flow_cases.make_scalp(self.posterior, self.N_BLOCKS)
-        self.rms = np.sqrt((self.scalp**2).mean(-1))
+        rms = np.sqrt((self.scalp**2).mean(-1))
+        self.gain = np.median(rms / self.posterior.scalp_std)
         rng = np.random.default_rng(1)
         shape = (1, N_CONTACTS, BLOCK * self.N_BLOCKS)
         self.potentials = torch.as_tensor(
@@ -212,7 +213,7 @@ class Recording:
     def conditions_of(self, first, n):
         scalp = self.scalp[:, self._slice(first, n)]
         return flow_cases.conditions_from(
-            self.posterior, self.positions, scalp, self.rms, self.dtype
+            self.posterior, self.positions, scalp, gain=self.gain, dtype=self.dtype
         )
 
     def potentials_of(self, first, n):

@@ -19,7 +19,7 @@ from mne_neuroflow.virtual import (
     make_virtual_info,
 )
 
-DESCRIPTION = describe("mtl-v1", "0123456789abcdef" * 4, 7, "sample")
+DESCRIPTION = describe("mtl-v2", "0123456789abcdef" * 4, 7, "sample")
 N_CONTACTS = 30
 
 
@@ -52,7 +52,7 @@ def virtual(lazy_raw, montage):
 
 def test_description_says_what_it_is():
     assert "predicted, not recorded" in DESCRIPTION
-    for part in ("mne_neuroflow 0.", "mtl-v1", "0123456789ab", "seed 7", "sample"):
+    for part in ("mne_neuroflow 0.", "mtl-v2", "0123456789ab", "seed 7", "sample"):
         assert part in DESCRIPTION
     assert "seed" not in describe("m", "0" * 64, None, "mean")
 

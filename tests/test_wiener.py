@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from mne_neuroflow.head.wiener import (
     N_HALO,
@@ -10,10 +9,8 @@ from mne_neuroflow.head.wiener import (
     clip,
     find_scalp_filter,
     loudest,
-    scaled_to,
     split,
 )
-from mne_neuroflow.training.data import filtered
 
 SFREQ = 128
 N_ELECTRODES = 12
@@ -138,50 +135,6 @@ def test_only_the_noisy_band_is_touched():
     share = (split(clean) ** 2).mean(-1)
     assert (left[:2, 3] < 0.1 * share[:2, 3]).all()
     assert left[4, 3] > 0.3 * share[4, 3]
-
-
-def test_physics_tells_noise_too():
-    """What the head model expects serves as well, whatever the recording's power.
-
-    Seen to fail with the power of the mean over electrodes.
-    """
-    rng = np.random.default_rng(5)
-    noise = np.zeros(N_ELECTRODES)
-    noise[[2, 7]] = 2.0, 0.5
-    clean, seen = make_scalp(rng, noise=noise)
-    rms = seen.std(axis=1)
-    limit = loudest(rms)
-    expected = 17 * np.cov(clean)
-    observed = band_covariance([clip(seen, limit)])
-    usual = scaled_to(observed, expected)
-    # A spectrum that falls: most power is slow.
-    power = np.trace(usual, axis1=1, axis2=2)
-    assert power[0] == pytest.approx(np.trace(band_covariance([clean])[0]), rel=0.2)
-    everything = np.arange(N_ELECTRODES)
-    scalp_filter = find_scalp_filter(usual, limit, everything, observed)
-    error = scalp_filter(seen) - clean[:, INNER]
-    assert (error**2).mean() < 0.15 * ((seen - clean) ** 2).mean()
-
-
-def test_training_filters_alike():
-    """Windows of training, as tensors, come out as recordings do.
-
-    Seen to fail with tensors that are not cut off, and with the mean instead of the
-    median over electrodes.
-    """
-    rng = np.random.default_rng(6)
-    _, seen = make_scalp(rng, noise=np.linspace(0, 1, N_ELECTRODES))
-    seen[3, 1000:1010] += 50
-    seen -= seen.mean(0)
-    expected = np.cov(make_scalp(rng)[0])
-    rms = np.median(seen[:, : 100 * SFREQ].reshape(12, -1, SFREQ).std(-1), axis=1)
-    padded = np.pad(seen, ((0, 0), (N_HALO, N_HALO)), mode="reflect")
-    limit = loudest(rms)
-    observed = band_covariance([clip(padded, limit)])
-    usual = scaled_to(observed, expected)
-    here = find_scalp_filter(usual, limit, np.arange(N_ELECTRODES), observed)(padded)
-    there = filtered(*(torch.as_tensor(x) for x in (seen, rms, expected)))
-    np.testing.assert_allclose(there, here, atol=1e-6 * here.std())
 
 
 def test_pops_are_cut_off():

@@ -21,9 +21,9 @@ from mne_neuroflow.weights.fetch import _EMBEDDED, fetch_model
 POINTS = np.array(
     [[-0.027, -0.02, -0.018], [0.027, -0.02, -0.018], [0.05, -0.01, -0.02]]
 )
-WEIGHTS = _EMBEDDED / "mtl-v1.safetensors"
+WEIGHTS = _EMBEDDED / "mtl-v2.safetensors"
 needs_weights = pytest.mark.skipif(
-    not WEIGHTS.is_file(), reason="the weights of mtl-v1 are not shipped yet"
+    not WEIGHTS.is_file(), reason="the weights of mtl-v2 are not shipped yet"
 )
 
 
@@ -270,9 +270,9 @@ def test_shipped_weights(output):
     assert (virtual.n_times, virtual.info["sfreq"]) == (raw.n_times, 160.0)
     rms = virtual.get_data().std(axis=1) if output == "sample" else virtual.get_data()
     assert 5e-6 < np.median(rms) < 5e-4  # volts
-    assert "model mtl-v1" in virtual.info["description"]
+    assert "model mtl-v2" in virtual.info["description"]
 
 
 @needs_weights
 def test_shipped_weights_are_those_of_the_registry():
-    assert fetch_model("mtl-v1") == WEIGHTS
+    assert fetch_model("mtl-v2") == WEIGHTS

@@ -1,6 +1,6 @@
 """Make a trained checkpoint a released model of this package.
 
-    python tools/embed_model.py runs/mtl/best.safetensors mtl-v1
+    python tools/embed_model.py runs/mtl/best.safetensors mtl-v2
 
 copies the weights and the model card to ``mne_neuroflow/weights/data`` under the
 model's name and enters both into the registry, against which every fetch is checked.
@@ -37,7 +37,7 @@ def embed(checkpoint, name, folder):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, help="a .safetensors file")
-    parser.add_argument("name", help="the released name, for example mtl-v1")
+    parser.add_argument("name", help="the released name, for example mtl-v2")
     parser.add_argument(
         "--to",
         type=Path,

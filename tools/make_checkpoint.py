@@ -1,8 +1,8 @@
 """Turn finished training runs into a checkpoint with its model card.
 
-    python tools/make_checkpoint.py runs/mtl-v1 runs/mtl-v1-finish runs/mtl-v1-trust \
-        --recipe mtl-v1-trust --machine "one NVIDIA H100 (last run: two cores)" \
-        --calibration runs/held_out.json --out runs/mtl-v1.safetensors
+    python tools/make_checkpoint.py runs/mtl-v2 --recipe mtl-v2 \
+        --machine "one CPU core" --after runs/mtl-v1.json \
+        --calibration runs/held_out.json --out runs/mtl-v2.safetensors
 
 takes the averaged weights of the last run and writes into the card what all runs
 took and what ``benchmarks/held_out.py --json`` measured. The logs of all runs go to

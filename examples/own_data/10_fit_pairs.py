@@ -34,7 +34,7 @@ later_scalp, later_ieeg = mne_neuroflow.simulate_pair(duration=16, session=2, **
 # The first session is cut into parts before anything is estimated, and the last part is
 # kept to judge by. ``n_steps=0`` leaves the flow as it is and fits the spatial stage
 # and the intervals, which takes seconds; the default trains the flow too.
-model = mne_neuroflow.NeuroFlow.load("mtl-v1")
+model = mne_neuroflow.NeuroFlow.load("mtl-v2")
 history = model.fit(scalp, ieeg, n_steps=0, random_state=0, verbose=False)
 print(model)
 

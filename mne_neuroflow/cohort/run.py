@@ -50,7 +50,7 @@ def predict_cohort(
     derivatives=None,
     validate=True,
     contacts="mtl",
-    model="mtl-v1",
+    model="mtl-v2",
     n_draws=20,
     random_state=0,
     window=None,

@@ -87,7 +87,7 @@ class Pretrained:
     (2, 2, 256)
     """
 
-    def __init__(self, model="mtl-v1"):
+    def __init__(self, model="mtl-v2"):
         self.model = model
 
     def fit(self, pairs):
@@ -189,7 +189,7 @@ class Fitted(Pretrained):
     (2, 2, 3840)
     """
 
-    def __init__(self, model="mtl-v1", random_state=0):
+    def __init__(self, model="mtl-v2", random_state=0):
         super().__init__(model)
         self.random_state = random_state
 

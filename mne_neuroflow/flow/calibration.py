@@ -93,8 +93,7 @@ class Calibration(nn.Module):
             values = values + conditions.calibration
         log_scale, tail = values[..., None, :].unbind(-1)
         gain = conditions.gain[:, None, None]
-        # The symmetric root's rows hold the posterior's standard deviations.
-        unit = conditions.root.square().sum(-1).sqrt()[..., None]
+        unit = conditions.posterior_std[..., None]
         return Marginal(
             gain * conditions.mean,
             gain * unit,

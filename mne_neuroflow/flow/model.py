@@ -30,8 +30,6 @@ class FlowConfig:
         Channels of a token.
     n_heads : int
         Attention heads.
-    n_rois : int
-        Cortical virtual sensors.
     n_moments : int
         Vanishing moments of the wavelet.
     steps : tuple of str
@@ -42,7 +40,6 @@ class FlowConfig:
 
     width: int = 96
     n_heads: int = 4
-    n_rois: int = 32
     n_moments: int = 8
     steps: tuple[str, ...] = ("scfsc", "scf", "cf", "cf")
 
@@ -132,9 +129,10 @@ class LevelFlow(nn.Module):
         return in_slabs(scale, (noise, state, mean), 0, margin)
 
 
-def _product(matrix: Tensor, signals: Tensor) -> Tensor:
-    """Multiply in float64: neighbouring contacts nearly cancel in whitening."""
-    return (matrix.double() @ signals.double()).to(signals.dtype)
+def _product(matrix: Tensor, level: Tensor) -> Tensor:
+    """Multiply over contacts in float64: neighbours nearly cancel in whitening."""
+    product = matrix.double() @ level.double().flatten(2)
+    return product.to(level.dtype).unflatten(2, level.shape[2:])
 
 
 class ConditionedFlow:
@@ -150,8 +148,7 @@ class ConditionedFlow:
         #: Distribution of each contact's amplitude.
         self.amplitudes = flow.amplitude(conditions)
         self._context = flow.context(conditions)
-        mean = _product(conditions.inverse_root, conditions.mean)
-        self._mean = flow.wavelet(mean)
+        self._mean = self._by_level(conditions.inverse_root, conditions.mean)
 
     def _levels(self):
         conditions = self._conditions
@@ -163,16 +160,32 @@ class ConditionedFlow:
         n_batch, n_contacts, n_times = self._conditions.mean.shape
         return n_batch, n_contacts, n_times // BLOCK, BLOCK
 
-    def whiten(self, potentials: Tensor) -> Tensor:
-        """Volts to residuals of the spatial posterior with unit covariance."""
+    def _by_level(self, roots: Tensor, signals: Tensor) -> list[Tensor]:
+        """Wavelet coefficients, each level times its own root."""
+        levels = self._flow.wavelet(signals)
+        return [
+            _product(root, level)
+            for root, level in zip(roots.unbind(1), levels, strict=True)
+        ]
+
+    def whiten(self, potentials: Tensor) -> list[Tensor]:
+        """Volts to residuals of the spatial posterior, by level.
+
+        Each level has unit covariance over contacts where the spectrum is a typical
+        one.
+        """
         conditions = self._conditions
         unit = potentials / conditions.gain[:, None, None]
-        return _product(conditions.inverse_root, unit - conditions.mean)
+        return self._by_level(conditions.inverse_root, unit - conditions.mean)
 
-    def colour(self, residuals: Tensor) -> Tensor:
+    def colour(self, levels: list[Tensor]) -> Tensor:
         """Invert :meth:`whiten`."""
         conditions = self._conditions
-        unit = _product(conditions.root, residuals) + conditions.mean
+        levels = [
+            _product(root, level)
+            for root, level in zip(conditions.root.unbind(1), levels, strict=True)
+        ]
+        unit = self._flow.wavelet.inverse(levels) + conditions.mean
         return unit * conditions.gain[:, None, None]
 
     def coefficients(self, potentials: Tensor) -> tuple[Tensor, ...]:
@@ -188,7 +201,7 @@ class ConditionedFlow:
         levels : tuple of Tensor of shape (batch, contact, block, coefficient)
             Coarse to fine.
         """
-        return self._flow.wavelet(self.whiten(self._marginal.undo(potentials)[0]))
+        return self.whiten(self._marginal.undo(potentials)[0])
 
     def to_noise(self, potentials: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Map contact potentials to noise.
@@ -245,7 +258,10 @@ class ConditionedFlow:
         """Log-determinant of whitening per sample of all contacts, (batch,)."""
         conditions = self._conditions
         n_contacts = conditions.root.shape[-1]
-        whitening = torch.linalg.slogdet(conditions.inverse_root.double())[1]
+        share = level_sizes(conditions.gain.device) / BLOCK
+        whitening = (
+            torch.linalg.slogdet(conditions.inverse_root.double())[1] @ share.double()
+        )
         return whitening.to(conditions.gain) - n_contacts * torch.log(conditions.gain)
 
     def log_prob(self, potentials: Tensor) -> Tensor:
@@ -326,8 +342,7 @@ class ConditionedFlow:
             state = level.state(state, coarser, arguments[0], wanted)
             coarser = level.inverse(part, state, mean, *arguments, margin)
             coefficients.append(coarser)
-        potentials = self.colour(self._flow.wavelet.inverse(coefficients))
-        return self._marginal.apply(potentials)
+        return self._marginal.apply(self.colour(coefficients))
 
 
 class ConditionalFlow(nn.Module):
@@ -345,7 +360,7 @@ class ConditionalFlow(nn.Module):
         _check_levels(self.config)
         self.wavelet = WaveletTransform(self.config.n_moments)
         self.context = ScalpContext(
-            self.config.width, self.config.n_heads, self.config.n_rois, self.wavelet
+            self.config.width, self.config.n_heads, self.wavelet
         )
         self.levels = nn.ModuleList(
             LevelFlow(index, self.config) for index in range(len(LEVEL_SIZES))

@@ -6,7 +6,7 @@ potentials ``x = G_x s + e`` share the patch moments ``s ~ N(0, Q)``, so that
 a covariance that is what the scalp cannot say.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -257,34 +257,6 @@ def symmetric_roots(covariance):
     return root, inverse_root
 
 
-def without_scalp(posterior):
-    """Take back what the scalp says: the prior of the same contacts.
-
-    Parameters
-    ----------
-    posterior : SpatialPosterior
-        Of the contacts given a scalp.
-
-    Returns
-    -------
-    prior : SpatialPosterior
-        Its covariance is that of the contacts, and its operators are zero. What
-        describes contacts and recording (spreads, observability) stays.
-    """
-    explained = posterior.operator @ posterior.scalp_covariance @ posterior.operator.T
-    size = posterior.mean_std / np.sqrt(np.maximum(np.diag(explained), 1e-30))
-    covariance = posterior.covariance + explained * np.outer(size, size)
-    root, inverse_root = symmetric_roots((covariance + covariance.T) / 2)
-    return replace(
-        posterior,
-        operator=np.zeros_like(posterior.operator),
-        roi_operator=np.zeros_like(posterior.roi_operator),
-        covariance=covariance,
-        root=root,
-        inverse_root=inverse_root,
-    )
-
-
 @lru_cache(maxsize=4)
 def roi_centres(head):
     """Places of the cortical virtual sensors: patches that cover the cortex.
@@ -336,6 +308,30 @@ def roi_gains(head):
         Outward cortical moment around each virtual sensor, A·m.
     """
     return _roi_weights(head).astype(np.float32) @ source_generators(head).factor
+
+
+def prior_spreads(scalp, contacts):
+    """Compute the standard deviations that the fixed prior expects at unit gain.
+
+    Parameters
+    ----------
+    scalp : array of shape (n_electrodes, n_generators)
+        Average-referenced scalp potential of each unit generator, volts.
+    contacts : array of shape (n_contacts, n_generators)
+        Contact potential of each unit generator, volts.
+
+    Returns
+    -------
+    prior_std : array of shape (n_contacts,)
+        Of the contact potentials, volts.
+    scalp_std : array of shape (n_electrodes,)
+        Of the scalp potentials with the noise of sensors and head model, volts.
+    """
+    field, signal = ((part.astype(float) ** 2).sum(1) for part in (contacts, scalp))
+    return (
+        np.sqrt(field + LOCAL_STD**2),
+        np.sqrt((1 + HEAD_ERROR**2) * signal + SENSOR_STD**2),
+    )
 
 
 def posterior_from_fields(scalp, contacts, rois, noise=None):

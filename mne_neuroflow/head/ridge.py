@@ -78,7 +78,7 @@ class LaggedMap:
 
         Parameters
         ----------
-        posterior : SpatialPosterior
+        posterior : AdaptedPosterior
             From the physics. Its operator is not used with a lagged map.
         error : array of shape (n_contacts, n_contacts)
             Covariance that the recording at hand adds, V² at unit gain; see
@@ -86,18 +86,25 @@ class LaggedMap:
 
         Returns
         -------
-        posterior : SpatialPosterior
+        posterior : AdaptedPosterior
             With the map's covariance, spreads and explained shares.
         """
         covariance, added = self.covariance + error, np.diag(error)
-        root, inverse_root = symmetric_roots(covariance)
+        roots = symmetric_roots(covariance)
+        # The same for all wavelet levels.
+        root, inverse_root = (np.stack([one] * len(posterior.root)) for one in roots)
         # What the recording does not show is missing in the mean.
         power = np.maximum(self.mean_std**2 - added, _LEAST_POWER * self.prior_std**2)
+        # How contacts go together in the mean is the head model's word.
+        size = np.sqrt(power / np.maximum(np.diag(posterior.explained), 1e-30))
+        explained = posterior.explained * np.outer(size, size)
         return replace(
             posterior,
             covariance=covariance,
             root=root,
             inverse_root=inverse_root,
+            explained=explained,
+            level_explained=np.stack([explained] * len(root)),
             mean_std=np.sqrt(power),
             prior_std=self.prior_std,
             observability=np.maximum(self.explained - added / self.prior_std**2, 0),

@@ -166,25 +166,6 @@ def band_covariance(pieces):
     return total / count
 
 
-def scaled_to(observed, expected):
-    """Give an expected covariance the power that a recording has in each band.
-
-    Parameters
-    ----------
-    observed : array of shape (n_bands, n_electrodes, n_electrodes)
-        From :func:`band_covariance`.
-    expected : array of shape (n_electrodes, n_electrodes)
-        The head model's.
-
-    Returns
-    -------
-    usual : array of shape (n_bands, n_electrodes, n_electrodes)
-        Multiples of the expected one: half of the electrodes may be bad.
-    """
-    power = np.diagonal(observed, axis1=1, axis2=2) / np.diag(expected)
-    return np.median(power, axis=1)[:, None, None] * expected
-
-
 def find_scalp_filter(usual, limit, heard, observed):
     """Compute the filter for a recording.
 

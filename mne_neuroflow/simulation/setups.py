@@ -29,8 +29,7 @@ from ..head.posterior import (
     average_reference,
     contact_halves,
     farthest_points,
-    posterior_from_fields,
-    roi_gains,
+    prior_spreads,
     source_generators,
 )
 from .sources import STRUCTURES, Batched
@@ -79,9 +78,10 @@ class Setups(Batched):
         Nominal positions, metres.
     contacts : Tensor of shape (setup, contact, 3)
         Nominal positions, metres.
-    operator, covariance, root, inverse_root, mean_std, prior_std, observability,
-    roi_operator, scalp_std, scalp_covariance : Tensor
-        The template's spatial posterior, padded to the montage.
+    prior_std : Tensor of shape (setup, contact)
+        Standard deviation of the contact potential in the template head, volts.
+    scalp_std : Tensor of shape (setup, electrode)
+        That of the average-referenced electrodes with their noise, volts.
     electrode_distance : Tensor of shape (setup, contact)
         Metres to the nearest electrode.
     half : Tensor of shape (setup, contact)
@@ -93,16 +93,8 @@ class Setups(Batched):
     used: Tensor
     electrodes: Tensor
     contacts: Tensor
-    operator: Tensor
-    covariance: Tensor
-    root: Tensor
-    inverse_root: Tensor
-    mean_std: Tensor
     prior_std: Tensor
-    observability: Tensor
-    roi_operator: Tensor
     scalp_std: Tensor
-    scalp_covariance: Tensor
     electrode_distance: Tensor
     half: Tensor
 
@@ -121,6 +113,11 @@ class Worlds:
 
     scalp: Tensor
     deep: Tensor
+
+    @property
+    def n_electrodes(self) -> int:
+        """Rows of the scalp's gains but for the last."""
+        return len(self.scalp) - 1
 
     def to(self, device) -> "Worlds":
         """Move to a device."""
@@ -452,6 +449,26 @@ def build_worlds(
     )
 
 
+def template_world(sites: Sites) -> Worlds:
+    """Gains of all nominal sites in the template head.
+
+    Parameters
+    ----------
+    sites : Sites
+        The nominal sites.
+
+    Returns
+    -------
+    template : Worlds
+        One world, on the CPU.
+    """
+    nothing = np.zeros((1, sites.scalp.shape[1]), np.float32)
+    return Worlds(
+        torch.from_numpy(np.concatenate([sites.scalp, nothing])),
+        torch.from_numpy(sites.deep),
+    )
+
+
 def _of_generators(lead_field, device):
     """Gains of generators from a lead field of patches, float32."""
     factor = _factor(torch.device(device))
@@ -464,27 +481,12 @@ def _factor(device):
     return torch.from_numpy(source_generators(load_head()).factor).to(device)
 
 
-_POSTERIOR = (
-    "operator",
-    "covariance",
-    "root",
-    "inverse_root",
-    "mean_std",
-    "prior_std",
-    "observability",
-    "roi_operator",
-    "scalp_std",
-    "scalp_covariance",
-)
 # The axes of each field along which electrodes lie.
 _ELECTRODE_AXES = {
     "scalp_rows": (0,),
     "used": (0,),
     "electrodes": (0,),
-    "operator": (1,),
-    "roi_operator": (1,),
     "scalp_std": (0,),
-    "scalp_covariance": (0, 1),
 }
 
 
@@ -505,10 +507,8 @@ def make_setup(sites: Sites, world: int, electrodes, contacts) -> dict:
     setup : dict of array
         The fields of :class:`Setups`, electrodes not padded.
     """
-    posterior = posterior_from_fields(
-        average_reference(sites.scalp[electrodes]),
-        sites.deep[contacts],
-        roi_gains(load_head()),
+    prior_std, scalp_std = prior_spreads(
+        average_reference(sites.scalp[electrodes]), sites.deep[contacts]
     )
     places, points = sites.electrodes[electrodes], sites.contacts[contacts]
     distance = np.linalg.norm(points[:, None] - places[None], axis=-1).min(1)
@@ -520,7 +520,8 @@ def make_setup(sites: Sites, world: int, electrodes, contacts) -> dict:
         "contacts": points,
         "electrode_distance": distance,
         "half": contact_halves(points),
-        **{name: getattr(posterior, name) for name in _POSTERIOR},
+        "prior_std": prior_std,
+        "scalp_std": scalp_std,
     }
 
 

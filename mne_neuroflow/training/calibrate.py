@@ -2,7 +2,7 @@
 
 One command, after training::
 
-    python -m mne_neuroflow.training.calibrate weights.safetensors mtl-v1 --out FILE
+    python -m mne_neuroflow.training.calibrate weights.safetensors mtl-v2 --out FILE
 
 First the trust in the posterior mean, which the likelihood holds lower than the CRPS
 (doc/decisions/flow.md). Then the spread of amplitudes, which a recording's likelihood

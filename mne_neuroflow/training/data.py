@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from ..flow.context import Conditions, make_conditions
-from ..head.geometry import load_head
-from ..head.wiener import (
+from ..head.adaptive import (
+    CLIP,
     N_HALO,
-    band_responses,
-    inverse_with_excess,
-    loudest,
-    noise_floor,
+    POSTERIOR_FIELDS,
+    adapt,
+    band_covariance,
+    scalp_model,
 )
+from ..head.geometry import load_head
 from ..simulation.recordings import Pairs, electrode_rms, simulate
 from ..simulation.setups import (
     GeneratorTable,
@@ -23,6 +24,7 @@ from ..simulation.setups import (
     build_setups,
     build_sites,
     build_worlds,
+    template_world,
 )
 
 
@@ -58,6 +60,7 @@ class SimulatedData:
     def __init__(self, patients, n_seconds, n_tokens, seed, device):
         self.banks = [bank.to(device) for bank in patients.banks]
         self.worlds = patients.worlds.to(device)
+        self.template = patients.template
         self.all_generators = GeneratorTable.from_head(load_head(), device)
         self.n_seconds, self.n_tokens = n_seconds, n_tokens
         self.seed, self.device = seed, torch.device(device)
@@ -81,7 +84,11 @@ class SimulatedData:
         pick = torch.randint(len(bank), (n_batch,), generator=rng, device=self.device)
         setups = bank.pick(pick)
         pairs = self.simulate(setups, rng)
-        return Batch(conditions_of(pairs.scalp, setups), pairs, setups)
+        return Batch(self.conditions_of(pairs.scalp, setups), pairs, setups)
+
+    def conditions_of(self, scalp: Tensor, setups: Setups) -> Conditions:
+        """Conditioning inputs of recordings of these patients."""
+        return conditions_of(scalp, setups, self.template)
 
     def random_numbers(self, *numbers: int) -> torch.Generator:
         """Start a stream of random numbers that belongs to the seed and numbers."""
@@ -94,84 +101,69 @@ class SimulatedData:
         return simulate(setups, self.worlds, self.all_generators, self.n_seconds, rng)
 
 
-def filtered(scalp: Tensor, rms: Tensor, expected: Tensor) -> Tensor:
-    """Take out what is noisier in a recording than the head model expects.
-
-    The same as :func:`mne_neuroflow.head.wiener.find_scalp_filter` and what it returns,
-    where the recording is a window and all electrodes are heard.
+def conditions_of(scalp: Tensor, setups: Setups, template: Worlds) -> Conditions:
+    """Turn simulated scalps into the flow's conditioning inputs.
 
     Parameters
     ----------
-    scalp : Tensor of shape (electrode, time)
-        Average-referenced volts at 128 Hz.
-    rms : Tensor of shape (electrode,)
-        Robust r.m.s. of each electrode, volts.
-    expected : Tensor of shape (electrode, electrode)
-        Covariance that the head model expects, in any unit.
+    scalp : Tensor of shape (batch, electrode, time)
+        Average-referenced volts at 128 Hz, rows of zeros where padded.
+    setups : Setups
+        The patients.
+    template : Worlds
+        Gains of the template head at every nominal site.
 
     Returns
     -------
-    clean : Tensor of shape (electrode, time)
-        Average-referenced volts.
+    conditions : Conditions
+        On the scalp's device.
     """
-    limit = loudest(rms)
-    padded = torch.nn.functional.pad(
-        scalp.clamp(-limit, limit), (N_HALO, N_HALO), mode="reflect"
-    )
-    n_times = padded.shape[-1]
-    responses = torch.as_tensor(band_responses(n_times)).to(padded)
-    spectrum = torch.fft.rfft(padded) * responses[:, None]
-    bands = torch.fft.irfft(spectrum, n_times)[..., N_HALO:-N_HALO]
-    observed = (bands @ bands.mT / bands.shape[-1]).double()
-    expected = expected.double()
-    power = observed.diagonal(dim1=1, dim2=2) / expected.diagonal()
-    usual = power.quantile(0.5, dim=1)[:, None, None] * expected
-    usual = usual + noise_floor(usual)[:, None, None] * torch.eye(
-        len(expected), dtype=usual.dtype, device=usual.device
-    )
-    operator = usual @ inverse_with_excess(usual, observed, torch.linalg.inv)
-    clean = (operator.to(bands) @ bands).sum(0)
-    return clean - clean.mean(0)
-
-
-def conditions_of(scalp: Tensor, setups: Setups) -> Conditions:
-    """Turn simulated scalps into what the flow is told."""
-    rms = electrode_rms(scalp)
-    clean = torch.zeros_like(scalp)
+    # One by one in numpy, as for a recording of a person.
+    parts = []
+    rms = electrode_rms(scalp).double().cpu().numpy()
     for k, n_used in enumerate(setups.used.sum(1).int().tolist()):
-        expected = setups.scalp_covariance[k, :n_used, :n_used]
-        clean[k, :n_used] = filtered(scalp[k, :n_used], rms[k, :n_used], expected)
-    posterior = {
-        name: getattr(setups, name)
-        for name in (
-            "operator",
-            "covariance",
-            "root",
-            "inverse_root",
-            "mean_std",
-            "prior_std",
-            "observability",
-            "roi_operator",
-            "scalp_std",
+        posterior, mean = _adapted(
+            scalp[k, :n_used].double().cpu().numpy(),
+            rms[k, :n_used],
+            setups.electrodes[k, :n_used].cpu().numpy(),
+            template.scalp[setups.scalp_rows[k, :n_used] % template.n_electrodes],
+            template.deep[setups.deep_rows[k] % len(template.deep)],
         )
-    }
+        parts.append({"mean": mean, **vars(posterior)})
+
+    def stacked(name):
+        values = np.stack([part[name] for part in parts]).astype(np.float32)
+        return torch.from_numpy(values).to(scalp.device)
+
     return make_conditions(
-        clean,
-        rms,
-        posterior,
+        stacked("mean"),
+        {name: stacked(name) for name in POSTERIOR_FIELDS},
         setups.contacts,
         setups.electrode_distance,
         setups.half,
-        setups.used,
+        setups.used.sum(-1),
+        stacked("gain"),
+        stacked("spread"),
     )
+
+
+def _adapted(scalp, rms, electrodes, scalp_gains, deep_gains):
+    """Spatial posterior of one window, and its mean at the contacts."""
+    model = scalp_model(scalp_gains.cpu().numpy(), electrodes)
+    limit = CLIP * rms[:, None]
+    wide = np.pad(scalp, ((0, 0), (N_HALO, N_HALO)), "reflect")
+    observed = band_covariance([np.clip(wide, -limit, limit)])
+    posterior = adapt(model, deep_gains.cpu().numpy(), observed, rms)
+    return posterior, posterior.apply(wide)
 
 
 @dataclass(frozen=True)
 class Patients:
-    """Virtual patients: banks by number of contacts, and their true heads."""
+    """Virtual patients: banks by number of contacts, true heads and the template."""
 
     banks: list
     worlds: Worlds
+    template: Worlds
 
 
 def build_patients(
@@ -207,4 +199,4 @@ def build_patients(
         build_setups(sites, n_worlds, n_setups, n_contacts, seed, n_jobs=n_jobs)
         for n_contacts, n_setups in sizes
     ]
-    return Patients(banks, worlds)
+    return Patients(banks, worlds, template_world(sites))

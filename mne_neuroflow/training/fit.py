@@ -2,7 +2,7 @@
 
 One command per recipe::
 
-    python -m mne_neuroflow.training mtl-v1 --out runs/mtl-v1
+    python -m mne_neuroflow.training mtl-v2 --out runs/mtl-v2
 
 A run that was stopped, at whatever moment, goes on from its last checkpoint with the
 same command.
@@ -30,7 +30,7 @@ _LOG, _CHECKPOINT = "log.jsonl", "checkpoint.json"
 def load_recipe(name: str) -> dict:
     """Read a recipe by name or path."""
     fname = Path(name)
-    if not fname.exists():
+    if not fname.is_file():
         fname = RECIPES / f"{name}.toml"
     if not fname.exists():
         known = sorted(path.stem for path in RECIPES.glob("*.toml"))
@@ -398,7 +398,7 @@ def averaged_weights(run: Path) -> Path:
 def gaussian_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
     """Return the same losses for the spatial posterior alone."""
     conditioned = flow.condition(batch.conditions)
-    levels = flow.wavelet(conditioned.whiten(batch.pairs.deep))
+    levels = conditioned.whiten(batch.pairs.deep)
     normal = [0.5 * z.square() + 0.5 * math.log(2 * math.pi) for z in levels]
     return torch.stack([part.mean() for part in normal])
 

@@ -9,7 +9,7 @@ from ..flow.amplitude import N_VARIATES
 from ..flow.wavelet import LEVEL_BANDS
 from ..scores.tensors import LEVELS, crps_ensemble, crps_normal, inside
 from ..simulation.sources import SCENARIOS
-from .data import SimulatedData, conditions_of
+from .data import SimulatedData
 from .fit import gaussian_losses, level_losses
 
 _DRAWS_AT_ONCE = 5
@@ -65,7 +65,7 @@ def judge(
         # Scores are in units of each contact's prior, so that all count alike.
         gain = conditions.gain[:, None, None]
         unit = gain * batch.setups.prior_std[..., None]
-        std = batch.setups.covariance.diagonal(dim1=-2, dim2=-1).sqrt()[..., None]
+        std = conditions.posterior_std[..., None]
         mean = conditions.mean * gain
         score = crps_ensemble(draws, truth) / unit
         baseline = crps_normal(mean, gain * std, truth) / unit
@@ -78,7 +78,9 @@ def judge(
                 ratio = score[here].mean() / baseline[here].mean()
                 sums[f"crps ratio {name}"].append(ratio)
         rng = data.random_numbers(number, 1)
-        mismatched = conditions_of(data.simulate(batch.setups, rng).scalp, batch.setups)
+        mismatched = data.conditions_of(
+            data.simulate(batch.setups, rng).scalp, batch.setups
+        )
         mismatched_draws = draw(flow, mismatched, n_mismatched, number)
         sums["crps shuffled"].append(
             (crps_ensemble(mismatched_draws, truth) / unit).mean()

@@ -52,7 +52,7 @@ def make_report(
     inst,
     *,
     contacts="mtl",
-    model="mtl-v1",
+    model="mtl-v2",
     n_draws=40,
     tmin=None,
     tmax=None,

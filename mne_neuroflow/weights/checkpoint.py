@@ -22,7 +22,7 @@ from .._text import listed
 from ..contract import CONTRACT
 from ..head.ridge import Implant, LaggedMap
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 WARNING = "Research use; a prediction, not a recording; not for diagnosis."
 
 _CARD_FIELDS = (
@@ -353,7 +353,7 @@ def _check_shapes(fname, config):
 def _expected_shapes(fname, config):
     """Build the model without memory for its weights, and return their shapes."""
     try:
-        sizes = [config[key] for key in ("width", "n_heads", "n_rois", "n_moments")]
+        sizes = [config[key] for key in ("width", "n_heads", "n_moments")]
         steps = [len(step) for step in config["steps"]]
         small = all(isinstance(n, int) and 0 < n <= _LARGEST for n in sizes)
         if not small or len(steps) > _LARGEST_STEPS or max(steps) > _LARGEST_STEPS:

@@ -17,7 +17,7 @@ _EMBEDDED = Path(__file__).with_name("data")
 
 @verbose
 def fetch_model(
-    name="mtl-v1", path=None, base_url=None, force=False, *, verbose=None
+    name="mtl-v2", path=None, base_url=None, force=False, *, verbose=None
 ) -> Path:
     """Get a model's weights by name, downloading them only if need be.
 
@@ -58,9 +58,9 @@ def fetch_model(
     Examples
     --------
     >>> from mne_neuroflow import fetch_model
-    >>> fname = fetch_model("mtl-v1")
+    >>> fname = fetch_model("mtl-v2")
     >>> fname.name
-    'mtl-v1.safetensors'
+    'mtl-v2.safetensors'
     """
     models = _read_registry(_REGISTRY)
     _check_option("name", name, sorted(models))

@@ -33,7 +33,7 @@ class Model:
         What pairs have taught about patients; empty where there were none.
     """
 
-    def __init__(self, model="mtl-v1"):
+    def __init__(self, model="mtl-v2"):
         from .checkpoint import load_checkpoint, load_implants
 
         fname = _find_file(model)
@@ -47,7 +47,7 @@ class Model:
         return f"<{type(self).__name__} | {self.name}{told}>"
 
     @classmethod
-    def load(cls, model="mtl-v1"):
+    def load(cls, model="mtl-v2"):
         """Load a model.
 
         Parameters
