@@ -3,7 +3,7 @@
 Run ``python benchmarks/real_truth.py`` for simulated sites, with ``--archive`` for the
 session of Localize-MI inside the source archive of sesameeg (``pip download
 sesameeg==0.0.3 --no-deps --no-binary :all:``), or with ``--localize-mi FOLDER`` for all
-sessions that a folder of the dataset holds. A quarter of a minute a site on one core.
+sessions that a folder of the dataset holds. Half a minute a site on one core.
 
 A source plays eight pulses in six seconds, over the scalp EEG of a virtual patient at
 rest. Of a real session only the topography at its peak is taken: the stimulation
@@ -28,9 +28,9 @@ from machine import print_machine
 
 import mne_neuroflow
 from mne_neuroflow.datasets import localize_mi
-from mne_neuroflow.evaluation.baselines import SpatialPosterior
-from mne_neuroflow.evaluation.inverse import METHODS, SourceImaging
-from mne_neuroflow.evaluation.pairs import Scalp
+from mne_neuroflow.evaluation.baselines import HeadModel
+from mne_neuroflow.evaluation.inverse import INVERSE_METHODS, SourceImaging
+from mne_neuroflow.evaluation.pairs import ScalpData
 from mne_neuroflow.head.geometry import (
     inside_brain,
     load_head,
@@ -60,10 +60,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--archive", type=Path)
     parser.add_argument("--localize-mi", type=Path)
-    parser.add_argument("--sites", type=int, default=24)
+    parser.add_argument("--sites", type=int, default=16)
     parser.add_argument("--montage", default="64")
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--spacing", type=float, default=15.0, help="of the grid, mm")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--spacing", type=float, default=18.0, help="of the grid, mm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", metavar="SECTION")
     parser.add_argument("--csv", type=Path, help="file for one row a case and method")
@@ -131,7 +131,12 @@ def simulated_cases(options):
     head = load_head()
     rng = np.random.default_rng(options.seed)
     scalp, _ = mne_neuroflow.simulate_pair(
-        "mtl-core", options.montage, 2, scenario="rest", random_state=0, verbose="error"
+        contacts="mtl-core",
+        montage=options.montage,
+        duration=2,
+        scenario="rest",
+        random_state=0,
+        verbose="error",
     )
     _, electrodes = find_electrodes(scalp.info)
     structures = np.unique(head.patch_structure)
@@ -152,9 +157,9 @@ def make_recording(info, topography, seed):
         coord_frame="mni_tal",
     ).add_mni_fiducials(verbose=False)
     raw, _ = mne_neuroflow.simulate_pair(
-        "mtl-core",
-        montage,
-        SECONDS,
+        contacts="mtl-core",
+        montage=montage,
+        duration=SECONDS,
         scenario="rest",
         artifacts=False,
         random_state=seed,
@@ -179,8 +184,11 @@ def methods():
     """Name what draws virtual contacts: function of Raw, grid and number of draws."""
     return {
         "ours": draw_ours,
-        "spatial stage alone": partial(draw_with, SpatialPosterior()),
-        **{name: partial(draw_with, SourceImaging(name, snr=3.0)) for name in METHODS},
+        "unadapted spatial stage": partial(draw_with, HeadModel()),
+        **{
+            name: partial(draw_with, SourceImaging(name, snr=3.0))
+            for name in INVERSE_METHODS
+        },
     }
 
 
@@ -198,7 +206,7 @@ def draw_ours(raw, grid, n_draws):
 def draw_with(method, raw, grid, n_draws):
     picks, electrodes = find_electrodes(raw.info)
     data = raw.get_data(picks=picks)
-    return method.sample(Scalp(data - data.mean(axis=0), electrodes), grid, n_draws)
+    return method.sample(ScalpData(data - data.mean(axis=0), electrodes), grid, n_draws)
 
 
 def judge(draws, course, grid, site):
