@@ -61,6 +61,10 @@ def test_examples_in_docstrings(name, small_model, monkeypatch, tmp_path):
 
 # What an example would need that is not there: a network, or a display.
 NOT_RUN = {
+    "mne_neuroflow.datasets.ccepcoreg.load",
+    "mne_neuroflow.datasets.localize_mi.fetch",
+    "mne_neuroflow.datasets.localize_mi.load",
+    "mne_neuroflow.datasets.localize_mi.load_example",
     "mne_neuroflow.datasets.verbal_wm.fetch",
     "mne_neuroflow.datasets.verbal_wm.load",
     "mne_neuroflow.viz.plot_contacts_3d",

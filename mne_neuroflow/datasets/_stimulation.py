@@ -30,10 +30,12 @@ def run_files(subject, task, run, kind):
 
     Parameters
     ----------
-    subject, run : int
-        Which one.
+    subject : int
+        The subject.
     task : str
         BIDS name of the task.
+    run : int
+        The run.
     kind : str
         ``'eeg'`` or ``'ieeg'``.
 
