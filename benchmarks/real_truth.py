@@ -57,6 +57,7 @@ TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "in
 
 
 def main():
+    mne.set_log_level("error")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--archive", type=Path)
     parser.add_argument("--localize-mi", type=Path)
