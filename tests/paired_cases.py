@@ -44,7 +44,7 @@ def make_recording(seconds=40, seed=0, patient="p1", session="1", noise=1.0, tur
         patient=patient,
         session=session,
         scalp=ScalpData(
-            scalp, electrodes, tuple(f"E{k}" for k in range(len(electrodes)))
+            scalp, electrodes, tuple(f"ch{k}" for k in range(len(electrodes)))
         ),
         contacts=CONTACTS,
         ch_names=("HL1", "HL2", "HR1", "HR2"),

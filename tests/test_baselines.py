@@ -312,13 +312,13 @@ def test_bad_electrodes_do_not_ruin_everything():
             data[recording.scalp.ch_names.index(name)] *= factor
         return replace(recording, scalp=replace(recording.scalp, data=data))
 
-    train = scaled(TRAIN, E3=1e-4)
+    train = scaled(TRAIN, ch3=1e-4)
     encoding = baselines.Encoding([train.pair])
     usual = encoding.inputs(train.scalp, train.contacts)
-    popped = scaled(TEST, E3=1e-4)
+    popped = scaled(TEST, ch3=1e-4)
     popped.scalp.data[5, 300] = 1.0
-    quiet = scaled(TEST, E3=0.01)
-    for test in (TEST, quiet, popped, scaled(TEST, E3=1e-4, E5=100)):
+    quiet = scaled(TEST, ch3=0.01)
+    for test in (TEST, quiet, popped, scaled(TEST, ch3=1e-4, ch5=100)):
         found = encoding.inputs(test.scalp, test.contacts)
         assert np.abs(found).max() < 6.1
         assert np.square(found).mean() < 3 * np.square(usual).mean()
