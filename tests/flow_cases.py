@@ -78,7 +78,7 @@ def halves(positions):
 def level_factors(n_contacts):
     """Factors by which the levels' covariances differ from that of all, diagonal."""
     rng = np.random.default_rng(5)
-    return np.exp(0.3 * rng.standard_normal((N_LEVELS, n_contacts)))
+    return np.exp(0.1 * rng.standard_normal((N_LEVELS, n_contacts)))
 
 
 def conditions_from(

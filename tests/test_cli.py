@@ -158,6 +158,7 @@ def test_predict_raw(predict, scalp, out, capsys):
         "model": "mtl-v2",
         "output": "sample",
         "n_draws": 100,
+        "bad_time": "prior",
         "random_state": None,
         "device": "auto",
     }
@@ -188,6 +189,7 @@ def test_options_reach_the_prediction(predict, scalp, out, text, value):
     assert predict.calls[0][1] == {
         "contacts": "mtl-core",
         "model": "other",
+        "bad_time": "prior",
         "output": value,
         "n_draws": 7,
         "random_state": 3,

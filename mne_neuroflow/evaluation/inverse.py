@@ -290,7 +290,7 @@ def make_template_forward(electrodes, *, ch_names=None, projs=(), head=None):
     electrodes : array_like, shape (n_electrodes, 3)
         Positions in metres, fsaverage surface RAS.
     ch_names : list of str | None
-        Their names; ``'E1'``, ``'E2'``, ... if None.
+        Their names; ``'ch1'``, ``'ch2'``, ... if None.
     projs : list of Projection
         Projectors of the recording, to which the average reference is added.
     head : Head | None
@@ -315,7 +315,7 @@ def make_template_forward(electrodes, *, ch_names=None, projs=(), head=None):
     """
     head = load_head() if head is None else head
     electrodes = np.asarray(electrodes, float)
-    names = ch_names or [f"E{k}" for k in range(1, len(electrodes) + 1)]
+    names = ch_names or [f"ch{k}" for k in range(1, len(electrodes) + 1)]
     info = _electrode_info(electrodes, names, projs, head.head_to_mri)
     fwd = _form_of_forward(info, head)
     fwd["sol"]["data"] = scalp_lead_field(head, electrodes)

@@ -28,7 +28,7 @@ def make_scalp_raw(scalp):
     raw : RawArray
         EEG channels in volts with their positions.
     """
-    names = scalp.ch_names or [f"E{k}" for k in range(1, len(scalp.electrodes) + 1)]
+    names = scalp.ch_names or [f"ch{k}" for k in range(1, len(scalp.electrodes) + 1)]
     montage = mne.channels.make_dig_montage(
         dict(zip(names, scalp.electrodes, strict=True)), coord_frame="mni_tal"
     )
