@@ -196,7 +196,12 @@ def check_settings(
 ):  # fmt: skip
     """Check how recordings are to be predicted.
 
-    Parameters are those of :func:`mne_neuroflow.predict_cohort`.
+    Parameters
+    ----------
+    out, contacts, model, n_draws, random_state : object
+        As for :func:`mne_neuroflow.predict_cohort`.
+    window, control, keep_recordings, tsv, stretch, work_dir : object
+        As for :func:`mne_neuroflow.predict_cohort`.
 
     Returns
     -------
