@@ -34,7 +34,7 @@ from mne_neuroflow.head.posterior import spatial_posterior
 from mne_neuroflow.scores.signals import nrmse, pearson_r
 from mne_neuroflow.scores.tensors import crps_normal
 from mne_neuroflow.simulation.recordings import draw_traits, electrode_rms, simulate
-from mne_neuroflow.training.data import SimulatedData, _adapted, build_patients
+from mne_neuroflow.training.data import SimulatedData, adapt_window, build_patients
 
 N_CONTACTS, N_WORLDS, N_SHAFTS = 32, 3, 30
 AT_ONCE = 4  # recordings that are simulated together
@@ -163,7 +163,7 @@ def judge(data, numbers):
 def adapted_stage(data, setups, k, scalp):
     """Predict the contacts of a setup with the sources of the recording."""
     n_used, template = len(scalp), data.template
-    posterior, mean = _adapted(
+    posterior, mean = adapt_window(
         scalp.double().numpy(),
         electrode_rms(scalp).double().numpy(),
         setups.electrodes[k, :n_used].numpy(),

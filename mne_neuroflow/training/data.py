@@ -122,7 +122,7 @@ def conditions_of(scalp: Tensor, setups: Setups, template: Worlds) -> Conditions
     parts = []
     rms = electrode_rms(scalp).double().cpu().numpy()
     for k, n_used in enumerate(setups.used.sum(1).int().tolist()):
-        posterior, mean = _adapted(
+        posterior, mean = adapt_window(
             scalp[k, :n_used].double().cpu().numpy(),
             rms[k, :n_used],
             setups.electrodes[k, :n_used].cpu().numpy(),
@@ -147,8 +147,27 @@ def conditions_of(scalp: Tensor, setups: Setups, template: Worlds) -> Conditions
     )
 
 
-def _adapted(scalp, rms, electrodes, scalp_gains, deep_gains):
-    """Spatial posterior of one window, and its mean at the contacts."""
+def adapt_window(scalp, rms, electrodes, scalp_gains, deep_gains):
+    """Adapt the spatial stage to one simulated window.
+
+    Parameters
+    ----------
+    scalp : array of shape (n_electrodes, n_times)
+        Average-referenced volts at 128 Hz.
+    rms : array of shape (n_electrodes,)
+        Robust r.m.s. of each electrode, volts.
+    electrodes : array of shape (n_electrodes, 3)
+        Nominal positions, metres.
+    scalp_gains, deep_gains : Tensor of shape (n_electrodes | n_contacts, generator)
+        The template head's, volts.
+
+    Returns
+    -------
+    posterior : AdaptedPosterior
+        Contacts given this window.
+    mean : array of shape (n_contacts, n_times)
+        Its mean, volts.
+    """
     model = scalp_model(scalp_gains.cpu().numpy(), electrodes)
     limit = CLIP * rms[:, None]
     wide = np.pad(scalp, ((0, 0), (N_HALO, N_HALO)), "reflect")
