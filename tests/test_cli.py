@@ -410,9 +410,12 @@ def test_split_recording(predict, scalp, out, monkeypatch):
 
 
 _SLOW = """
-import sys, time, types
+import signal, sys, time, types
 import mne, numpy as np
 from mne_neuroflow import cli
+
+# A shell that runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Slow(mne.io.RawArray):
     def save(self, fname, **options):
