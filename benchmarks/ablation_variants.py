@@ -1,9 +1,9 @@
-"""Flows that differ from the shipped one in a single choice.
+"""Flows that differ from the shipped flow in one choice.
 
-What :class:`~mne_neuroflow.flow.model.FlowConfig` can say is said there. The rest,
-which nobody needs outside the comparison, is composed here: other transformations in
-the coupling steps, less attention over contacts and less context. The wavelet levels
-are given: the spatial stage has a covariance for each of them.
+Some variants are options of :class:`~mne_neuroflow.flow.model.FlowConfig`. The others
+are needed only for this comparison and are defined here: other transformations in the
+coupling steps, less attention over contacts and less context. The wavelet levels are
+the same in all variants, because the spatial stage has a covariance for each level.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,6 @@ from mne_neuroflow.flow.coupling import (
     Mixer,
     Standardize,
     bounded,
-    magnitudes,
-    neighbours,
     to_data,
     to_noise,
 )
@@ -40,7 +38,7 @@ N_BINS, BOUND, MIN_SHARE = 8, 5.0, 1e-3
 
 @dataclass(frozen=True)
 class Bend:
-    """What a step does to a coefficient, beside location and scale.
+    """The transformation of a coefficient in a step, in addition to location and scale.
 
     Attributes
     ----------
@@ -168,7 +166,7 @@ class OtherStandardize(Standardize):
     width, size : int
         As in the parent.
     bend : Bend
-        What else is done to a coefficient.
+        Further transformation of a coefficient.
     """
 
     def __init__(self, width: int, size: int, bend: Bend):
@@ -204,9 +202,9 @@ class OtherCoupling(Coupling):
     split, turn, size, width, n_heads, n_relations
         As in the parent.
     bend : Bend
-        What is done to a coefficient beside location and scale.
+        Transformation of a coefficient in addition to location and scale.
     attention : bool
-        Whether contacts hear of each other.
+        Whether there is attention over contacts.
     """
 
     def __init__(
@@ -221,66 +219,39 @@ class OtherCoupling(Coupling):
         attention: bool,
     ):
         super().__init__(split, turn, size, width, n_heads, n_relations)
-        self.bend, self.n_gates = bend, n_heads if attention else 0
-        outputs = 2 + bend.n_shape + self.n_gates
-        self.head[1] = _quiet(nn.Linear(width, outputs * size))
+        self.n_parameters = 2 + bend.n_shape
+        self.n_outputs = self.n_parameters + (n_heads if attention else 0)
+        self.head[1] = _quiet(nn.Linear(width, self.n_outputs * size))
+        self.to_noise, self.to_data = bend.to_noise, bend.to_data
         if not attention:
             isolate(self.mixer)
 
-    def parameters_of(self, data, state, relations, half, start):
-        """Mask, and shift, log-scale and shape from the coefficients that stay."""
-        moving = self.moving(data, half, start)
-        fixed = data * (1 - moving)
-        keys = (half != self.turn).to(data.dtype) if self.split == "contacts" else None
-        tokens = state + self.read(magnitudes(fixed))
-        tokens, weights = self.mixer(tokens, relations, keys)
-        size = data.shape[-1]
-        shift, log_scale, shape, gates = self.head(tokens).split(
-            [size, size, self.bend.n_shape * size, self.n_gates * size], dim=-1
-        )
-        if self.n_gates:
-            seen = weights @ fixed.transpose(1, 2)[:, :, None]
-            gates = gates.unflatten(-1, (self.n_gates, -1))
-            shift = shift + (gates * seen.permute(0, 3, 1, 2, 4)).sum(-2)
-        if self.split == "seconds":
-            shift = shift + self.linear(neighbours(fixed))
-        elif self.split == "frequencies":
-            shift = shift + self.linear(fixed)
-        shape = shape.unflatten(-1, (size, self.bend.n_shape))
-        log_scale = bounded(log_scale, MAX_LOG_SCALE)
-        return moving, (shift * moving, log_scale * moving, shape * moving[..., None])
-
-    def forward(self, data, state, relations, half, start):
-        """Map data to noise, with the log-determinant of each coefficient."""
-        moving, parameters = self.parameters_of(data, state, relations, half, start)
-        moved, log_det = self.bend.to_noise(data, *parameters)
-        return torch.where(moving > 0, moved, data), log_det * moving
-
-    def inverse(self, noise, state, relations, half, start):
-        """Map noise to data."""
-        moving, parameters = self.parameters_of(noise, state, relations, half, start)
-        moved = self.bend.to_data(noise, *parameters)
-        return torch.where(moving > 0, moved, noise)
+    def parameters_of(self, data, state, relations, start):
+        """Index of what moves, and its shift, log-scale and shape."""
+        moving, *values = self.from_fixed(data, state, relations, start)
+        shift, log_scale, *shape = values
+        shape = torch.stack(shape, -1) if shape else shift.new_empty(*shift.shape, 0)
+        return moving, (shift, bounded(log_scale, MAX_LOG_SCALE), shape)
 
 
 class Alone(nn.Module):
-    """Stands where contacts attend to each other: they do not."""
+    """A replacement of attention that does not mix contacts."""
 
-    def forward(self, tokens, relations, keys=None):
-        """Return no update, and no weights."""
-        return torch.zeros_like(tokens), None
+    def forward(self, tokens, relations, keys=None, also=None):
+        """Return the tokens unchanged, and no mixed values."""
+        return tokens, []
 
 
 def isolate(mixer: Mixer):
-    """Take attention over contacts out of a mixer."""
+    """Remove attention over contacts from a mixer."""
     mixer.contacts = Alone()
 
 
 class StaticContext(nn.Module):
-    """Nothing learned from the scalp's time course.
+    """A context without the time course of the scalp EEG.
 
-    It enters through the posterior mean and the trust in it alone; what is constant
-    over a recording (place, gain, what the spatial stage has found) is known.
+    The scalp EEG affects the flow only by the posterior mean and its weight, and by
+    features that are constant over a recording (position, gain, the spatial stage's).
     """
 
     def __init__(self, width: int, wavelet: WaveletTransform):
@@ -304,20 +275,20 @@ class Variant:
     Attributes
     ----------
     question, name : str
-        What it answers, and how.
+        The question, and the variant.
     config : dict
         Fields of :class:`~mne_neuroflow.flow.model.FlowConfig` that differ.
     bend : Bend
-        What coupling steps do beside location and scale.
+        The transformation in coupling steps beside location and scale.
     attentive : int
-        Coarse levels at which contacts attend to each other; with none of them the
-        context does without as well.
+        The number of coarse levels with attention over contacts. With zero, the context
+        has no attention either.
     static : bool
-        Whether nothing is learned from the time course, see :class:`StaticContext`.
+        Whether the context ignores the time course, see :class:`StaticContext`.
     by_samples : bool
-        Whether levels weigh in the loss as their number of samples.
+        Whether levels are weighted in the loss by their number of samples.
     seed : int
-        Seed of the initial weights.
+        The seed of the initial weights.
     """
 
     question: str
@@ -330,7 +301,7 @@ class Variant:
     seed: int = 0
 
     def flow(self, width: int, n_heads: int) -> ConditionalFlow:
-        """Build it, untrained: the spatial posterior."""
+        """Build the untrained flow, which equals the spatial posterior."""
         torch.manual_seed(self.seed)
         config = FlowConfig(width=width, n_heads=n_heads, **self.config)
         composed = ("bend", "attentive", "static")
@@ -375,7 +346,7 @@ class OtherFlow(ConditionalFlow):
     config : FlowConfig
         Shape.
     variant : Variant
-        What differs beside it.
+        Further differences.
     """
 
     def __init__(self, config: FlowConfig, variant: Variant):
@@ -394,7 +365,7 @@ STEPS = FlowConfig().steps
 WITHOUT_CONTACTS = tuple(level.replace("c", "f") for level in STEPS)
 
 
-#: The shipped choices come first: they are what the others are compared with.
+#: The shipped choices are first. The others are compared with them.
 VARIANTS = (
     Variant("shipped choices", "seed 0"),
     Variant("shipped choices", "seed 1", seed=1),

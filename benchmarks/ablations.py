@@ -1,11 +1,11 @@
-"""What each choice in the flow's design is worth, by held-out measurement.
+"""Measure the effect of each choice in the design of the flow on held-out simulation.
 
-Run ``python benchmarks/ablations.py``: an hour on one core of its own. Every row is a
-small flow that differs from the shipped choices in one, trained for the same number of
-steps on the same simulated batches and judged on the same held-out patients, who have
-other implants. A finished row is one line of ``OUT/rows.jsonl``; the same command again
-does the rows that are missing, ``--table`` prints what there is. Times are processor
-time of one thread, so that other programs count little.
+Run ``python benchmarks/ablations.py``, which takes an hour on one core. Each row is a
+small flow that differs from the shipped choices in one. All flows are trained for the
+same number of steps on the same simulated batches, and evaluated on the same held-out
+patients, who have other implants. A finished row is a line in ``OUT/rows.jsonl``. The
+same command computes the rows that are missing. ``--table`` prints the finished rows.
+Times are processor times of one thread, which other programs affect little.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
 from mne_neuroflow.flow.wavelet import LEVEL_BANDS, LEVEL_SIZES
 from mne_neuroflow.scores.tensors import crps_ensemble, crps_normal, inside
 from mne_neuroflow.training.data import SimulatedData, build_patients
+from mne_neuroflow.training.evaluate import draw
 from mne_neuroflow.training.fit import gaussian_losses, learning_rate, level_losses
-from mne_neuroflow.training.judge import draw
 
 #: Patients, windows and size of every run.
 BUDGET = dict(
@@ -50,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--steps", type=int, default=350)
-    parser.add_argument("--batches", type=int, default=16, help="to judge by")
+    parser.add_argument("--batches", type=int, default=16, help="to evaluate on")
     parser.add_argument("--draws", type=int, default=24)
     parser.add_argument("--only", nargs="*", help="questions, in this order")
     parser.add_argument("--table", action="store_true", help="print what there is")
@@ -76,7 +76,7 @@ def chosen(questions: list[str] | None) -> list[Variant]:
 
 
 class Kept:
-    """Simulated batches in files, so that all variants see the same ones.
+    """Simulated batches in files, so that all variants use the same batches.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Kept:
         return self._data
 
     def batch(self, number: int) -> SimpleNamespace:
-        """Load or simulate a batch: what training and judging look at, no more."""
+        """Load or simulate a batch: what training and evaluation need, no more."""
         fname = self.folder / f"{number}.pt"
         if not fname.exists():
             batch = self._simulated().batch(number)
@@ -117,7 +117,7 @@ class Kept:
             }
             with written_whole(fname) as part:
                 torch.save(kept, part)
-        kept = torch.load(fname)
+        kept = torch.load(fname, weights_only=True)
         return SimpleNamespace(
             conditions=Conditions(**kept["conditions"]),
             pairs=SimpleNamespace(deep=kept["deep"]),
@@ -126,9 +126,9 @@ class Kept:
 
 
 def run(variants, data: Kept, held_out: Kept, options):
-    """Train and judge the variants that are missing, one line a variant."""
+    """Train and evaluate the variants that are missing, one line a variant."""
     for variant in variants:
-        # Read anew each time: another process may be at other rows.
+        # Read again each time, because another process may compute other rows.
         done = {(row["question"], row["name"]) for row in read_rows(options.out)}
         if (variant.question, variant.name) in done:
             continue
@@ -140,7 +140,7 @@ def run(variants, data: Kept, held_out: Kept, options):
             "parameters": n_moved,
             "training_s": seconds,
             "speed": speed_ratio(variant),
-            **judge(flow, held_out, options.batches, options.draws),
+            **evaluate(flow, held_out, options.batches, options.draws),
         }
         with (options.out / "rows.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -162,9 +162,9 @@ def train(flow: ConditionalFlow, variant: Variant, data: Kept, n_steps: int):
     Returns
     -------
     flow : ConditionalFlow
-        Its running average.
+        The running average of the flow.
     n_moved : int
-        Parameters that training reaches.
+        Number of trained parameters.
     seconds : float
         Time of the steps, without simulation.
     """
@@ -196,7 +196,7 @@ def train(flow: ConditionalFlow, variant: Variant, data: Kept, n_steps: int):
 
 
 @torch.no_grad()
-def judge(flow, data: Kept, n_batches: int, n_draws: int) -> dict:
+def evaluate(flow, data: Kept, n_batches: int, n_draws: int) -> dict:
     """Measure negative log-density, CRPS and coverage on held-out batches.
 
     Returns
@@ -215,7 +215,7 @@ def judge(flow, data: Kept, n_batches: int, n_draws: int) -> dict:
         start.append((gaussian_losses(flow, batch) * shares).sum())
         draws = draw(flow, conditions, n_draws, number)
         hits.append([float(inside(draws, truth, level).mean()) for level in LEVELS])
-        # In units of each contact's prior, so that all count alike.
+        # In units of each contact's prior, for equal weights.
         gain = conditions.gain[:, None, None]
         unit = gain * batch.prior_std[..., None]
         std = gain * conditions.posterior_std[..., None]
@@ -234,10 +234,10 @@ def judge(flow, data: Kept, n_batches: int, n_draws: int) -> dict:
 
 
 def speed_ratio(variant: Variant, n_contacts=64, n_seconds=20, repeats=10) -> float:
-    """Speed of one draw against the shipped flow's, at its width, side by side.
+    """Measure the speed of one draw relative to the shipped flow of the same width.
 
-    The context is computed anew for each draw, as in ``predict_ieeg``. The best of
-    each flow's times is the one that was disturbed least.
+    The context is computed again for each draw, as in ``predict_ieeg``. The shortest
+    time of each flow is used, because it is the least disturbed.
     """
     config = FlowConfig()
     conditions = made_up_conditions(n_contacts, n_seconds)
@@ -254,7 +254,7 @@ def speed_ratio(variant: Variant, n_contacts=64, n_seconds=20, repeats=10) -> fl
 
 
 def made_up_conditions(n_contacts: int, n_seconds: int) -> Conditions:
-    """Conditions of the right shapes, for timing alone."""
+    """Make conditions of the right shapes, only for timing."""
     shape = (1, n_contacts)
     eye = torch.eye(n_contacts).repeat(1, len(LEVEL_SIZES), 1, 1)
     return Conditions(
@@ -271,7 +271,7 @@ def made_up_conditions(n_contacts: int, n_seconds: int) -> Conditions:
 
 
 def table(rows: list[dict]) -> str:
-    """Rows as a Markdown table, in the order of the variants."""
+    """Print rows as a Markdown table, in the order of the variants."""
     order = [variant.question for variant in VARIANTS]
     rows = sorted(rows, key=lambda row: order.index(row["question"]))
     heads = ["question", "choice", "nats/sample"]

@@ -1,15 +1,16 @@
-"""What the intervals and draws are worth, stratum by stratum, on held-out simulation.
+"""Measure calibration and accuracy of intervals and draws by stratum, on simulation.
 
-Run ``python benchmarks/calibration.py``: coverage of 50, 80, 90 and 95 % intervals by
-structure, scenario, size of the montage, artifacts of the scalp and band; ranks of
-whole recordings (simulation-based calibration); what leaving out uncertain contacts
-gains; scores against the adapted spatial posterior and the fixed prior; and whether
-single draws look like the truth. Half an hour on one core. ``--rows`` keeps one line
-per contact, and ``--record SECTION`` writes what pages quote to ``doc/figures.json``.
+Run ``python benchmarks/calibration.py``, which takes half an hour on one core. On
+held-out simulation it measures the coverage of 50, 80, 90 and 95 % intervals by
+structure, scenario, size of the montage, artifacts of the scalp EEG and band; ranks of
+whole recordings (simulation-based calibration); the benefit of leaving out uncertain
+contacts; scores compared with the adapted spatial posterior and the fixed prior; and
+the similarity of single draws to the truth. ``--rows`` saves one row per contact.
+``--record SECTION`` writes the figures that pages quote to ``doc/figures.json``.
 
-``--prior neural-masses`` measures where the prior is wrong: recordings of coupled
+``--prior neural-masses`` measures the same with a wrong prior: recordings of coupled
 neural masses, sources of one length scale and, with ``--heads`` and tables of
-``tools/build_head.py --skull-conductivity``, heads that training has not seen.
+``tools/build_head.py --skull-conductivity``, heads that were not used in training.
 """
 
 from pathlib import Path
@@ -48,7 +49,7 @@ from mne_neuroflow.scores.tensors import (
     inside,
 )
 from mne_neuroflow.simulation.sources import SCENARIOS
-from mne_neuroflow.training.judge import draw
+from mne_neuroflow.training.evaluate import draw
 from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model
 
@@ -132,7 +133,7 @@ def score_contacts(flow, batch, draws, heads):
 
 
 def observability(conditions):
-    """Share of variance that the scalp explains in this recording, by contact."""
+    """Return the share of variance that the scalp EEG explains, by contact."""
     explained = conditions.mean_std.square()
     return explained / (explained + conditions.posterior_std.square())
 
@@ -161,7 +162,7 @@ def montage_sizes(n_electrodes):
 
 
 def artifacts_of(pairs):
-    """Name what disturbs each scalp most."""
+    """Return the strongest artifact of each scalp recording."""
     shown = pairs.artifacts
     bad = (shown.noisy + shown.dead).sum(-1) > 0
     tense = (shown.muscle > 0.5).float().mean(-1) > 0.1
@@ -170,7 +171,7 @@ def artifacts_of(pairs):
 
 
 def score_recordings(batch, draws):
-    """Score what contacts do together, relative to each recording's prior."""
+    """Score the joint distribution of contacts, relative to each recording's prior."""
     truth = batch.pairs.deep
     unit = batch.conditions.gain[:, None, None] * batch.setups.prior_std[..., None]
     drawn = (draws / unit)[..., ::THINNED].numpy()
@@ -193,7 +194,7 @@ def score_recordings(batch, draws):
 
 
 def report_coverage(rows):
-    """Print coverage overall and by stratum, and mark what is too far off."""
+    """Print coverage overall and by stratum, and mark values outside tolerances."""
     names = [f"coverage {level:.2f}" for level in LEVELS]
     title = "coverage (%) of (recordings, ± at 90 %)"
     print(f"\n{title:45s}" + "".join(f"{x:>9.0%}" for x in LEVELS))
@@ -224,7 +225,7 @@ def _mean(rows, name):
 
 
 def standard_error(rows, name):
-    """Return that of a mean over contacts, those of a recording going together."""
+    """Return the standard error of a mean over contacts, clustered by recording."""
     by_recording = rows.groupby("recording")[name]
     sums = by_recording.sum() - rows[name].mean() * by_recording.size()
     n = len(sums)
@@ -240,12 +241,12 @@ def coverage_line(name, shares, allowed):
 
 
 def report_ranks(rows, values):
-    """Print how far ranks are from uniform."""
+    """Print the distance of ranks from a uniform distribution."""
     shares = np.histogram(values, bins=10, range=(0, 1))[0] / len(values)
     print("\nPIT histogram (%), ten bins:", *(f"{100 * x:.1f}" for x in shares))
     for band in ("theta", "alpha", "beta"):
         rank = rows[f"rank of {band} power"]
-        # Contacts of a recording go together: each recording's mean counts once.
+        # Contacts of a recording are not independent: use the mean of each recording.
         places = (rank + 0.5) / (rank.max() + 1)
         test = stats.kstest(places, "uniform")
         print(
@@ -255,7 +256,7 @@ def report_ranks(rows, values):
 
 
 def report_skill(rows, joint):
-    """Print scores, abstention, and what single draws look like."""
+    """Print scores, abstention, and the similarity of single draws to the truth."""
     means = rows.mean(numeric_only=True)
     print()
     for other in ("posterior", "prior"):

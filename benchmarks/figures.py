@@ -1,8 +1,7 @@
-"""The figures that the pages quote: one section of ``doc/figures.json`` a benchmark.
+"""Write the figures that pages quote to ``doc/figures.json``, in sections.
 
-Pages write ``:figure:`eight electrodes: coverage 0.90``` and get what was measured.
-Every benchmark on held-out simulation has ``--record SECTION``; any other calls
-:func:`record`::
+Pages refer to them as ``:figure:`eight electrodes: coverage 0.90```. Each benchmark on
+held-out simulation has ``--record SECTION``. Others call :func:`record`::
 
     record("two electrodes", {"coverage 0.90": (0.912, 0.011), "seconds": 3.2})
 """
@@ -18,37 +17,45 @@ FIGURES = Path(__file__).parents[1] / "doc" / "figures.json"
 
 
 def record(section, figures, fname=FIGURES, **facts):
-    """Replace a section, and leave the others as they are.
+    """Replace a section, and keep the others.
 
     Parameters
     ----------
     section : str
         Its name.
     figures : dict
-        By name, a value, or a value and its standard error.
+        A value, or a value and its standard error, by name.
     fname : Path
         The file.
     **facts
-        What else belongs to the measurement, as ``weights`` and their hash.
+        Further facts about the measurement, such as ``weights`` and their hash (None
+        if it does not use any).
     """
     sections = json.loads(fname.read_text("utf-8")) if fname.is_file() else {}
-    pairs = {
-        name: figure if isinstance(figure, tuple) else (figure, None)
-        for name, figure in figures.items()
-    }
     sections[section] = {
         **machine(),
         "date": date.today().isoformat(),
         **facts,
-        "figures": {
-            name: {"value": _rounded(value), "standard error": _rounded(error)}
-            for name, (value, error) in pairs.items()
-        },
+        "figures": as_written(figures),
     }
     text = json.dumps(dict(sorted(sections.items())), indent=1, ensure_ascii=False)
     fname.write_text(text + "\n", "utf-8")
 
 
+def as_written(figures):
+    """Return values and standard errors by name, as files have them."""
+    pairs = {
+        name: figure if isinstance(figure, tuple) else (figure, None)
+        for name, figure in figures.items()
+    }
+    return {
+        name: {"value": _rounded(value), "standard error": _rounded(error)}
+        for name, (value, error) in pairs.items()
+    }
+
+
 def _rounded(number):
-    # Of one recording there is no standard error.
+    if isinstance(number, int):  # a count
+        return number
+    # One recording has no standard error.
     return None if number is None or math.isnan(number) else round(float(number), 4)

@@ -1,9 +1,9 @@
-"""What five minutes of a patient's own pairs are worth.
+"""Measure the benefit of fitting to five minutes of a patient's own pairs.
 
-Run ``python benchmarks/fitting.py``: simulated patients whose head, contacts and
-couplings stay the same from one session to the next while the signals are new. Methods
-learn from the first session and are judged on a minute of the second. Some minutes a
-patient on two cores; ``--patients 1`` for a quick look.
+Run ``python benchmarks/fitting.py``, which takes some minutes per patient on two cores.
+``--patients 1`` is a quick look. Simulated patients have the same head, contacts and
+couplings in two sessions, with new signals. Methods are fitted to the first session and
+evaluated on a minute of the second.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from mne_neuroflow.scores.tensors import crps_ensemble, inside
 
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "uncoupled", "ictal")
 MONTAGES = ("19", "10", "25", "32", "8", "21")
-WINDOW = (20.0, 80.0)  # seconds of the second session that methods are judged on
-STRIDE = 4  # every which sample is scored
-# Minutes are those of the processor, which on two cores is at most twice the time.
+WINDOW = (20.0, 80.0)  # seconds of the second session that methods are evaluated on
+STRIDE = 4  # every fourth sample is scored
+# Minutes are processor time, which on two cores is at most twice the elapsed time.
 COLUMNS = "r,CRPS,50 %,90 %,LSD dB,exponent,alpha,log p,minutes".split(",")
 
 
@@ -45,7 +45,7 @@ def main():
     tables = []
     for number in range(options.first, options.first + options.patients):
         first, second = simulate(number, options)
-        rows = judge(first, second, options)
+        rows = evaluate(first, second, options)
         tables.append(rows)
         print(f"\npatient {number}: {describe(number)}", flush=True)
         report(rows)
@@ -59,7 +59,7 @@ def describe(number):
 
 
 def simulate(number, options):
-    """Two sessions of a patient as pairs of Raw."""
+    """Simulate two sessions of a patient, as pairs of Raw."""
     scenario, montage = (names[number % 6] for names in (SCENARIOS, MONTAGES))
     lengths = (options.seconds, WINDOW[1] + 20)
     return [
@@ -76,8 +76,8 @@ def simulate(number, options):
     ]
 
 
-def judge(first, second, options):
-    """Figures of every method, by name."""
+def evaluate(first, second, options):
+    """Compute the figures of all methods, by name."""
     load = partial(mne_neuroflow.NeuroFlow.load, options.model)
     scratch = mne_neuroflow.NeuroFlow.untrained
     methods = {
@@ -111,7 +111,7 @@ def fit(model, pair, options, spatial="fitted"):
 
 
 def score(model, pair, options):
-    """Correlation, CRPS, coverage and log-density of a model."""
+    """Compute correlation, CRPS, coverage and log-density of a model."""
     scalp, ieeg = pair
     known = dict(contacts=ieeg.info, model=model, random_state=1, verbose="error")
     draws = mne_neuroflow.sample_ieeg(
@@ -128,7 +128,7 @@ def score(model, pair, options):
 
 
 def score_ridge(first, second, options):
-    """Those of ridge regression on the scalp within 120 ms with Gaussian residuals."""
+    """Score ridge regression on scalp EEG within 120 ms, with Gaussian residuals."""
     positions = contact_positions(make_contacts(first[1].info))[1]
     begin = time.process_time()
     ridge = LaggedRidge().fit([(as_scalp(first[0]), positions, first[1].get_data())])
@@ -161,10 +161,11 @@ def figures(mean, draws, truth, sfreq):
 
 
 def single_draws(draws, truth, sfreq):
-    """How far single draws are from the truth.
+    """Measure the distance of single draws from the truth.
 
-    Log-spectral distance over 1-45 Hz in decibels, absolute difference of the aperiodic
-    exponent, relative Frobenius error of correlations in the alpha band.
+    The measures are log-spectral distance over 1-45 Hz in decibels, absolute difference
+    of the aperiodic exponent, and relative Frobenius error of correlations in the alpha
+    band.
     """
     freqs, density = signals.power_spectrum(draws, sfreq)
     _, true = signals.power_spectrum(truth, sfreq)

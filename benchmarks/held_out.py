@@ -1,9 +1,9 @@
-"""Calibration and skill of the shipped weights on simulation they never saw.
+"""Measure calibration and accuracy of the shipped weights on held-out simulation.
 
-Run ``python benchmarks/held_out.py``: other seeds, other montages, other implants
-and other heads than in training. A quarter of an hour on two cores; ``--batches 1``
-for a quick look. ``--heads`` names head tables of ``tools/build_head.py`` with other
-conductivities; without them the true heads are the template with its sites moved.
+Run ``python benchmarks/held_out.py``, which takes a quarter of an hour on two cores.
+``--batches 1`` is a quick look. Seeds, montages, implants and heads differ from those
+of the training. ``--heads`` names head tables of ``tools/build_head.py`` with other
+conductivities. Without it, the true heads are the template with displaced sites.
 """
 
 import argparse
@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from figures import record
+from figures import as_written, record
 from machine import print_machine
 
 from mne_neuroflow.training.data import SimulatedData, build_patients
-from mne_neuroflow.training.judge import judge
+from mne_neuroflow.training.evaluate import evaluate
 from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model
 
@@ -30,18 +30,17 @@ def main():
     flow, card = load_checkpoint(fetch_model(options.model), options.device)
     data = make_data(options)
     torch.manual_seed(0)
-    figures = judge(flow, data, options.batches, options.draws)
+    figures = evaluate(flow, data, options.batches, options.draws)
     print_machine()
     report(figures)
     if options.record:
         record(options.record, figures, weights=card["sha256"])
     if options.json:
-        figures = {name: round(value, 4) for name, value in figures.items()}
-        options.json.write_text(json.dumps(figures, indent=1))
+        options.json.write_text(json.dumps(as_written(figures), indent=1))
 
 
 def make_parser(doc, contacts_a_batch):
-    """Options of benchmarks on held-out simulation."""
+    """Make the options of benchmarks on held-out simulation."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--model", default="mtl-v2")
     parser.add_argument("--device", default="cpu")
@@ -53,7 +52,7 @@ def make_parser(doc, contacts_a_batch):
     parser.add_argument(
         "--record",
         metavar="SECTION",
-        help="section of doc/figures.json to write the figures that pages quote to",
+        help="section of doc/figures.json for the figures that pages quote",
     )
     parser.add_argument(
         "--electrodes",
@@ -67,7 +66,7 @@ def make_parser(doc, contacts_a_batch):
 
 def make_data(options, kind=SimulatedData):
     """Build held-out patients and their batches of 24 s."""
-    # Of montages of one size there are few: one in 24 has 8 electrodes.
+    # Few montages have the same size: one in 24 has 8 electrodes.
     n_times = 3 if options.electrodes is None else 60
     sizes = [(n, n_times * options.contacts_a_batch // n) for n in CONTACTS]
     patients = build_patients(
@@ -99,9 +98,10 @@ def only_montages(patients, least, most):
 
 
 def report(figures):
-    """Print the figures and the four that must be reached."""
-    for name, value in figures.items():
-        print(f"{name:45s} {value:9.4f}")
+    """Print the figures, and the targets of four of them."""
+    for name, (value, error) in figures.items():
+        print(f"{name:45s} {value:9.4f} ± {error:.4f}")
+    figures = {name: value for name, (value, _) in figures.items()}
     gain = 1 - figures["crps flow"] / figures["crps posterior"]
     skill = 1 - figures["crps flow"] / figures["crps prior"]
     shuffled = 1 - figures["crps shuffled"] / figures["crps prior"]
@@ -112,6 +112,12 @@ def report(figures):
     print(
         f"CRPS {skill:+.1%} against the prior; with another recording's scalp "
         f"{shuffled:+.1%} (none wanted)"
+    )
+    own = {k: figures[f"crps of own draws, {k}"] for k in ("flow", "prior", "shuffled")}
+    print(
+        "where a draw of the flow is the truth, the same figures are "
+        f"{1 - own['flow'] / own['prior']:+.1%} and "
+        f"{1 - own['shuffled'] / own['prior']:+.1%}"
     )
     print(
         f"r of the mean of draws {figures['r mean']:.2f}, of any number of them "

@@ -1,9 +1,9 @@
-"""Hostile inputs: for each a right answer, or one error that a user understands.
+"""Test random wrong inputs: each must have a right answer or an understandable error.
 
-Recordings, contact lists, weights, command lines, EDF and FIF files are made wrong at
-random, from a seed. Each is tried in a process of its own kind of trouble: it must end
-within ten seconds with an answer or with one error of the package (or of MNE's reader,
-on the command line in one line), leave no half-written file, and nothing else.
+Recordings, lists of contacts, weights, recipes, command lines, and EDF and FIF files
+are damaged at random from a seed. Each must end within ten seconds, either with an
+answer or with one error of the package or of MNE's reader (one line on the command
+line), and leave no incomplete file::
 
     python benchmarks/hostile.py --number 600 --out doc/decisions/hostile-inputs.md
 """
@@ -13,6 +13,7 @@ import collections
 import io
 import json
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -27,6 +28,8 @@ import numpy as np
 import mne_neuroflow
 from mne_neuroflow.cli import main
 from mne_neuroflow.datasets import load_demo
+from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.training.recipe import RECIPES, load_recipe
 from mne_neuroflow.weights.checkpoint import file_hash, load_checkpoint
 
 LIMIT = 10  # seconds
@@ -35,7 +38,7 @@ OURS = (ValueError, TypeError, RuntimeError, OSError)
 
 
 def flip(rng, data, n=None):
-    """Change some bytes, cut the end off, or put some in."""
+    """Change some bytes, cut off the end, or insert bytes."""
     data = bytearray(data)
     for _ in range(n or rng.integers(1, 30)):
         data[rng.integers(len(data))] = rng.integers(256)
@@ -50,15 +53,15 @@ def flip(rng, data, n=None):
 def recording(rng, folder):
     """Make a recording or epochs with one to three things wrong."""
     raw = load_demo(verbose=False).load_data(verbose=False).crop(0, 3)
-    told = []
+    parts = []
     for _ in range(rng.integers(1, 4)):
         name = rng.choice(list(WRONGS))
-        told.append(name)
+        parts.append(name)
         raw = WRONGS[name](rng, raw) or raw
     if rng.random() < 0.3:
-        told.append("epochs")
+        parts.append("epochs")
         raw = mne.make_fixed_length_epochs(raw, 1.0, verbose=False)
-    return ", ".join(told), lambda: _predict(raw)
+    return ", ".join(parts), lambda: _predict(raw)
 
 
 def _predict(inst, **options):
@@ -68,7 +71,7 @@ def _predict(inst, **options):
     data = virtual.get_data()
     if not np.isfinite(data).all():
         raise AssertionError("the prediction is not finite")
-    # Of nine parts in ten of all seconds, a tenth to ten times of what iEEG has.
+    # In nine tenths of all seconds, a tenth to ten times the amplitude of iEEG.
     size = np.median(data.std(axis=-1))
     if not 5e-6 < size < 5e-3:
         raise AssertionError(f"the prediction has {size:.2g} V")
@@ -181,7 +184,7 @@ def contact_list(rng, folder):
 
 
 def positions(rng, folder):
-    """Take an array or any object where contacts are meant."""
+    """Make an array or any object in place of contacts."""
     array = rng.normal(0, 0.03, (rng.integers(0, 5), rng.integers(2, 5)))
     objects = [
         array,
@@ -219,8 +222,8 @@ def weights(rng, folder):
         body = flip(rng, data[edge:]) if which == "body" else data[edge:]
         file.write_bytes(head + body)
     if which != "card" and rng.random() < 0.8:
-        told = json.loads(card)
-        card = json.dumps({**told, "sha256": file_hash(file)}).encode()
+        entries = json.loads(card)
+        card = json.dumps({**entries, "sha256": file_hash(file)}).encode()
     file.with_suffix(".json").write_bytes(card)
 
     def load():
@@ -243,21 +246,103 @@ def recorded_file(rng, folder):
 
 
 def command_line(rng, folder):
-    """Take words that belong to commands, in any order, and some that do not."""
-    words = (
-        "predict report compare export fetch sys-info --contacts mtl nowhere --model "
-        "mtl-v1 --seed -1 0 x --output mean quantile:2 quantile:0.5 --draws --quiet "
-        "--space ACPC --units mm --on-missing out_raw.fif out.edf \u982d --device gpu"
-    ).split()
-    some = list(rng.choice(words, rng.integers(1, 8)))
-    return "command line", lambda: _command(folder, some)
+    """Take a command that is right, and change, add, repeat or leave out some words."""
+    shutil.copy(FILES["edf"], folder / "scalp.edf")
+    (folder / "a_raw.fif").write_bytes(FILES["fif"].read_bytes())
+    words = str(rng.choice(COMMANDS)).split()
+    others = [word for line in COMMANDS for word in line.split()]
+    others += ["--space", "ACPC", "-1", "nowhere", "\u982d", "--device", "gpu", "1e9"]
+    for _ in range(rng.integers(0, 4)):
+        at = rng.integers(len(words))
+        match rng.integers(4):
+            case 0:
+                words[at] = str(rng.choice(others))
+            case 1:
+                words.insert(at, str(rng.choice(others)))
+            case 2:
+                words.insert(at, words[at])
+            case _ if len(words) > 1:
+                del words[at]
+    return f"mne-neuroflow {' '.join(words)}", lambda: _command(folder, words)
+
+
+COMMANDS = (
+    "predict a_raw.fif out_raw.fif --contacts mtl-core --seed 0",
+    "predict scalp.edf out_raw.fif --output quantile:0.5 --contacts mtl-core --seed 0",
+    "predict a_raw.fif v_raw.fif --output mean --draws 3 --contacts mtl-core --seed 1",
+    "report a_raw.fif out.html --contacts mtl-core --seed 0",
+    "compare a_raw.fif out.html --contacts mtl-core",
+    "view a_raw.fif out.html --contacts mtl-core --seed 0",
+    "export a_raw.fif out.edf",
+    "--quiet cohort . out participant --pattern *.edf --dry-run --draws 20",
+    "cohort . out group --formula power~age",
+    "benchmark run . --dry-run",
+    "fetch mtl-v1",
+    "sys-info",
+)
+VALUES = ("0", "-1", "1e400", "nan", "true", "''", "'mtl'", "'\u982d'", "[]", "{}")
+VALUES += ("['a', 2]", "2026-01-01", "0.5", "99999999999999999999", "'../..'", "20")
+
+
+FIELDS = ("steps", "width", "seeds", "sizes", "clip", "eager", "'\u982d'")
+
+
+def options_file(rng, folder):
+    """Make a file of options for a cohort, with wrong values, names or bytes."""
+    shutil.copy(FILES["edf"], folder / "scalp.edf")
+    known = ["contacts", "model", "n_draws", "random_state", "device", "trans", "tsv"]
+    known += ["window", "control", "specparam", "keep_recordings", "stretch", "n_jobs"]
+    known += ["subjects", "tasks", "derivatives", "validate", "work_dir", "formula"]
+    lines = ["pattern = '*.edf'", "contacts = 'mtl-core'"]
+    for _ in range(rng.integers(0, 4)):
+        lines.append(f"{rng.choice(known)} = {rng.choice(VALUES)}")
+    data = "\n".join(lines).encode()
+    file = folder / "options.toml"
+    file.write_bytes(
+        flip(rng, data, rng.integers(1, 4)) if rng.random() < 0.3 else data
+    )
+    command = ["cohort", folder, folder / "out", "participant", "--dry-run"]
+    return (
+        f"options: {'; '.join(lines[2:])}",
+        lambda: _command(folder, [*command, "--config", file]),
+    )
+
+
+def recipe(rng, folder):
+    """Make a recipe of a training, with wrong values, fields or bytes."""
+    known = sorted(RECIPES.glob("*.toml"))
+    lines = known[rng.integers(len(known))].read_text("utf-8").splitlines()
+    for _ in range(rng.integers(0, 4)):
+        at = rng.integers(len(lines))
+        key, equal, _ = lines[at].partition(" = ")
+        match rng.integers(4):
+            case 0:
+                lines.insert(at, f"{rng.choice(FIELDS)} = {rng.choice(VALUES)}")
+            case 1 if equal:
+                lines[at] = f"{key} = {rng.choice(VALUES)}"
+            case 2:
+                lines.insert(at, lines[rng.integers(len(lines))])
+            case _:
+                del lines[at]
+    data = "\n".join(lines).encode()
+    file = folder / "recipe.toml"
+    file.write_bytes(
+        flip(rng, data, rng.integers(1, 4)) if rng.random() < 0.3 else data
+    )
+
+    def read():
+        accepted = load_recipe(file)
+        ConditionalFlow(FlowConfig.from_dict(accepted["flow"]))
+        return "answered"
+
+    return "recipe", read
 
 
 def _command(folder, words):
-    told = io.StringIO()
-    with redirect_stderr(told), redirect_stdout(told), _inside(folder):
+    output = io.StringIO()
+    with redirect_stderr(output), redirect_stdout(output), _inside(folder):
         code = main([str(word) for word in words])
-    text = told.getvalue()
+    text = output.getvalue()
     left = [f.name for f in folder.rglob("*") if f.name.startswith(".mne-neuroflow")]
     if "Traceback" in text or left or code not in (0, 1, 2):
         raise AssertionError(f"code {code}, left {left}: {text[-300:]}")
@@ -282,12 +367,14 @@ KINDS = {
     "contacts": positions,
     "weights": weights,
     "EDF and FIF files": recorded_file,
+    "files of options": options_file,
     "command lines": command_line,
+    "recipes": recipe,
 }
 
 
 def make(kind, rng, folder):
-    """Make one; not all that is wrong can be made with MNE-Python."""
+    """Make an input; some wrong ones cannot be made with MNE-Python."""
     while True:
         try:
             return KINDS[kind](rng, folder)
@@ -296,7 +383,7 @@ def make(kind, rng, folder):
 
 
 def attempt(kind, seed):
-    """Try one; return what was wrong with it, what came, and how long it took."""
+    """Try an input; return the fault, the outcome and the time."""
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -316,7 +403,7 @@ def attempt(kind, seed):
         finally:
             signal.alarm(0)
         seconds = time.perf_counter() - start
-    if seconds > LIMIT and came != "answered":  # a long recording is no trouble
+    if seconds > LIMIT and came != "answered":  # long recordings may take longer
         came, text = "too slow", f"{seconds:.0f} s {text}"
     return what, came, text, seconds
 
@@ -325,24 +412,25 @@ def _expired(*_):
     raise AssertionError("it hangs")
 
 
-def run(number, first=0):
-    """Try all kinds in turn."""
+def run(number, first=0, kinds=tuple(KINDS)):
+    """Try kinds of inputs in turn."""
     mne.set_log_level("ERROR")
     signal.signal(signal.SIGALRM, _expired)
     for seed in range(first, first + number):
-        kind = list(KINDS)[seed % len(KINDS)]
+        kind = kinds[seed % len(kinds)]
         yield (seed, kind, *attempt(kind, seed))
 
 
 def page(rows):
-    """Write what was tried and what came."""
+    """Write a page with the inputs and outcomes."""
     columns = ["answered", "refused", "not understood", "failed", "too slow"]
     lines = [
         "# Hostile inputs",
         "",
         f"{len(rows)} inputs made wrong at random by `python benchmarks/hostile.py",
-        f"--number {len(rows)}`. *Refused* is one error in the package's own words or",
-        "of MNE-Python's reader; *not understood* one that was not written for users.",
+        f"--number {len(rows)} --first {rows[0][0]}`. *Refused* is one error in the",
+        "package's own words or of MNE-Python's reader; *not understood* one that was",
+        "not written for users.",
         "",
         f"| Kind | {' | '.join(columns)} | longest |",
         f"|---|{'---|' * (len(columns) + 1)}",
@@ -351,8 +439,8 @@ def page(rows):
         mine = [row for row in rows if row[1] == kind]
         counts = collections.Counter(row[3] for row in mine)
         longest = max((row[5] for row in mine), default=0)
-        told = " | ".join(str(counts[column]) for column in columns)
-        lines.append(f"| {kind} | {told} | {longest:.1f} s |")
+        row = " | ".join(str(counts[column]) for column in columns)
+        lines.append(f"| {kind} | {row} | {longest:.1f} s |")
     wrong = [row for row in rows if row[3] not in ("answered", "refused")]
     lines += [
         "",
@@ -367,6 +455,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=600)
     parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -378,7 +467,7 @@ if __name__ == "__main__":
         FILES = {"edf": next(edf.glob("*.edf")), "fif": Path(place) / "a_raw.fif"}
         demo.save(FILES["fif"], verbose="error")
         results = []
-        for row in run(options.number, options.first):
+        for row in run(options.number, options.first, options.kinds):
             results.append(row)
             if row[3] not in ("answered", "refused"):
                 print(row, flush=True)

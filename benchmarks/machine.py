@@ -1,4 +1,4 @@
-"""What every benchmark prints with its figures."""
+"""Description of command, machine and versions, which all benchmarks print."""
 
 import os
 import platform
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def machine():
-    """Tell the command, the machine and the versions.
+    """Describe the command, the machine and the versions.
 
     Returns
     -------
-    told : dict
+    facts : dict
         ``command``, ``machine`` and ``versions``, each a line of text.
     """
     command = ["benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]
@@ -27,12 +27,12 @@ def machine():
 
 def print_machine():
     """Print the command, the machine and the versions."""
-    told = machine()
-    print(f"$ {told['command']}", told["machine"], told["versions"], sep="\n")
+    facts = machine()
+    print(f"$ {facts['command']}", facts["machine"], facts["versions"], sep="\n")
 
 
 def _processor():
-    """Name of the processor, where the system tells."""
+    """Return the name of the processor, if the system has it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

@@ -1,8 +1,8 @@
-"""Peak memory of predicting a recording that is not loaded, and saving the result.
+"""Measure peak memory while predicting and saving a recording that is not preloaded.
 
-Run ``python benchmarks/memory.py``: 10 and 60 minutes of 64 channels at 512 Hz, each
-in a process of its own. At most 1.5 GB are wanted, within 10 % of each other.
-Several minutes; ``--minutes 2 6`` for a quick look. Needs 2 GB of disk.
+Run ``python benchmarks/memory.py``, which takes several minutes and 2 GB of disk space.
+``--minutes 2 6`` is a quick look. It predicts 10 and 60 minutes of 64 channels at 512
+Hz, each in its own process. The limits are 1.5 GB, and a difference of 10 %.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main():
 
 
 def measure(minutes):
-    """Write a recording, predict it in a fresh process, return its peak in GB."""
+    """Write a recording, predict it in a new process, and return its peak in GB."""
     with tempfile.TemporaryDirectory() as folder:
         header = write_recording(Path(folder), minutes)
         size = header.with_suffix(".eeg").stat().st_size
@@ -88,7 +88,7 @@ def write_recording(folder, minutes):
 
 
 def predict_and_save(header):
-    """Do the work and print the peak resident memory of this process in GB."""
+    """Predict, and print the peak resident memory of this process in GB."""
     import mne
 
     from mne_neuroflow import predict_ieeg

@@ -1,9 +1,9 @@
-"""Recordings whose sources are not those of the prior: coupled neural masses.
+"""Simulate recordings with sources outside the prior: coupled neural masses.
 
-The weights are trained on Gaussian noise, rhythms and transients. Here a column of
-Jansen & Rit stands behind every generator: non-linear, not Gaussian, rhythmic by its
-own dynamics, spiking by its own excitability. What was trained on the prior can so be
-judged where the prior is wrong.
+The weights are trained on Gaussian noise, rhythms and transients. Here, each generator
+is a cortical column of Jansen & Rit. Its activity is non-linear and not Gaussian, with
+rhythms from its own dynamics and spikes from its own excitability. Such recordings show
+the performance of the weights where the prior is wrong.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from mne_neuroflow.contract import SFREQ
+from mne_neuroflow.head.geometry import STRUCTURES
 from mne_neuroflow.simulation.events import Focus, seizure
 from mne_neuroflow.simulation.recordings import Pairs, Traits, draw_traits, record
 from mne_neuroflow.simulation.setups import GeneratorTable, Setups, Worlds
 from mne_neuroflow.simulation.sources import (
     MESIAL,
     SCENARIOS,
-    STRUCTURES,
     ActiveSources,
     Batched,
     Coupling,
@@ -36,16 +36,16 @@ from mne_neuroflow.simulation.sources import (
 _A, _B, _RATE_A, _RATE_B = 3.25, 22.0, 100.0, 50.0
 _SYNAPSES = (135.0, 0.8 * 135, 0.25 * 135, 0.25 * 135)
 _HALF_RATE, _THRESHOLD, _SLOPE = 2.5, 6.0, 0.56
-# Their input: pulses a second, uniform between 120 and 320, drawn every millisecond.
+# Input in pulses per second, uniform between 120 and 320, drawn every millisecond.
 _INPUT_STD = 200 / 12**0.5
 # Steps of integration in a sample at 128 Hz, and seconds until columns have settled.
 _STEPS, _SETTLING = 8, 2
 # Pulses a second that a column gets for a partner's firing rate of one a second.
 _DRIVE = 60.0
-# How fast columns are, in units of Jansen & Rit's 10 Hz: those that keep the rhythm of
-# a deep structure, of the lateral temporal lobe or of another region, and the others.
+# Speed of columns in units of Jansen & Rit's 10 Hz: with the rhythm of a deep
+# structure, of the lateral temporal lobe or of another region, and all other columns.
 _PACES, _ANY_PACE = ((0.35, 0.8), (0.5, 1.1), (0.8, 1.3)), (0.1, 5.0)
-# Input comes and goes within a second, by so many pulses a second.
+# Standard deviation of slow changes of the input, in pulses per second.
 _TIDE_SECONDS, _TIDE = 1.0, 60.0
 # Excitatory gain at a focus, as a share above that of other columns.
 _SPIKING, _ICTAL = 0.12, (0.15, 0.5)
@@ -108,37 +108,37 @@ def column_derivatives(state: Tensor, pulses: Tensor, excitation, pace) -> Tenso
 
 @dataclass(frozen=True)
 class Columns(Batched):
-    """The column behind each generator.
+    """The column of each generator.
 
     Attributes
     ----------
     pace : Tensor of shape (batch, generator)
-        How fast it is, 1 for that of Jansen & Rit.
+        Speed of the column; 1 for that of Jansen & Rit.
     level : Tensor of shape (batch, generator)
-        Its mean input in pulses a second.
-    loudness : Tensor of shape (batch, generator)
+        Mean input in pulses per second.
+    amplitude : Tensor of shape (batch, generator)
         Standard deviation of its activity, with a mean square of about one.
     shared : Tensor of shape (batch, 1)
-        Share of the input's variance that is the whole region's.
+        Share of the input's variance that is common to the region.
     """
 
     pace: Tensor
     level: Tensor
-    loudness: Tensor
+    amplitude: Tensor
     shared: Tensor
 
 
 def draw_columns(active: ActiveSources, rng: torch.Generator) -> Columns:
     """Draw the columns of patients.
 
-    Some columns of a region keep its rhythm. The others have paces evenly over a
-    logarithmic scale and are the louder the slower they are: together they have a
+    Some columns of a region have its rhythm. The speeds of the others are uniform on a
+    logarithmic scale, with larger amplitudes at low speeds. Together they have a
     spectrum that falls with a power of the frequency.
 
     Parameters
     ----------
     active : ActiveSources
-        Who plays.
+        Active sources.
     rng : torch.Generator
         Random numbers.
 
@@ -157,15 +157,15 @@ def draw_columns(active: ActiveSources, rng: torch.Generator) -> Columns:
     log_pace = uniform(slowest, fastest, shape, rng)
     share = uniform(0, 0.5, regions, rng).gather(1, active.region)
     keeps = chance(share, shape, rng) > 0
-    # Paces evenly over logarithms give an exponent of one, loudness the rest.
+    # Log-uniform speeds give an exponent of one, and amplitudes add to it.
     slope = uniform(0, 0.5, per_patient, rng)
-    loudness = torch.exp(-slope * (log_pace - (slowest + fastest) / 2))
-    loudness = loudness / loudness.square().mean(1, keepdim=True).sqrt()
+    amplitude = torch.exp(-slope * (log_pace - (slowest + fastest) / 2))
+    amplitude = amplitude / amplitude.square().mean(1, keepdim=True).sqrt()
     level = uniform(60, 260, regions, rng).gather(1, active.region)
     return Columns(
         pace=torch.where(keeps, rhythm, log_pace.exp()),
         level=level + 40 * normal(shape, rng),
-        loudness=torch.where(keeps, 1.0, loudness),
+        amplitude=torch.where(keeps, 1.0, amplitude),
         shared=uniform(0, 0.3, per_patient, rng),
     )
 
@@ -181,20 +181,20 @@ def column_activity(
 ) -> tuple[Tensor, Tensor]:
     """Draw the activity of one column for each generator.
 
-    Columns of a region share a part of their input, mesial ones are driven by their
-    partners after the coupling's lag. In the scenarios ``'spikes'`` and ``'ictal'``
-    columns of the focus are more excitable, which makes them spike (Wendling et al.
-    2000, Biol Cybern 83:367) and louder than others. ``'theta'`` and ``'slowing'``
-    are as ``'rest'``.
+    Columns of a region share a part of their input, and mesial columns receive input
+    from their partners after the lag of the coupling. In the scenarios ``'spikes'`` and
+    ``'ictal'``, columns of the focus are more excitable, which causes spikes (Wendling
+    et al. 2000, Biol Cybern 83:367) and larger amplitudes. ``'theta'`` and
+    ``'slowing'`` are the same as ``'rest'``.
 
     Parameters
     ----------
     active : ActiveSources
-        Who plays.
+        Active sources.
     coupling : Coupling
-        Who drives whom, how strongly and how late.
+        The coupling of columns.
     focus : Focus
-        Which columns are excitable.
+        The columns with larger excitability.
     scenario : Tensor of int, shape (batch,)
         Index into :data:`~.sources.SCENARIOS`.
     n_times : int
@@ -207,8 +207,8 @@ def column_activity(
     Returns
     -------
     activity : Tensor of shape (batch, generator, n_times)
-        Zero mean, the columns' loudness for a standard deviation outside a focus that
-        spikes, 0.5-50 Hz.
+        Activity within 0.5-50 Hz with zero mean. Outside a focus with spikes, its
+        standard deviation is the amplitude of the columns.
     envelope : Tensor of shape (batch, n_times)
         Of the seizure.
     """
@@ -223,14 +223,14 @@ def column_activity(
     drive = _DRIVE * torch.where(free, 0.0, coupling.strength)
     series = _in_band(_integrate(active, coupling, columns, drive, excess, rng))
     std = series.std(-1, keepdim=True)
-    # A focus may be louder than it would be, by as much as its columns are.
+    # A focus may exceed its amplitude, by as much as its columns are excitable.
     usual = torch.where(at_focus[..., None], torch.nan, std).nanmedian(1, keepdim=True)
     std = torch.where(at_focus[..., None], usual.values, std)
-    return columns.loudness[..., None] * series / std.clamp_min(1e-6), envelope
+    return columns.amplitude[..., None] * series / std.clamp_min(1e-6), envelope
 
 
 def _integrate(active, coupling, columns, drive, excess, rng):
-    """Integrate all columns after Euler.
+    """Integrate all columns by Euler's method.
 
     Returns the potentials from the settling on, (batch, generator, time).
     """
@@ -241,12 +241,12 @@ def _integrate(active, coupling, columns, drive, excess, rng):
     stay = exp(-1 / (SFREQ * _TIDE_SECONDS))
 
     def inputs():
-        """White in time, in part alike in a region."""
+        """Draw noise that is white in time and partly common to a region."""
         alike = normal(regions, rng).gather(1, active.region)
         return common * alike + own * normal(shape, rng)
 
     state = torch.zeros(6, *shape, device=rng.device)
-    state[1] = uniform(0, 20, shape, rng)  # columns do not begin in phase
+    state[1] = uniform(0, 20, shape, rng)  # columns begin with different phases
     tide = inputs()
     rates = torch.full((int(lag.max()) + 1, *shape), _HALF_RATE, device=rng.device)
     series = []
@@ -256,7 +256,7 @@ def _integrate(active, coupling, columns, drive, excess, rng):
         level = columns.level + _TIDE * tide
         mean = torch.zeros(shape, device=rng.device)
         for n in range(k * _STEPS, (k + 1) * _STEPS):
-            # The latest rates go round in a ring.
+            # The latest rates are in a ring buffer.
             late = rates.gather(0, ((n - 1 - lag) % len(rates))[None])[0]
             driven = drive * (late.gather(1, coupling.partner) - _HALF_RATE)
             pulses = level + _INPUT_STD * inputs() + driven
@@ -270,8 +270,8 @@ def _integrate(active, coupling, columns, drive, excess, rng):
 
 
 def _in_band(series):
-    """Cut off what is not between 0.5 and 50 Hz, and the settling."""
-    # The filter is periodic: the settling leads from the end to the beginning.
+    """Filter to 0.5-50 Hz, and remove the settling time."""
+    # The filter is periodic, so the settling time connects the end to the beginning.
     n_settling = _SETTLING * SFREQ
     fade = torch.linspace(0, 1, n_settling, device=series.device)
     settling = series[..., -1:].lerp(series[..., :n_settling], fade)
@@ -294,9 +294,8 @@ def simulate_neural_masses(
 ) -> Pairs:
     """Simulate one recording per setup from coupled neural masses.
 
-    Parameters and output are those of :func:`~.recordings.simulate`. Spikes happen
-    when columns come to them, so that ``spikes`` and ``theta`` of the answer are
-    zero.
+    Parameters and results are those of :func:`~.recordings.simulate`. Spikes occur by
+    the dynamics of columns, and ``spikes`` and ``theta`` of the result are zero.
 
     Parameters
     ----------
@@ -305,19 +304,19 @@ def simulate_neural_masses(
     worlds : Worlds
         Their true gains.
     all_generators : GeneratorTable
-        What is known of the generators.
+        The properties of the generators.
     n_seconds : int
         Length.
     rng : torch.Generator
-        Random numbers; its device does the work.
+        Random numbers. Its device does the computation.
     n_generators : int
-        Generators that play in a recording, where no ``traits`` are given.
+        Number of sources active in a recording, if ``traits`` is None.
     scenario : Tensor of int, shape (batch,) | None
         None draws it.
     traits : Traits | None
-        What the patients bring along from other sessions; None draws it.
+        Properties of the patients from other sessions. None draws them.
     artifacts : bool
-        Whether the scalp shows more than the brain and the noise of sensors.
+        Whether to add artifacts to the scalp EEG. Sensor noise is always added.
 
     Returns
     -------

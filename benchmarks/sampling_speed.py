@@ -1,8 +1,8 @@
-"""How fast draws are made: times real time, and draws per second.
+"""Measure the speed of draws: times real time, and draws per second.
 
-Run ``python benchmarks/sampling_speed.py``: 64 contacts (the implant of subject 4 of
-ds004752), 64 electrodes, two CPU threads. At least 50 times real time is wanted.
-A minute or two.
+Run ``python benchmarks/sampling_speed.py``, which takes a minute or two: 64 contacts
+(the implant of subject 4 of ds004752), 64 electrodes, two CPU threads. The speed should
+be at least 50 times real time.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main():
 
 
 def make_recording(minutes):
-    """Build 64 channels of pink-ish noise at 512 Hz, in memory."""
+    """Make 64 channels of roughly pink noise at 512 Hz, in memory."""
     info = mne.create_info(load_demo().ch_names, 512.0, "eeg")
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((64, round(minutes * 60 * 512)))
@@ -75,7 +75,7 @@ def make_recording(minutes):
 
 
 def model_rate_only(predictor, n_seconds):
-    """Return what samples one draw a minute at a time, conditions made beforehand."""
+    """Return a function that samples one draw in minutes, from given conditions."""
     conditions = {}
 
     def conditions_of(first, n):
@@ -95,7 +95,7 @@ def model_rate_only(predictor, n_seconds):
 
 
 def clock(work):
-    """Seconds that something takes."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

@@ -1,13 +1,13 @@
-"""What the spatial stage says of the contacts before any flow, on held-out simulation.
+"""Measure the accuracy of the spatial stage without the flow, on held-out simulation.
 
-Run ``python benchmarks/spatial_stage.py``: simulated patients with implants and
-montages that training never sees. The stage that adapts to the recording is compared
-with the fixed prior, with the fixed posterior (as the scalp is, and behind the Wiener
-filter to the scalp that the head model expects), and with itself on a scalp that knows
-nothing of the contacts: of another moment, and of another patient with the same
-montage. All of them are normal distributions, whose scores need no draws. What the
-fixed ones say of a band is the share that it has in a typical recording. A minute or
-two on one core; ``--recordings 12`` for a quick look.
+Run ``python benchmarks/spatial_stage.py``, which takes a minute or two on one core.
+``--recordings 12`` is a quick look. Simulated patients have implants and montages that
+are held out from training. The stage that adapts to the recording is compared with the
+fixed prior; with the fixed posterior, for the scalp EEG as it is and after a Wiener
+filter towards the covariance that the head model expects; and with itself for
+mismatched scalp EEG, from another time or from another patient with the same montage.
+All predictions are normal distributions, whose scores need no draws. In the fixed ones,
+each band has its share of the power of a typical recording.
 """
 
 import argparse
@@ -24,21 +24,17 @@ from scipy.fft import irfft, rfft
 
 from mne_neuroflow.flow.wavelet import LEVEL_BANDS
 from mne_neuroflow.head import wiener
-from mne_neuroflow.head.adaptive import (
-    LEVEL_OF_BAND,
-    N_HALO,
-    band_responses,
-    load_source_prior,
-)
+from mne_neuroflow.head.bands import LEVEL_OF_BAND, N_HALO, band_responses
 from mne_neuroflow.head.posterior import spatial_posterior
+from mne_neuroflow.head.source_powers import load_source_prior
 from mne_neuroflow.scores.signals import nrmse, pearson_r
 from mne_neuroflow.scores.tensors import crps_normal
 from mne_neuroflow.simulation.recordings import draw_traits, electrode_rms, simulate
 from mne_neuroflow.training.data import SimulatedData, adapt_window, build_patients
+from mne_neuroflow.training.evaluate import NEAR, near_contacts
 
 N_CONTACTS, N_WORLDS, N_SHAFTS = 32, 3, 30
 AT_ONCE = 4  # recordings that are simulated together
-NEAR = 8e-3  # metres between contacts whose difference is scored
 # The iEEG has little above.
 N_LEVELS = 3
 BANDS = ("all", *(f"{low}-{high} Hz" for low, high in LEVEL_BANDS[:N_LEVELS]))
@@ -71,10 +67,11 @@ def main():
         held_out=True,
     )
     data = SameMoment(patients, options.seconds, N_CONTACTS, options.seed, "cpu")
+    numbers = range(options.recordings)
     found = [
         pair
-        for first in range(0, options.recordings, AT_ONCE)
-        for pair in judge(data, range(first, min(first + AT_ONCE, options.recordings)))
+        for first in numbers[::AT_ONCE]
+        for pair in score_recordings(data, numbers[first : first + AT_ONCE])
     ]
     rows = pd.concat([rows for rows, _ in found], ignore_index=True)
     print_machine()
@@ -92,7 +89,7 @@ def main():
 
 
 class SameMoment(SimulatedData):
-    """Simulated recordings whose scalp is always that of the same moment."""
+    """Simulated recordings without mismatched scalp EEG."""
 
     def simulate(self, setups, rng):
         """Simulate one recording of each of these patients."""
@@ -104,21 +101,21 @@ class SameMoment(SimulatedData):
 
 @dataclass(frozen=True)
 class Prediction:
-    """Normal distribution of contact potentials.
+    """A normal distribution of contact potentials.
 
     Attributes
     ----------
     mean : array of shape (n_contacts, n_times)
         Volts.
     std : array of shape (n_bands, n_contacts)
-        Standard deviation about it in each of ``BANDS``, volts.
+        Standard deviation about the mean in each of ``BANDS``, volts.
     """
 
     mean: np.ndarray
     std: np.ndarray
 
 
-def judge(data, numbers):
+def score_recordings(data, numbers):
     """Score some recordings.
 
     Yields
@@ -151,7 +148,7 @@ def judge(data, numbers):
             ),
         }
         truth = pairs.deep[k].double().numpy()
-        couples = near_contacts(setups.contacts[k].numpy())
+        couples = near_contacts(setups.contacts[k]).numpy()
         rows = [
             {"method": method, "band": band, **figures}
             for method, prediction in predictions.items()
@@ -176,7 +173,7 @@ def adapted_stage(data, setups, k, scalp):
 
 
 def fixed_stages(setups, k, scalp):
-    """Predict the contacts of a setup with the sources that everybody has."""
+    """Predict the contacts of a setup with the sources of the fixed prior."""
     n_used = len(scalp)
     posterior = spatial_posterior(
         setups.electrodes[k, :n_used].numpy(), setups.contacts[k].numpy()
@@ -185,7 +182,7 @@ def fixed_stages(setups, k, scalp):
     gain = np.median(rms / posterior.scalp_std)
     shares = np.sqrt([1, *typical_shares()])[:, None]
     std = gain * shares * np.sqrt(np.diag(posterior.covariance))
-    clipped = wiener.clip(scalp.double().numpy(), wiener.loudest(rms))
+    clipped = wiener.clip(scalp.double().numpy(), wiener.clip_limit(rms))
     clean = filtered(clipped, rms, posterior.scalp_covariance)
     return {
         "prior": Prediction(
@@ -197,27 +194,20 @@ def fixed_stages(setups, k, scalp):
 
 
 def filtered(scalp, rms, expected):
-    """Take out what is noisier in a recording than the head model expects."""
+    """Filter out noise that exceeds the expectation of the head model."""
     wide = np.pad(scalp, ((0, 0), (wiener.N_HALO, wiener.N_HALO)), "reflect")
     observed = wiener.band_covariance([wide])
     power = np.diagonal(observed, axis1=1, axis2=2) / np.diag(expected)
     usual = np.median(power, axis=1)[:, None, None] * expected
-    heard = np.arange(len(scalp))
-    return wiener.find_scalp_filter(usual, wiener.loudest(rms), heard, observed)(wide)
+    present = np.arange(len(scalp))
+    return wiener.find_scalp_filter(usual, wiener.clip_limit(rms), present, observed)(
+        wide
+    )
 
 
 def typical_shares():
-    """Share of each level in the power of a typical recording."""
+    """Return the share of each level in the power of a typical recording."""
     return np.bincount(LEVEL_OF_BAND, load_source_prior().spectrum)[:N_LEVELS]
-
-
-def near_contacts(contacts):
-    """Return each contact and its nearest neighbour, every couple once, (n, 2)."""
-    distance = np.linalg.norm(contacts[:, None] - contacts, axis=-1)
-    np.fill_diagonal(distance, np.inf)
-    nearest = distance.argmin(1)
-    couples = np.sort(np.stack([np.arange(len(contacts)), nearest], 1), axis=1)
-    return np.unique(couples[distance.min(1) < NEAR], axis=0)
 
 
 def score(prediction, truth, couples):
@@ -269,7 +259,7 @@ def quoted(rows):
 
 
 def report(rows):
-    """Print figures by band and by montage, and what the stage can spoil."""
+    """Print figures by band and by montage, and the worst recordings."""
     for name, meaning in MEASURES.items():
         print(f"  {name:12s}{meaning}")
     print("Error and CRPS are in standard deviations of the contact.")
@@ -310,12 +300,12 @@ def print_line(name, cells):
 
 
 def cell(value, form):
-    """Write a number, or a dash where there is none."""
+    """Format a number, or return a dash for a missing one."""
     return "-" if np.isnan(value) else format(value, form)
 
 
 def report_worst(rows):
-    """Print how much worse than the prior each method is where it is worst."""
+    """Print the largest loss of each method compared with the prior."""
     crps = rows.pivot(index="recording", columns="method", values="CRPS")
     sizes = rows.groupby("recording")["electrodes"].first()
     print("\nCRPS above the prior's: the worst recording, and how many are worse")

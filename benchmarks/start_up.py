@@ -1,8 +1,8 @@
-"""What a fresh process waits for: the import, and the first prediction.
+"""Measure the time of the import and of the first prediction in a new process.
 
-Run ``python benchmarks/start_up.py``: ``import mne_neuroflow`` within 10 % of
-``import mne`` and ``predict_ieeg`` on the bundled recording within 15 s are wanted.
-About a minute.
+Run ``python benchmarks/start_up.py``, which takes about a minute. ``import
+mne_neuroflow`` should take at most 10 % longer than ``import mne``, and
+``predict_ieeg`` on the bundled recording at most 15 s.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main():
     taken = {name: [] for name in names}
     run("import mne_neuroflow, mne")  # reads the files into the system's cache
     for _ in range(options.repeats):
-        for name in names:  # by turns, so that a busy machine is unfair to neither
+        for name in names:  # alternate, so that a busy machine affects both equally
             taken[name].append(run(f"import {name}")[0])
     for name in names:
         print(f"{'import ' + name:44s}{np.median(taken[name]):7.2f} s")
@@ -70,7 +70,7 @@ def report_predictions(results):
 
 
 def run(code):
-    """Run code in a fresh process; return the seconds it took and what it printed."""
+    """Run code in a new process, and return its time in seconds and its output."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

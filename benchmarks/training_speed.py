@@ -1,4 +1,4 @@
-"""Simulated pairs and training steps per second, and who takes the time.
+"""Measure simulated pairs and training steps per second, and the time of their parts.
 
 Run ``python benchmarks/training_speed.py [--device cuda] [--contacts 1536]``.
 """
@@ -8,7 +8,8 @@ import time
 
 import torch
 
-from mne_neuroflow.training.fit import Training, load_recipe, prepare_data
+from mne_neuroflow.training.fit import Training, prepare_data
+from mne_neuroflow.training.recipe import load_recipe
 
 WARM_UP = 3  # steps that are not counted
 
@@ -56,24 +57,24 @@ def main():
 
 
 class Clock:
-    """Seconds that the parts of a step take.
+    """Measure the seconds of the parts of a step.
 
     Parameters
     ----------
     wait : callable
-        Returns when the device has done what it was given.
+        Waits until the device has finished.
 
     Attributes
     ----------
     seconds : dict
-        Of each part, all calls together.
+        Total seconds of each part.
     """
 
     def __init__(self, wait):
         self.wait, self.seconds = wait, {}
 
     def timed(self, name, work):
-        """Make a function count for a part."""
+        """Wrap a function so that its time counts for a part."""
 
         def timed_work(*args):
             self.wait()

@@ -1,9 +1,9 @@
-"""What draws tell of a patient who was never seen: power, sides, spikes, seizures.
+"""Measure predictions of power, sides, spikes and seizures in new patients.
 
-Run ``python benchmarks/transfer.py``: simulated patients with the contacts of one
-implant, in whose recordings there are bouts of theta, spikes or a seizure. Methods that
-need pairs get half a minute of each of the other patients. A run that was stopped goes
-on with the same command.
+Run ``python benchmarks/transfer.py``. Simulated patients have the contacts of one
+implant, and their recordings have bouts of theta, spikes or a seizure. Methods that
+need pairs are trained on half a minute of each of the other patients. The same command
+continues a run that was stopped.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main():
         test_seconds=options.seconds,
         minutes=0.5,
     )
-    # By its name a run is told from one of other patients in the same folder.
+    # The name distinguishes runs of other patients in the same folder.
     name = "-".join([options.contacts, *options.scenarios, str(options.seed)])
     dataset = Dataset(f"transfer-{name}", patients, load)
     rows, failures = run_benchmark(
@@ -75,7 +75,7 @@ def main():
 
 
 def simulate(contacts, seconds, scenarios, seed, patient, session):
-    """Simulate a patient whose number says what happens and to how many electrodes."""
+    """Simulate a patient, whose number determines scenario and electrodes."""
     number = int(patient)
     return mne_neuroflow.simulate_pair(
         MONTAGES[number // len(scenarios) % len(MONTAGES)],
@@ -88,7 +88,7 @@ def simulate(contacts, seconds, scenarios, seed, patient, session):
 
 
 def report(rows):
-    """Print means over patients with 95 % intervals of a bootstrap over them."""
+    """Print means over patients, with 95 % bootstrap intervals over patients."""
     for measure, band in MEASURES:
         if measure not in rows:
             continue

@@ -1,9 +1,9 @@
-"""Recordings from outside the prior that weights are trained on, and how they look.
+"""Simulate recordings from outside the prior of the training, and plot some.
 
 ``python benchmarks/calibration.py --prior neural-masses`` measures on them. Run
-``python benchmarks/wrong_prior.py OUT.png`` to look at some and to compare their
+``python benchmarks/wrong_prior.py OUT.png`` to plot some and to compare their
 amplitudes with those of the prior in the same patients. ``--heads`` names head tables
-of ``tools/build_head.py``; weights have seen skulls of 0.003 to 0.02 S/m.
+of ``tools/build_head.py``. Skulls of the training have 0.003 to 0.02 S/m.
 """
 
 import argparse
@@ -23,20 +23,20 @@ from mne_neuroflow.simulation.setups import electrode_positions
 from mne_neuroflow.simulation.sources import SCENARIOS, draw_scenarios
 from mne_neuroflow.training.data import SimulatedData, build_patients
 
-# Scenarios that neural masses know; the others are made of the prior's rhythms.
+# Scenarios that neural masses can simulate. Others consist of the prior's rhythms.
 SHOWN = ("rest", "spikes", "ictal", "uncoupled")
-# Twice as many as the prior has, because one length scale in two or three plays.
+# Twice as many as in the prior, because one length scale in two or three is active.
 N_GENERATORS = 512
-# Volts between neighbouring lines.
+# Distance between neighbouring lines in volts.
 SCALP_STEP, IEEG_STEP = 100e-6, 400e-6
 
 
 class WrongData(SimulatedData):
-    """Batches whose dynamics, sources and, with tables, heads are not the prior's.
+    """Batches with dynamics, sources and, with tables, heads outside the prior.
 
-    Columns of Jansen & Rit stand behind the generators, see
-    ``benchmarks/neural_mass.py``, and one length scale makes all of a
-    patient's activity in cortex and one in deep structures, see :func:`one_scale`.
+    Generators are columns of Jansen & Rit, see ``benchmarks/neural_mass.py``. Each
+    patient has one length scale in cortex and one in deep structures, see
+    :func:`one_scale`.
     """
 
     def simulate(self, setups, rng):
@@ -55,12 +55,12 @@ class WrongData(SimulatedData):
         )
 
 
-#: What ``--prior`` can be.
+#: Values of ``--prior``.
 PRIORS = {"trained": SimulatedData, "neural-masses": WrongData}
 
 
 def known_scenarios(n, rng):
-    """Draw scenarios; those that neural masses do not know become rest."""
+    """Draw scenarios, and replace those without neural masses by rest."""
     drawn = draw_scenarios(n, rng)
     known = [name if name in SHOWN else "rest" for name in SCENARIOS]
     index = torch.tensor([SCENARIOS.index(name) for name in known])
@@ -68,10 +68,10 @@ def known_scenarios(n, rng):
 
 
 def one_scale(traits, all_generators, rng):
-    """Silence all length scales but one of cortex and one of deep structures.
+    """Set all length scales to zero but one of cortex and one of deep structures.
 
-    The prior mixes all of them in every patient. Variances stay what they are on
-    average: the scale that is left gets the share of the others.
+    The prior mixes all length scales in each patient. Mean variances do not change,
+    because the remaining scale gets the shares of the others.
     """
     shares = [share for _, share in (*CORTEX_SCALES, *VOLUME_SCALES)]
     shares, per_patient = torch.tensor(shares), (len(traits), 1)
@@ -81,20 +81,20 @@ def one_scale(traits, all_generators, rng):
         for low, high in ((0, n_cortical), (n_cortical, len(shares)))
     ]
     group = all_generators.group[traits.index]
-    plays = (group == picks[0]) | (group == picks[1])
-    louder = shares.to(group.device)[group].rsqrt()
-    return replace(traits, amplitude=traits.amplitude * plays * louder)
+    active = (group == picks[0]) | (group == picks[1])
+    rescale = shares.to(group.device)[group].rsqrt()
+    return replace(traits, amplitude=traits.amplitude * active * rescale)
 
 
 def heads_of(setups, heads):
-    """Name the true head of each patient by its skull.
+    """Name the true head of each patient by its skull conductivity.
 
     Parameters
     ----------
     setups : Setups
-        Patients of ``build_patients``, whose heads take turns with the tables.
+        Patients of ``build_patients``, which uses the heads in turn.
     heads : list of str | None
-        The tables beside the template.
+        The head tables in addition to the template.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def _percentiles(parts, form):
 
 
 def plot(pairs, used, n_lines=6, n_seconds=8):
-    """Plot traces and spectra of one recording of each scenario there is."""
+    """Plot traces and spectra of one recording of each scenario."""
     scenario = [SCENARIOS[k] for k in pairs.scenario.tolist()]
     shown = [name for name in SHOWN if name in scenario]
     fig, axes = plt.subplots(

@@ -8,7 +8,13 @@ from .estimator import NeuroFlow
 from .export import export_edf, write_bids
 from .head.contacts import make_contacts, read_contacts
 from .head.seeg_forward import make_seeg_forward
-from .predict import observability, predict_ieeg, sample_ieeg, score_ieeg
+from .predict import (
+    observability,
+    predict_ieeg,
+    predict_quantiles,
+    sample_ieeg,
+    score_ieeg,
+)
 from .simulate import simulate_pair
 from .viz.report import make_report
 from .weights.fetch import fetch_model
@@ -28,6 +34,7 @@ __all__ = [
     "observability",
     "predict_cohort",
     "predict_ieeg",
+    "predict_quantiles",
     "read_contacts",
     "sample_ieeg",
     "score_ieeg",

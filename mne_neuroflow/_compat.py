@@ -1,6 +1,6 @@
-"""Everything borrowed from MNE that MNE does not promise to keep.
+"""Private functions of MNE-Python that this package uses.
 
-One place to look when a new MNE release moves something.
+They are all imported here, so that changes in a new release concern only this module.
 """
 
 from functools import partial
@@ -17,13 +17,13 @@ warn = partial(_mne_warn, ignore_namespaces=("mne", "mne_neuroflow"))
 
 
 class Description(str):
-    """An ``info['description']`` that MNE can merge with that of a recording.
+    """An ``info['description']`` that MNE-Python can merge with that of a recording.
 
-    ``raw.add_channels([virtual])`` merges the two descriptions through a set and
-    looks at its first element. When the recording has none, ``{None, text}`` is in
-    an order that changes with the hash of the text, and about every fifth time MNE
-    (1.13) gives up with a ``RuntimeError``. Counting as equal to None, the set
-    has one element and the recording keeps what it had.
+    ``raw.add_channels([virtual])`` merges two descriptions in a set and uses its first
+    element. If the recording has none, the order of ``{None, text}`` depends on the
+    hash of the text, and MNE-Python (1.13) sometimes raises a ``RuntimeError``. This
+    class equals None, so that the set has one element and the recording keeps its
+    description.
     """
 
     def __eq__(self, other):
@@ -37,7 +37,7 @@ class Description(str):
 
 
 def set_band(info, highpass, lowpass):
-    """Say in an Info which band its data hold, which MNE lets no user do.
+    """Set the band in an Info, which has no public setter.
 
     Parameters
     ----------
@@ -51,19 +51,19 @@ def set_band(info, highpass, lowpass):
 
 
 def sign(info, text, device):
-    """Write into an Info where its data come from, in places that MNE keeps.
+    """Write the provenance to an Info, where MNE-Python keeps it.
 
-    ``info['description']`` is rewritten by ``anonymize()`` and lost where recordings
-    are put together. A record of processing is kept by both, and by FIF files.
+    ``anonymize()`` replaces ``info['description']``, and combining recordings removes
+    it. Both keep the processing history, and so do FIF files.
 
     Parameters
     ----------
     info : Info
         Changed in place.
     text : str
-        What to write.
+        The provenance.
     device : str
-        What stands in the place of a device.
+        A text for the field of the device.
     """
     nothing = dict(sss_info={}, max_st={}, sss_ctc={}, sss_cal={})
     block = dict(machid=np.zeros(2, np.int32), version=0)
@@ -76,17 +76,17 @@ def sign(info, text, device):
 
 
 def bad_samples(raw):
-    """Tell which samples of a Raw are annotated as bad.
+    """Return which samples of a Raw are annotated as bad.
 
     Parameters
     ----------
     raw : Raw
-        With annotations.
+        The recording.
 
     Returns
     -------
     bad : ndarray of bool, shape (n_times,)
-        Whether an annotation covers them that begins with ``bad`` or ``edge``.
+        Whether an annotation that begins with ``bad`` or ``edge`` covers the sample.
     """
     bad = np.zeros(raw.n_times, bool)
     starts, stops = _annotations_starts_stops(raw, ("bad", "edge"))
@@ -108,3 +108,30 @@ __all__ = [
     "verbose",
     "warn",
 ]
+
+
+def files_of(inst):
+    """Return the files that a recording or epochs will still be read from.
+
+    Parameters
+    ----------
+    inst : Raw | Epochs
+        The recording.
+
+    Returns
+    -------
+    files : list of str
+        Empty if everything is in memory.
+    """
+    if inst.preload:
+        return []
+    # Epochs read from a file keep it open in parts; others keep their recording.
+    sources = getattr(inst, "_raw", inst)
+    sources = sources if isinstance(sources, list) else [sources]
+    files = []
+    for source in sources:
+        if hasattr(source, "fid"):
+            files.append(source.fid.name)
+        elif source is not None and not source.preload:
+            files += [fname for fname in source.filenames if fname is not None]
+    return list(map(str, files))

@@ -1,9 +1,8 @@
-"""Listed files from the web: whole and unchanged on disk, or not there at all."""
+"""Downloads of listed files, which are checked and complete."""
 
 import logging
 import os
-import secrets
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import requests
 from mne import get_config
 
 from ._compat import logger
-from ._files import file_hash
+from ._files import draft_folder, file_hash, locked
 
-TIMEOUT = 30  # seconds without a byte before a server counts as silent
+TIMEOUT = 30  # seconds without a byte after which a download fails
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,13 @@ class ListedFile:
     Attributes
     ----------
     name : str
-        Its path below the folder that keeps it and below the web address, with
-        forward slashes.
+        The path relative to the local folder and to the web address, with forward
+        slashes.
     sha256 : str | None
-        Hash of its content; ``None`` where nobody has published it, so that the size
-        alone is checked.
+        The hash of its content. ``None`` if it is not published; then only the size is
+        checked.
     n_bytes : int
-        Its size.
+        The size in bytes.
     """
 
     name: str
@@ -38,13 +37,13 @@ class ListedFile:
     n_bytes: int
 
     def matches(self, fname):
-        """Tell whether a file on disk is this file, whole and unchanged."""
+        """Return whether a file on disk is this file, complete and unchanged."""
         if fname.stat().st_size != self.n_bytes:
             return False
         return self.sha256 in (None, file_hash(fname))
 
     def difference(self, fname):
-        """Say in what a file on disk differs from this file."""
+        """Describe how a file on disk differs from this file."""
         n_bytes = fname.stat().st_size
         if n_bytes != self.n_bytes:
             return f"it has {n_bytes} bytes instead of {self.n_bytes}"
@@ -52,7 +51,7 @@ class ListedFile:
         return f"its sha256 is {found} instead of {self.sha256}"
 
     def is_kept(self, folder):
-        """Tell whether a folder holds this file, and log if it is another one."""
+        """Return whether a folder has this file, and log if it has a different one."""
         fname = folder / self.name
         if not fname.is_file():
             return False
@@ -71,7 +70,7 @@ def data_folder():
     Returns
     -------
     folder : pathlib.Path
-        What the MNE-Python config key ``MNE_DATA`` names, or else ``~/mne_data``.
+        The folder of the MNE-Python config key ``MNE_DATA``, or else ``~/mne_data``.
     """
     path = get_config("MNE_DATA")
     if path is None:
@@ -98,25 +97,24 @@ def checked_base_url(base_url):
 
 
 def download(file, folder, base_url, *, source="base_url", resume=False):
-    """Download one file into a folder, whole or not at all.
+    """Download a file into a folder, completely or not at all.
 
-    It is written under a temporary name and renamed only when it is whole and its
-    hash is right, so that a failure leaves no half file under its name, and processes
-    that download the same file at once all end with a good one.
+    It is written under a temporary name, and renamed only when it is complete and its
+    hash is right. A failure therefore leaves no incomplete file, and several processes
+    can download the same file at once.
 
     Parameters
     ----------
     file : ListedFile
-        What to download.
+        The file.
     folder : pathlib.Path
-        Where to put it.
+        The folder.
     base_url : str
-        The web address below which it lies.
+        The web address that contains it.
     source : str
-        Where the user can change the address, for messages.
+        The setting of the address, for messages.
     resume : bool
-        If True, keep what has arrived when the download breaks off, and go on from
-        there the next time.
+        Whether to keep an interrupted download and continue it the next time.
     """
     target = folder / file.name
     url = f"{base_url}/{file.name}"
@@ -125,7 +123,7 @@ def download(file, folder, base_url, *, source="base_url", resume=False):
         _explained(file, url, target, source, resume),
         _part_file(target, file.n_bytes, resume) as part,
     ):
-        resumed = part.is_file()
+        resumed = part.is_file() and part.stat().st_size > 0
         _transfer(url, part)
         if resumed and not file.matches(part):
             logger.info("It does not continue what was there; starting afresh.")
@@ -143,7 +141,7 @@ def download(file, folder, base_url, *, source="base_url", resume=False):
 
 
 def _transfer(url, part):
-    """Append to a file what it lacks of the one at an address."""
+    """Append the missing part of a remote file to a local one."""
     start = part.stat().st_size if part.is_file() else 0
     headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity"}
     downloader = pooch.HTTPDownloader(
@@ -161,31 +159,36 @@ def _transfer(url, part):
 
 @contextmanager
 def _part_file(target, n_bytes, resume):
-    """Give a name beside the target that nobody else writes to.
+    """Return a temporary name beside the target that no other process uses.
 
-    With ``resume`` the file under that name holds what an earlier download left, and
-    what is there in the end is left for a later one; otherwise it is removed.
+    With ``resume``, this file contains the result of an interrupted download and is
+    kept after a failure, unless another process is downloading it at the moment.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    left = target.with_name(f".{target.name}.part")
-    # Not from tempfile, whose files only their owner may read: data folders are shared.
-    name = f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    part = target.with_name(name)
-    if resume and left.is_file():
-        os.replace(left, part)
-        if part.stat().st_size >= n_bytes:  # not the beginning of this file
-            part.unlink()
-    try:
+    with ExitStack() as stack:
+        part = target.with_name(f".{target.name}.part")
+        if not resume or not stack.enter_context(_alone_with(part, n_bytes)):
+            part = stack.enter_context(draft_folder(target.parent)) / target.name
         yield part
-    finally:
-        if resume and part.is_file():
-            os.replace(part, left)
-        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone_with(part, n_bytes):
+    """Tell whether nobody else writes a file, which is the beginning of another."""
+    part.touch()
+    with locked(part, wait=False) as alone:
+        if part.stat().st_size >= n_bytes:  # not the beginning of this file
+            part.write_bytes(b"")
+        try:
+            yield alone is not False
+        finally:
+            if part.is_file() and not part.stat().st_size:
+                part.unlink()
 
 
 @contextmanager
 def _explained(file, url, target, source, resume):
-    """Turn failures to download or to write into ones that name cause and remedy."""
+    """Replace errors of downloading and writing by ones that name cause and remedy."""
     kept = "What has arrived is kept" if resume else "Nothing was kept"
     try:
         yield

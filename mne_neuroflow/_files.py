@@ -1,20 +1,26 @@
-"""Files that appear whole under their names, or not at all.
+"""Writing files completely, or not at all.
 
-This room knows the standard library alone, and never what is in a file.
+This module uses only the standard library. It does not depend on the content of files.
 """
 
 import hashlib
 import os
-import secrets
+import platform
+import re
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 def file_hash(fname):
-    """Compute the sha256 of a file, once as long as it does not change.
+    """Compute the sha256 of a file, and cache it until the file changes.
 
     Parameters
     ----------
@@ -38,72 +44,123 @@ def _hash_of(fname, stamp):
 
 
 @contextmanager
-def written_whole(*fnames):
-    """Give names to write to, and move what was written there in the end.
+def written_whole(fname):
+    """Return a temporary file name, and rename this file at the end.
 
     Parameters
     ----------
-    *fnames : path-like
-        The files. What was there before stays until all of them are written.
+    fname : path-like
+        The file. An existing file is kept until the new one is written.
 
     Yields
     ------
-    parts : Path | list of Path
-        As many names in the same folders, which no other process writes to. They end
-        as ``fnames`` do, for writers that look at that.
+    part : Path
+        A name with the same ending on the same disk, which no other process uses.
     """
-    fnames = [Path(fname) for fname in fnames]
-    # Not from tempfile, whose files only their owner may read: folders are shared.
-    mark = f".{os.getpid()}-{secrets.token_hex(4)}."
-    parts = [fname.with_name(mark + fname.name) for fname in fnames]
-    try:
-        yield parts if len(parts) > 1 else parts[0]
-        for part, fname in zip(parts, fnames, strict=True):
-            part.replace(fname)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    fname = Path(fname)
+    with draft_folder(fname.parent) as draft:
+        yield draft / fname.name
+        (draft / fname.name).replace(fname)
 
 
 @contextmanager
 def draft_folder(parent):
-    """Give a temporary folder on the same disk, so that files can be moved.
+    """Make a temporary folder on the same disk, so that files can be moved.
+
+    Temporary folders that killed processes of this machine left are removed.
 
     Parameters
     ----------
     parent : path-like
-        The folder that holds it.
+        The folder that contains it.
 
     Yields
     ------
     folder : Path
-        Hidden; it is removed in the end.
+        A hidden folder, which is removed at the end.
     """
     parent = Path(parent)
     if not parent.is_dir():
         raise FileNotFoundError(f"The folder {parent} does not exist.")
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".mne-neuroflow-", dir=parent))
-    except OSError as err:
-        raise OSError(f"Cannot write to {parent}: {err.strerror}.") from err
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    prefix = f".mne-neuroflow-{re.sub('[^0-9A-Za-z]', '', platform.node())}-"
+    for name in os.listdir(parent):
+        if name.startswith(prefix):
+            with locked(parent / name, wait=False) as left_behind:
+                if left_behind:
+                    shutil.rmtree(parent / name, ignore_errors=True)
+    while True:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        except OSError as err:
+            raise type(err)(f"Cannot write to {parent}: {err.strerror}.") from err
+        with locked(folder):
+            if not folder.exists():  # taken for one that was left behind
+                continue
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
 
 
 def move_into(draft, folder, last=lambda fname: False):
-    """Move all files of a draft to the same places in a folder, in order of names.
+    """Move all files of a draft to the same paths in a folder, sorted by name.
+
+    Other processes wait meanwhile. The last of several files is deleted first and
+    moved last, so that it never exists together with files of another result.
 
     Parameters
     ----------
     draft, folder : Path
-        From where and to where.
+        The source and the target.
     last : callable
-        Which files go after all others, because they stand for the whole.
+        Returns whether a file is moved after all others, because it marks completion.
     """
     files = sorted(fname for fname in draft.rglob("*") if fname.is_file())
-    for fname in sorted(files, key=last):
-        target = folder / fname.relative_to(draft)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fname.replace(target)
+    files = sorted(files, key=last)
+    with locked(folder):
+        if len(files) > 1:
+            (folder / files[-1].relative_to(draft)).unlink(missing_ok=True)
+        for fname in files:
+            target = folder / fname.relative_to(draft)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fname.replace(target)
+
+
+@contextmanager
+def locked(folder, wait=True):
+    """Lock a folder or file, if possible, until the end of the block or process.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, or a file.
+    wait : bool
+        Whether to wait for another process or thread that has locked it.
+
+    Yields
+    ------
+    locked : bool | None
+        Whether it was free. ``None`` if the system or disk has no locks.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY) if fcntl else None
+    except OSError:
+        handle = None
+    if handle is None:
+        yield None
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        except OSError:  # a file system without locks
+            yield None
+        else:
+            yield True
+    finally:
+        # Also for children that were forked meanwhile and share the handle.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)

@@ -1,4 +1,4 @@
-"""What to paste into a bug report."""
+"""Information for bug reports."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def sys_info(fid=None) -> None:
     Parameters
     ----------
     fid : file-like | None
-        Where to print; ``None`` is the standard output.
+        The file to print to. ``None`` is the standard output.
 
     Notes
     -----
-    Versions are read from the installed packages without importing them, so that
-    this works, and is quick, even where one of them cannot be imported.
+    Versions are read from the metadata of installed packages. This is fast, and works
+    even if a package cannot be imported.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def sys_info(fid=None) -> None:
 
 
 def _needed():
-    """Name the packages that this one needs at run time."""
+    """Return the names of the packages that this one needs at run time."""
     needed = requires("mne-neuroflow") or []
     return [re.match(r"[\w.-]+", one)[0] for one in needed if "extra ==" not in one]
 
@@ -70,7 +70,7 @@ def _weights():
 
 
 def _gpus():
-    """Return the names of the GPUs that the flow can use: NVIDIA's."""
+    """Return the names of the NVIDIA GPUs, which the flow can use."""
     try:
         return subprocess.run(
             ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],

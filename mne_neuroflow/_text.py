@@ -1,15 +1,15 @@
-"""Words for messages. This room knows nothing of what they are about."""
+"""Text for messages."""
 
 
 def listed(items, at_most=10):
-    """Join names for a message, not more than a reader wants to see.
+    """Join names for a message, and count the rest of a long list.
 
     Parameters
     ----------
     items : iterable of str
         The names.
     at_most : int
-        How many to write out; the rest is counted.
+        The maximum number of names.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Shaft-wise derivations, as clinicians read depth electrodes.
+"""Derivations along the shafts of depth electrodes, as clinicians read them.
 
-Everything here is linear in the potentials: one matrix for the signals and one for the
-positions. That is why draws can be derived and their intervals cannot.
+A derivation is linear in the potentials: one matrix gives its signals and one its
+positions. Draws can therefore be derived, but their intervals cannot.
 """
 
 import re
@@ -12,6 +12,7 @@ import numpy as np
 from mne.io.constants import FIFF
 
 from ._compat import _check_option, _validate_type, logger, verbose
+from ._docs import fill_doc
 from ._text import listed
 from .head.contact_names import read_contact_name
 from .head.contacts import contact_positions
@@ -27,25 +28,26 @@ _Same = TypeVar("_Same")
 
 
 @verbose
+@fill_doc
 def make_bipolar(inst: _Same, kind="bipolar", *, verbose=None) -> _Same:
-    """Derive neighbouring contacts of each electrode shaft from one another.
+    """Derive bipolar or similar signals along each electrode shaft.
 
     Parameters
     ----------
     inst : Raw | Epochs | DataArray | DigMontage
         A recording or prediction with ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels,
-        the draws of :func:`sample_ieeg`, or a montage. It is not changed.
+        draws from :func:`sample_ieeg`, or a montage. It is not changed.
     kind : str
         ``'bipolar'`` subtracts the next contact of the shaft, ``'laplacian'`` the mean
-        of both neighbours, ``'average'`` the mean of all contacts of the shaft.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        of both neighbours, and ``'average'`` the mean of all contacts of the shaft.
+    %(verbose)s
 
     Returns
     -------
     derived : Raw | Epochs | DataArray | DigMontage
-        Same type as ``inst``, in memory, with the derivations alone: ``'A1-A2'`` at the
-        middle between both contacts, ``'A2-lap'`` and ``'A2-avg'`` at the contact.
+        An object of the type of ``inst``, in memory, which has only the derivations:
+        ``'A1-A2'``, in the middle between both contacts, or ``'A2-lap'`` or
+        ``'A2-avg'``, at the position of the contact.
 
     See Also
     --------
@@ -54,19 +56,19 @@ def make_bipolar(inst: _Same, kind="bipolar", *, verbose=None) -> _Same:
 
     Notes
     -----
-    Shaft and number are read from names of all usual styles, such as ``A'1``, ``LA01``,
-    ``mAHL1``, ``_AHL1``, ``POL A1`` and ``EEG A1-Ref``. A contact that is missing or
-    bad takes its derivations with it: nothing is derived across a gap, nor between
-    contacts more than 20 mm apart (draws have no positions, so that only names count).
+    Shaft and number are read from names of all common styles, such as ``A'1``,
+    ``LA01``, ``mAHL1``, ``_AHL1``, ``POL A1`` and ``EEG A1-Ref``. Missing and bad
+    contacts have no derivations. Nothing is derived across a gap, or between contacts
+    more than 20 mm apart (draws have no positions, so that only names are used).
     Contacts that are in no derivation are named in the log.
 
     The interval of a difference is not the difference of intervals, because
-    neighbouring contacts go up and down together. Derive the draws, then take their
-    quantiles; medians, standard deviations and quantiles are refused.
+    neighbouring contacts are correlated. Derive the draws first, and then compute
+    quantiles. Medians, standard deviations and quantiles are refused.
 
-    Derived draws have the structure of their contacts, or both of them, as in
-    ``'amygdala/hippocampus'``. They lose ``observability``, which is that of single
-    contacts.
+    Derived draws have the structure of their contact, or both structures, as in
+    ``'amygdala/hippocampus'``. They have no ``observability``, which is defined for
+    single contacts.
 
     Examples
     --------
@@ -96,14 +98,14 @@ def make_bipolar(inst: _Same, kind="bipolar", *, verbose=None) -> _Same:
 
 
 class _Derivations:
-    """Which derivations there are, and what they are made of.
+    """The derivations of a set of contacts.
 
     Attributes
     ----------
     names : list of str
-        The derivations.
+        The names of the derivations.
     first : list of int
-        The contact that each is of.
+        The first contact of each.
     signals : ndarray, shape (n_derivations, n_contacts)
         From potentials to derivations.
     places : ndarray, shape (n_derivations, n_contacts)
@@ -229,12 +231,12 @@ def _derive_draws(draws, kind):
         ]
         derived = derived.assign_coords(structure=("channel", label))
     return derived.rename(draws.name).assign_attrs(
-        draws.attrs | {"description": _told(draws.attrs.get("description"), kind)}
+        draws.attrs | {"description": _describe(draws.attrs.get("description"), kind)}
     )
 
 
 def _derive_recording(inst, kind):
-    summary = _SUMMARY.search(provenance(inst.info))
+    summary = _SUMMARY.search(provenance(inst))
     if summary:
         raise ValueError(
             f"inst is the {summary[1]} over draws, from which that of a derivation "
@@ -266,9 +268,9 @@ def _derive_recording(inst, kind):
     ):
         ch["loc"][:3] = place
         ch["coil_type"] = FIFF.FIFFV_COIL_EEG_BIPOLAR
-    derived.info["description"] = _told(inst.info["description"], kind)
+    derived.info["description"] = _describe(inst.info["description"], kind)
     return derived
 
 
-def _told(description, kind):
+def _describe(description, kind):
     return f"{description or ''} Derivation: {kind}.".strip()

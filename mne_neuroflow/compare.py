@@ -1,4 +1,4 @@
-"""Virtual contacts beside source localization, and on the map of source estimates."""
+"""Comparison of virtual contacts with source localization."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import xarray
 
 from . import __version__
 from ._compat import ProgressBar, _check_option, _validate_type, verbose, warn
+from ._docs import fill_doc
 from ._text import listed
-from .contract import BLOCK
+from .arguments import check_n_draws
+from .contract import BLOCK, MODEL
 from .evaluation.inverse import INVERSE_METHODS, SourceImaging
 from .evaluation.pairs import ScalpData
 from .head.contacts import (
@@ -27,27 +29,28 @@ from .scores.signals import BANDS, in_band, log_band_power, pearson_r
 from .virtual import RawVirtual, make_virtual_epochs, make_virtual_info
 
 _LEVEL = 0.9
-# Draws that a 90 % interval needs: its ends lie between the outermost of them.
+# Minimum number of draws for a 90 % interval, whose ends are within their range.
 _FEWEST_DRAWS = 19
-_SHORTEST = 0.5  # seconds, below which no band can be told from another
-_LONG = 10**7  # samples of draws, above which a progress bar shows
-# A sphere that holds the whole template head: its middle and radius in millimetres.
+_SHORTEST = 0.5  # seconds, below which bands cannot be separated
+_LONG = 10**7  # with more samples of draws, there is a progress bar
+# A sphere that contains the whole template head: its centre and radius in millimetres.
 _AROUND_HEAD = (0.0, -15.0, 15.0, 130.0)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`mne_neuroflow.compare_sources` returns.
+    """The result of :func:`mne_neuroflow.compare_sources`.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        Agreement, one row per method, contact and band.
+        The agreement, with one row per method, contact and band.
     estimates : dict of str -> Raw | Epochs
-        Virtual contacts by each method of source localization, same type and times
-        as the scalp recording, one ``'seeg'`` channel per contact, volts.
+        The contacts as each method of source localization estimates them, in volts,
+        with the type and times of the scalp recording and one ``'seeg'`` channel per
+        contact.
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        Draws of the flow, volts.
+        The draws of the flow, in volts.
     """
 
     table: pandas.DataFrame
@@ -56,6 +59,7 @@ class Comparison:
 
 
 @verbose
+@fill_doc
 def compare_sources(
     inst,
     *,
@@ -65,7 +69,7 @@ def compare_sources(
     n_draws=50,
     tmin=None,
     tmax=None,
-    model="mtl-v2",
+    model=MODEL,
     random_state=None,
     device="auto",
     trans="fsaverage",
@@ -74,53 +78,48 @@ def compare_sources(
 ) -> Comparison:
     """Compare virtual contacts with those of source localization.
 
-    MNE's own inverse methods estimate the sources of the template head, which are
-    read out at the contacts with the intracranial lead field of the same head. Both
-    sides are estimates: that they agree does not make either of them a recording.
+    MNE-Python's inverse methods estimate the sources of the template head. The
+    intracranial lead field of the same head projects them to the contacts. Both results
+    are estimates: even where they agree, neither is a recording.
 
     Parameters
     ----------
-    inst : Raw | Epochs
-        The scalp EEG.
+    %(inst)s
     methods : tuple of str
-        Of ``'eLORETA'``, ``'sLORETA'``, ``'dSPM'``, ``'MNE'`` and ``'LCMV'``.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        As for :func:`predict_ieeg`.
+        One or more of ``'eLORETA'``, ``'sLORETA'``, ``'dSPM'``, ``'MNE'`` and
+        ``'LCMV'``.
+    %(contacts)s
     snr : float
-        Amplitude signal-to-noise ratio that regularizes minimum-norm methods,
-        ``lambda2 = 1 / snr ** 2``; 1 is usual for recordings that are not averaged.
+        The amplitude signal-to-noise ratio that regularizes minimum-norm methods,
+        ``lambda2 = 1 / snr ** 2``. 1 is usual for recordings that are not averaged.
     n_draws : int
-        Draws of the flow, at least 19, which 90-percent intervals need. All are
-        kept in memory.
+        The number of draws, at least 19, which 90-percent intervals need. All are kept
+        in memory.
     tmin, tmax : float | None
-        First and last second that is drawn and compared, half a second or more apart;
-        ``None`` takes all. The source estimates are of the whole recording.
-    model : str | path-like | NeuroFlow
-        As for :func:`predict_ieeg`.
-    random_state : int | RandomState | Generator | None
-        As for :func:`predict_ieeg`.
-    device : str
-        As for :func:`predict_ieeg`.
-    trans : str | path-like | Transform
-        As for :func:`predict_ieeg`.
-    on_mismatch : str
-        As for :func:`predict_ieeg`.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        First and last time that is drawn and compared, in seconds, half a second or
+        more apart. ``None`` takes all. The source estimates are those of the whole
+        recording.
+    %(model)s
+    %(random_state)s
+    %(device)s
+    %(trans)s
+    %(on_mismatch)s
+    %(verbose)s
 
     Returns
     -------
     comparison : Comparison
-        With the attributes ``table``, a DataFrame with one row per ``method``,
-        ``channel`` (with its ``structure`` and ``observability``) and ``band``;
-        ``estimates``, a dict of method to Raw or Epochs, and ``draws``: the time
-        courses in volts, 0.5-50 Hz.
+        An object with three attributes. ``table`` is a DataFrame with one row per
+        ``method``, ``channel`` (with its ``structure`` and ``observability``) and
+        ``band``. ``estimates`` has the source estimate of each method, and ``draws``
+        has the draws, in volts and between 0.5 and 50 Hz.
 
-        Columns of the table: ``r``, the correlation of the source estimate with the
-        mean of the draws; ``inside``, the share of its samples that lie in the
-        90-percent interval of the draws; ``power_difference``, by how many decibels its
-        log-power in windows of two seconds is above the mean of the draws', and
-        ``power_r`` and ``power_inside`` as above for the time course of log-power.
+        In the table, ``r`` is the correlation of the source estimate with the mean of
+        the draws, and ``inside`` the share of its samples that lie in the 90-percent
+        interval of the draws. ``power_difference`` is the difference, in decibels,
+        between its log-power in windows of two seconds and the mean log-power of the
+        draws. ``power_r`` and ``power_inside`` are like ``r`` and ``inside``, for the
+        time course of log-power.
 
     See Also
     --------
@@ -129,13 +128,14 @@ def compare_sources(
 
     Notes
     -----
-    dSPM, sLORETA and LCMV are statistics and have no volts: one number per method
-    scales each so that its map explains the scalp best, see
-    :class:`mne_neuroflow.evaluation.inverse.SourceImaging`. Its sign and course do
-    not depend on that, ``power_difference`` and ``inside`` do.
+    dSPM, sLORETA and LCMV are statistics without a physical unit. One number per method
+    scales them so that the sources explain the scalp EEG best, see
+    :class:`mne_neuroflow.evaluation.inverse.SourceImaging`. This changes
+    ``power_difference`` and ``inside``, but not the sign and shape of the time course.
 
-    A time course of nothing but zeros lies in the interval nearly always: ``inside``
-    tells estimates that contradict the draws, not good ones.
+    A time course of zeros nearly always lies inside the interval. A low ``inside``
+    therefore shows that an estimate contradicts the draws, but a high one does not show
+    that it is good.
 
     Examples
     --------
@@ -153,12 +153,7 @@ def compare_sources(
     """
     methods = _check_methods(methods)
     _validate_type(snr, "numeric", "snr")
-    _validate_type(n_draws, "int-like", "n_draws")
-    if n_draws < _FEWEST_DRAWS:
-        raise ValueError(
-            "Invalid value for the 'n_draws' parameter. Allowed values are integers "
-            f"from {_FEWEST_DRAWS}, but got {n_draws}."
-        )
+    n_draws = check_n_draws(n_draws, _FEWEST_DRAWS)
     montage = make_contacts(contacts, trans=trans)
     predictor = Predictor(
         inst,
@@ -194,7 +189,7 @@ def _check_methods(methods):
 
 
 def _localize(scalp, montage, method, snr, trans):
-    """Estimate the contacts by source localization, as an MNE object."""
+    """Estimate the signals at the contacts by source localization."""
     imaging = SourceImaging(method, snr=snr, projs=scalp.inst.info["projs"])
     operator = imaging.operator(_whole(scalp), contact_positions(montage)[1])
     description = (
@@ -213,7 +208,7 @@ def _localize(scalp, montage, method, snr, trans):
 
 
 def _whole(scalp):
-    """All of a recording at the model's rate, epochs one after the other."""
+    """Return a whole recording at the model's rate, with epochs concatenated."""
     n_model = scalp.resampler.n_model(scalp.n_times)
     n_blocks = scalp.resampler.n_blocks(scalp.n_times)
     epochs = [None] if scalp.kind == "raw" else range(scalp.n_epochs)
@@ -258,7 +253,7 @@ def _agreement(estimates, draws, times):
 
 
 def _scores(estimate, draws, power, draws_power):
-    """Scores of one contact, band and method; epochs one after the other."""
+    """Score one contact, band and method, with epochs concatenated."""
     n_draws = len(draws)
     r, inside = _r_and_inside(estimate.ravel(), draws.reshape(n_draws, -1))
     power, draws_power = power.ravel(), draws_power.reshape(n_draws, -1)
@@ -284,6 +279,7 @@ def _r_and_inside(estimate, draws):
 
 
 @verbose
+@fill_doc
 def contacts_to_stc(
     values,
     contacts="mtl",
@@ -297,36 +293,33 @@ def contacts_to_stc(
 ) -> mne.VolSourceEstimate:
     """Write values of contacts to a volume source estimate on the template.
 
-    So that power, observability or the likelihood of spikes at virtual contacts can
-    be laid beside the maps of source localization.
+    With it, power, observability or other values of contacts can be compared with
+    maps of source localization.
 
     Parameters
     ----------
     values : array_like, shape (n_contacts,) | (n_contacts, n_times) | Series | dict
         One value or time course per contact, in any unit, in the order of
-        ``contacts``. A Series or dict is looked up by contact name. A contact without
-        a number, or with nan alone, is no part of the map.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        As for :func:`predict_ieeg`.
+        ``contacts``. In a Series or dict they are found by the names of the contacts.
+        Contacts without a number, or with NaN alone, are left out of the map.
+    %(contacts)s
     spacing : float
-        Spacing of the grid in metres.
+        The spacing of the grid in metres.
     radius : float
-        How far from a contact its value is written, in metres.
+        The distance from a contact, in metres, up to which its value is written.
     tmin : float
-        Time of the first value in seconds.
+        The time of the first value in seconds.
     tstep : float
-        Seconds from one value to the next.
-    trans : str | path-like | Transform
-        As for :func:`make_contacts`.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The time between values in seconds.
+    %(trans)s
+    %(verbose)s
 
     Returns
     -------
     stc : VolSourceEstimate
-        The values, subject ``'fsaverage'``.
+        The values, for the subject ``'fsaverage'``.
     src : SourceSpaces
-        The grid points that have one, in the MRI frame of fsaverage.
+        The grid points that have a value, in the MRI frame of fsaverage.
 
     See Also
     --------
@@ -335,14 +328,14 @@ def contacts_to_stc(
 
     Notes
     -----
-    Values belong to contacts. Each is written to the grid points within ``radius``
-    of which its contact is the nearest; all others are no part of the result, because
+    The value of a contact is written to the grid points that are nearest to
+    this contact and not farther than ``radius``. All other points are left out, because
     nothing is known of them. Nothing is interpolated.
 
-    ``stc.as_volume(src).to_filename("map.nii.gz")``, which needs NiBabel, makes an
-    image in MNI coordinates that Brainstorm, FSLeyes or Nilearn open;
+    ``stc.as_volume(src).to_filename("map.nii.gz")``, which needs NiBabel, writes an
+    image in MNI coordinates that Brainstorm, FSLeyes or Nilearn can open.
     ``src.save("contacts-src.fif")`` and ``stc.save("contacts", ftype="h5")``, which
-    needs h5io, keep both for MNE-Python.
+    needs h5io, save both for MNE-Python.
 
     Examples
     --------
@@ -392,7 +385,7 @@ def contacts_to_stc(
 
 
 def _grid(spacing):
-    """Volume source space over the template head; its grid is its own image."""
+    """Make a volume source space over the template head, as an image of its own."""
     src = mne.setup_volume_source_space(
         pos=1e3 * spacing,
         sphere=_AROUND_HEAD,
@@ -414,7 +407,7 @@ def _grid(spacing):
 
 
 def _nearest_contact(points, positions, radius):
-    """Index of each point's nearest contact, -1 beyond the radius."""
+    """Return the index of each point's nearest contact, -1 beyond the radius."""
     from scipy.spatial import cKDTree
 
     distance, nearest = cKDTree(positions).query(points)

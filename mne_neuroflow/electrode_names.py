@@ -1,11 +1,11 @@
-"""Names of scalp electrodes, as the systems of this world write them.
+"""Names of scalp electrodes in the styles of different systems.
 
-A name is read in three steps: what is around it goes (``'EEG 001-Fp1-Ref'``), the
-reference that it tells is set apart (``'Fp1-CPz'``), and the rest is looked up among
-the positions of the 10-05 system. But ``'C3'`` is also the third contact of a depth
-electrode and an input of a BioSemi box, so that no name is looked up alone:
-:func:`read_names` looks at all of a recording's names first, and says of which series
-they cannot be positions on a scalp.
+A name is read in three steps. Prefixes and suffixes are removed
+(``'EEG 001-Fp1-Ref'``), the reference is separated (``'Fp1-CPz'``), and the rest is
+looked up among the positions of the 10-05 system. However, ``'C3'`` can also be the
+third contact of a depth electrode, or an input of a BioSemi amplifier.
+:func:`read_names` therefore looks at all names of a recording, and finds series of
+names that cannot be positions on the scalp.
 """
 
 import re
@@ -13,33 +13,44 @@ import unicodedata
 from dataclasses import dataclass
 
 _PREFIX = re.compile(r"^(eeg|pol|chan(nel)?|ch)[ _-]*(?=\S)", re.IGNORECASE)
-_NUMBERED = re.compile(r"^\d+[ _-]+(?=[a-z])", re.IGNORECASE)  # 'EEG 001-Fp1'
+_NUMBERED = re.compile(r"^\d+[ _:.-]+(?=[a-z])", re.IGNORECASE)  # 'EEG 001-Fp1'
+_UNIT = re.compile(r" ?[\[(]([munµμ]?v|(micro|milli)?volts?)[\])]$", re.IGNORECASE)
+# Parts that all names of a recording can share, before and after the position.
+_BEFORE = re.compile(r"^([a-z]+[ _:.-]+)(?=[a-z]+\d*'?)", re.IGNORECASE)
+_AFTER = re.compile(
+    r"(?<=[\dz'])( ?[-_:./>|] ?[^-_:/>|\d][^-:/>|]*| [a-z]+|[*#])$", re.IGNORECASE
+)
+_SHARED = 0.5  # a part that more than this share of names has is not a position
+_INTRACRANIAL = re.compile("s?i?eeg|ecog|dbs|depth|grid|strip")
 _DUPLICATE = re.compile(r"-0$")  # MNE's for the first of several of one name
-# References that are no position of 10-05, or none on top of the head.
+# References that are not positions of the 10-05 system, or not on top of the head.
 _REFERENCE = re.compile(
     r"[ _:-]+\(?(ref|refe?rence|le|lm|rm|avg|average|ave|av|ar|aa|car|org|lin|g2|gnd|"
     r"mast|masto?ids?|linked|nose|[am][12]([+/]?[am][12])?)\)?(/2)?$",
     re.IGNORECASE,
 )
+# Between two electrodes, whatever a system writes there.
+_BETWEEN = re.compile(r" *[-\u2010-\u2015\u2212:/\\|_>,.] *| +")
 _OLD = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
-# Ears and mastoids, which are references wherever they stand second.
+# Ears and mastoids, which are always references in the second place.
 _EARS = {"a1", "a2", "m1", "m2"}
 _SERIES = re.compile(r"^([a-z]+'*)(\d+)$")
-# Inputs that are numbered and are no electrodes.
+# Numbered inputs that are not electrodes.
 _OTHERS = set("x dc exg emg ecg ekg eog aux ch chan eeg misc trig ext in e".split())
-_LEAST = 4  # numbers in a row that make a series
+_MIN_SERIES = 4  # numbers in a row that make a series
+_MIN_STRIP = 6  # of a row of 10-20 beside a cap without its middle
 
 
 @dataclass(frozen=True)
 class Name:
-    """A channel's name, read alone.
+    """The parts of a channel's name.
 
     Attributes
     ----------
     place : str
-        In lower case, with nothing around it: ``'fp1'``.
+        The position in lower case, such as ``'fp1'``.
     reference : str
-        What the name tells of the reference, in lower case, or ``''``.
+        The reference in lower case, or ``''``.
     """
 
     place: str
@@ -48,19 +59,19 @@ class Name:
 
 @dataclass(frozen=True)
 class Names:
-    """All names of a recording.
+    """The parts of all names of a recording.
 
     Attributes
     ----------
     places : list of str | None
-        The 10-05 position of each, in lower case; ``None`` where there is none, or
-        where the name is one of ``doubtful``.
+        The 10-05 position of each channel in lower case. ``None`` if it has none, or if
+        its name is in ``doubtful``.
     references : list of str
-        What each tells of its reference, ``''`` for nothing.
+        The reference of each channel, or ``''``.
     bipolar : list of bool
-        Which are derivations of two electrodes, as in ``'Fp1-F7'``.
+        Whether each channel is a derivation of two electrodes, as ``'Fp1-F7'``.
     doubtful : dict of str to list of str
-        Series of names that look like 10-05 but are not: letters to channel names.
+        Series of names that look like 10-05 but are not: channel names by letters.
     """
 
     places: list
@@ -75,14 +86,14 @@ def read_name(name, known):
     Parameters
     ----------
     name : str
-        As the recording has it.
+        The name in the recording.
     known : container of str
         The 10-05 positions in lower case.
 
     Returns
     -------
     read : Name
-        Place and reference.
+        Position and reference.
 
     Examples
     --------
@@ -90,7 +101,7 @@ def read_name(name, known):
     >>> read_name("EEG 001-Fp1-Ref", {"fp1"})
     Name(place='fp1', reference='ref')
     """
-    plain = " ".join(unicodedata.normalize("NFKC", name).split()).strip(". ")
+    plain = _UNIT.sub("", _visible(name)).strip(". ")
     bare = _NUMBERED.sub("", _PREFIX.sub("", plain))
     if re.match("[aip][A-Z][A-Za-z]?[0-9z]", bare):  # halfway to the next row
         return Name(bare.lower() + "*", "")
@@ -108,19 +119,19 @@ def read_names(names, known):
     Parameters
     ----------
     names : list of str
-        As the recording has them.
+        The names in the recording.
     known : container of str
         The 10-05 positions in lower case.
 
     Returns
     -------
     read : Names
-        Places, references and what is doubtful.
+        Positions, references and doubtful names.
     """
-    read = [read_name(name, known) for name in names]
+    read = _read_alike(names, known)
     places = [each.place for each in read]
     primed = [p.endswith("'") and p.rstrip("'") in known for p in places]
-    # F3' beside F3 is another place; alone it is a way to write F3.
+    # F3' is another position if there is F3 too. Otherwise it is a spelling of F3.
     places = [
         p.rstrip("'") if prime and p.rstrip("'") not in places else p
         for p, prime in zip(places, primed, strict=True)
@@ -139,8 +150,46 @@ def read_names(names, known):
     )
 
 
+def _visible(name):
+    """Normalize letters, and remove invisible characters."""
+    name = unicodedata.normalize("NFKC", name)
+    name = "".join(c for c in name if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join(name.split())
+
+
+def _read_alike(names, known):
+    """Read names that can share a prefix and a reference of any kind."""
+    read = [read_name(name, known) for name in names]
+    if sum(each.place in known for each in read) >= _SHARED * len(names):
+        return read
+    bare = [_UNIT.sub("", _visible(name)) for name in names]
+    before = _most([_BEFORE.match(name) for name in bare])
+    bare = [name.removeprefix(before) for name in bare]
+    after = _most([_AFTER.search(name) for name in bare])
+    if _INTRACRANIAL.search(before.lower()) and not before.lower().startswith("eeg"):
+        return read
+    reference = after.strip(" -_:./>|").lower()
+    again = [
+        Name(read_name(name.removesuffix(after), known).place, reference)
+        if name.endswith(after)
+        else read_name(name, known)
+        for name in bare
+    ]
+    return [
+        old if old.place in known or new.place not in known else new
+        for old, new in zip(read, again, strict=True)
+    ]
+
+
+def _most(matches):
+    """Return a text that at least half of all names share, or ''."""
+    texts = [match[1] for match in matches if match]
+    text = max(set(texts), key=texts.count, default="")
+    return text if texts.count(text) >= max(2, _SHARED * len(matches)) else ""
+
+
 def _are_bipolar(read, known):
-    """Tell names whose second electrode is on the scalp and not what most share."""
+    """Find names whose second electrode is on the scalp and not a common reference."""
     seconds = [each.reference for each in read]
     n_read = sum(each.place in known for each in read)
     shared = {s for s in seconds if seconds.count(s) >= max(2, n_read / 2)} | _EARS
@@ -148,33 +197,37 @@ def _are_bipolar(read, known):
 
 
 def _split(text, known):
-    """Tell the place from the reference."""
+    """Separate the position from the reference."""
     match = _REFERENCE.search(text)
     if match and match.start():
         return _now(text[: match.start()]), re.sub(r"[()\s]|/2$", "", match[1])
-    place, dash, reference = text.partition("-")
-    if dash and _now(reference.rstrip("'")) in known:
-        return _now(place), _now(reference.rstrip("'"))
+    for match in _BETWEEN.finditer(text):
+        place = _now(text[: match.start()])
+        reference = _now(text[match.end() :].rstrip("'"))
+        if reference in known and (place in known or match[0] == "-"):
+            return place, reference
     return _now(text), ""
 
 
 def _now(place):
-    """Today's name of a place that had another one before."""
+    """Return the present name of a position that had another name before."""
     place = place.strip(". _-")
     return _OLD.get(place, place)
 
 
 def _doubtful(places, known):
-    """Find series that 10-05 does not have: letters -> which names."""
-    # Old names are looked at as they were written.
+    """Find series of names that no cap of 10-05 has: indices of names by letters."""
+    # Use old names as they were written.
     series = {}
     for k, place in enumerate(places):
         match = _SERIES.match(place)
         if match:
             series.setdefault(match[1], {}).setdefault(int(match[2]), []).append(k)
     longest = {letters: _longest_run(numbers) for letters, numbers in series.items()}
-    runs = {letters for letters, n in longest.items() if n >= _LEAST and letters != "t"}
-    strange = {
+    runs = {
+        letters for letters, n in longest.items() if n >= _MIN_SERIES and letters != "t"
+    }
+    impossible = {
         letters
         for letters in runs
         if letters not in _OTHERS
@@ -188,15 +241,19 @@ def _doubtful(places, known):
     for letters in runs:
         ks = [k for number in series[letters].values() for k in number]
         hits = [k for k in ks if places[k] in known]
-        of_a_cap = f"{letters}z" in places and (dense or not strange)
-        wrong = letters in strange or not of_a_cap and (strange or not others)
+        of_a_cap = f"{letters}z" in places and (dense or not impossible)
+        # A strip in addition to a cap: a whole row without other rows of its kind.
+        shortest = _MIN_SERIES if len(letters) > 1 else _MIN_STRIP
+        alone = not dense and longest[letters] >= shortest
+        wrong = letters in impossible
+        wrong |= not of_a_cap and bool(impossible or not others or alone)
         if hits and wrong:
             found[letters.upper()] = sorted(hits)
     return found
 
 
 def _longest_run(numbers):
-    """Length of the longest run of numbers without a gap."""
+    """Return the length of the longest run of consecutive numbers."""
     longest = run = 0
     for number in sorted(numbers):
         run = run + 1 if number - 1 in numbers else 1

@@ -1,4 +1,4 @@
-"""The model as an object: load, draw, score, fit to one's own pairs, save."""
+"""The model as an object that can be loaded, fitted to recorded pairs, and saved."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from ._compat import (
     logger,
     verbose,
 )
+from ._docs import fill_doc
 from ._text import listed
+from .arguments import find_seed
 from .head.ridge import N_LAGS, fit_lagged_map
 from .predict import sample_ieeg, score_ieeg
-from .predictor import find_seed
-from .sessions import GAP, LEAST_PART, pair_up
+from .sessions import GAP, MIN_PART, pair_up
 from .weights.model import Model
 
 if TYPE_CHECKING:
     import xarray
 
 # Maximum seconds and draws behind a calibration, and every which sample of them.
-_MOST_CALIBRATED, _N_DRAWS, _STRIDE = 180, 32, 8
+_MAX_CALIBRATED, _N_DRAWS, _STRIDE = 180, 32, 8
 _STEPS = 60
 # What the name of weights ends with that were fitted to pairs.
 _OWN = "+pairs"
@@ -40,22 +41,23 @@ _SPATIAL = ("fitted", "ridge", "physics")
 class NeuroFlow(Model):  # numpydoc ignore=PR02
     """A model of intracranial EEG given scalp EEG, which can be fitted to pairs.
 
-    What it returns is a prediction, never a recording.
+    Its results are predictions, never recordings.
 
     Parameters
     ----------
     model : str | path-like
-        Name of the weights, as for :func:`mne_neuroflow.fetch_model`, or the
+        The name of the weights, see :func:`mne_neuroflow.fetch_model`, or a
         ``.safetensors`` file that :meth:`save` has written.
 
     Attributes
     ----------
     name : str
-        Of the weights.
+        The name of the weights.
     card : dict
-        The model card: what it was trained on, and what it was fitted to.
-    implants : list of Implant
-        What pairs have taught about patients; empty before :meth:`fit`.
+        The model card: what the model was trained on, and what it was fitted to.
+    contact_fits : list of ContactFit
+        What recorded pairs have shown about the contacts of each patient. It is empty
+        before :meth:`fit`.
 
     See Also
     --------
@@ -80,6 +82,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
     2
     """
 
+    @fill_doc
     def sample(
         self, inst, n_draws=100, *, contacts=None, **options
     ) -> xarray.DataArray:
@@ -87,20 +90,21 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
         Parameters
         ----------
-        inst : Raw | Epochs
-            The scalp EEG.
+        %(inst)s
         n_draws : int
-            How many draws.
+            The number of draws, all of which are kept in memory.
         contacts : str | path-like | DigMontage | Info | array_like | None
-            As for :func:`mne_neuroflow.predict_ieeg`; ``None`` for those that the
-            model was fitted to.
+            The contacts, see :func:`mne_neuroflow.make_contacts`. ``None`` takes those
+            that the model was fitted to.
         **options : dict
-            As for :func:`mne_neuroflow.sample_ieeg`.
+            Other parameters of :func:`mne_neuroflow.sample_ieeg`: ``tmin``, ``tmax``,
+            ``random_state``, ``device``, ``batch_size``, ``trans``, ``on_mismatch``,
+            ``verbose``.
 
         Returns
         -------
         draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-            Volts, as from :func:`mne_neuroflow.sample_ieeg`.
+            The draws in volts, see :func:`mne_neuroflow.sample_ieeg`.
         """
         if contacts is None:
             contacts = self._own_contacts()
@@ -112,18 +116,20 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         Parameters
         ----------
         inst, ieeg : Raw | Epochs
-            Recordings of the same moments.
+            Scalp EEG and intracranial EEG, recorded at the same time.
         **options : dict
-            As for :func:`mne_neuroflow.score_ieeg`.
+            Other parameters of :func:`mne_neuroflow.score_ieeg`: ``device``, ``trans``,
+            ``on_mismatch``, ``verbose``.
 
         Returns
         -------
         score : xarray.DataArray, shape ([n_epochs, ]n_channels, n_windows)
-            Nats per sample, as from :func:`mne_neuroflow.score_ieeg`.
+            The log-density in nats per sample, see :func:`mne_neuroflow.score_ieeg`.
         """
         return score_ieeg(inst, ieeg, model=self, **options)
 
     @verbose
+    @fill_doc
     def fit(
         self,
         inst,
@@ -136,53 +142,51 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         on_mismatch="warn",
         verbose=None,
     ) -> pandas.DataFrame:
-        """Fit to pairs of recordings, starting from the weights as they are.
+        """Fit the model to pairs of recordings, starting from its weights.
 
         Parameters
         ----------
         inst, ieeg : Raw | Epochs | list of Raw | list of Epochs
-            Scalp and intracranial EEG of the same moments, one or a list of sessions.
-            Sessions most of whose contacts have the same names and places are taken
-            for one patient, and of these contacts those that are good in all of them.
-            Seconds of a Raw that are annotated as bad in either recording are left
-            out; of Epochs, drop the bad ones before.
+            Scalp EEG and intracranial EEG, recorded at the same time; one recording or
+            a list of sessions. Sessions that share most contact names and positions
+            belong to one patient. Of these contacts, those that are good in all
+            sessions are used. Seconds of a Raw that are annotated as bad in either
+            recording are left out. Drop bad epochs of Epochs beforehand.
         spatial : str
-            The spatial stage: ``'fitted'``, the physics of the head corrected by a
-            ridge regression from the scalp within 117 ms, per contact as far as this
-            predicts what it has not seen; ``'ridge'``, that regression without
-            physics; ``'physics'``, which fits the flow alone and can then predict
-            other contacts as well.
+            The spatial stage. ``'fitted'`` corrects the head model by a ridge
+            regression from the scalp EEG within 117 ms of each sample, for each contact
+            as far as this improves the prediction of held-out data. ``'ridge'`` uses
+            this regression without the head model. ``'physics'`` fits only the flow,
+            and can then predict other contacts as well.
         n_steps : int
             Maximum number of training steps of the flow. Training stops early when the
             log-density of held-out pairs no longer improves. With 0 the flow is not
             trained.
         random_state : int | RandomState | Generator | None
-            Seed of the training.
-        trans : str | path-like | Transform
-            As for :func:`mne_neuroflow.predict_ieeg`.
-        on_mismatch : str
-            As for :func:`mne_neuroflow.predict_ieeg`.
-        verbose : bool | str | int | None
-            Control verbosity of the logging output.
+            The seed of the training.
+        %(trans)s
+        %(on_mismatch)s
+        %(verbose)s
 
         Returns
         -------
         history : pandas.DataFrame
-            One row per judgement: ``step``, ``train`` and ``held_out``, the negative
-            log-density of whitened coefficients in nats, averaged over frequency bands.
+            One row per evaluation: ``step``, and the negative log-density of whitened
+            coefficients of the training data (``train``) and of the held-out data
+            (``held_out``), in nats, averaged over frequency bands.
 
         Notes
         -----
-        Data are cut before anything is estimated: by session where a patient has
-        several, else into six parts of whole trials or of contiguous seconds, 2 s
-        apart. Each part is predicted by a map from the other parts; the last part of
-        each patient is kept from the training of the flow and stops it.
+        Data are split before anything is estimated: by session if a patient has
+        several, otherwise into six parts of whole trials or of contiguous seconds, 2 s
+        apart. Each part is predicted by a map from the other parts. The last part of
+        each patient is held out from the training of the flow, for early stopping.
 
-        What the model had learned from other pairs is forgotten, but for its weights.
-        A model that was fitted with ``'fitted'`` or ``'ridge'`` predicts the contacts
-        that it was fitted to, or some of them, from the same EEG channels.
+        Earlier contact fits of the model are replaced. After ``'fitted'`` or
+        ``'ridge'``, the model predicts only contacts that it was fitted to, from the
+        same EEG channels.
         """
-        from .training.pairs import fine_tune
+        from .training.pairs import fine_tune, follow_draws
 
         _check_option("spatial", spatial, _SPATIAL)
         _validate_type(n_steps, "int", "n_steps")
@@ -193,80 +197,82 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             )
         seed = find_seed(random_state)
         start = copy.copy(self)
-        start.implants = []
+        start.contact_fits = []
         groups = pair_up(inst, ieeg, start, trans, on_mismatch, same_electrodes=True)
         patients = [_Patient(group, spatial) for group in groups]
         train = [each for patient in patients for each in patient.stretches(False)]
-        judge = [each for patient in patients for each in patient.stretches(True)]
+        held_out = [each for patient in patients for each in patient.stretches(True)]
         bar = ProgressBar(n_steps, mesg="Fitting")
         flow, history = fine_tune(
             self.flow,
             train,
-            judge,
+            held_out,
             n_steps=n_steps,
             seed=seed,
             located=spatial == "physics",
-            tell=lambda step: bar.update(step + 1),
+            on_step=lambda step: bar.update(step + 1),
         )
-        implants = []
+        contact_fits = []
         for patient in patients if spatial != "physics" else ():
-            patient.hear(flow)
+            patient.estimate_amplitudes(flow)
             calibration = _calibrate(_Departures(flow, patient.everything()))
-            implants.append(replace(patient.implant, calibration=calibration))
+            contact_fits.append(replace(patient.contact_fit, calibration=calibration))
+        everything = [each for patient in patients for each in patient.everything()]
+        follow_draws(flow, everything, seed=seed)
         # Nothing is changed before everything is done.
-        self.flow, self.implants = flow, implants
+        self.flow, self.contact_fits = flow, contact_fits
         self._record("fit", groups, spatial=spatial, seed=seed)
         return pandas.DataFrame(history)
 
     @verbose
+    @fill_doc
     def recalibrate(
         self, inst, ieeg, *, trans="fsaverage", on_mismatch="warn", verbose=None
     ) -> pandas.DataFrame:
-        """Correct intervals by a few minutes of pairs, without training.
+        """Correct intervals with a few minutes of pairs, without training.
 
-        How loud each contact is, which the scalp does not say, becomes known, whatever
-        the amplitude of a later scalp. What was known of other contacts stays. Then
-        each contact gets a scale, and all of them a tail, with which draws are
-        stretched about their mean; both minimize the continuous ranked probability
-        score. Scales are shrunk towards a common one as far as their differences are
-        what so few pairs leave open.
+        The pairs show the amplitude of each contact, which the scalp EEG does not. Then
+        the draws are scaled about their mean, with a scale for each contact and one
+        change of the tails for all. These minimize the continuous ranked probability
+        score. The scales are shrunk towards a common scale, the more the fewer pairs
+        there are. What was known about other contacts is kept.
 
         Parameters
         ----------
         inst, ieeg : Raw | Epochs | list of Raw | list of Epochs
-            As for :meth:`fit`.
-        trans : str | path-like | Transform
-            As for :func:`mne_neuroflow.predict_ieeg`.
-        on_mismatch : str
-            As for :func:`mne_neuroflow.predict_ieeg`.
-        verbose : bool | str | int | None
-            Control verbosity of the logging output.
+            Scalp EEG and intracranial EEG, recorded at the same time; one recording or
+            a list of sessions, as for :meth:`fit`.
+        %(trans)s
+        %(on_mismatch)s
+        %(verbose)s
 
         Returns
         -------
         changes : pandas.DataFrame
             One row per contact: ``scale``, by which its intervals were multiplied, and
-            the share of samples of these pairs inside its central intervals, nominally
-            0.5 and 0.9, ``before`` and ``after``.
+            the coverage of its 50- and 90-percent intervals in these pairs, ``before``
+            and ``after``.
         """
         groups = pair_up(inst, ieeg, self, trans, on_mismatch)
-        tables, implants = [], list(self.implants)
+        tables, contact_fits = [], list(self.contact_fits)
         for group in groups:
             predictor = group[0].predictor
-            kept, names = predictor.implant, predictor.ch_names
+            kept, names = predictor.contact_fit, predictor.ch_names
             if kept.gain is None:
                 kept = replace(kept, gain=_common_gain(group))
 
-            def stretches(implant, group=group):
-                return [each for s in group for each in s.stretches(implant=implant)]
+            def stretches(contact_fit, group=group):
+                return [
+                    each for s in group for each in s.stretches(contact_fit=contact_fit)
+                ]
 
             before = _Departures(self.flow, stretches(kept))
             # Amplitudes first, as if nothing had been calibrated before.
             kept = replace(kept, calibration=np.zeros_like(kept.calibration))
-            kept = replace(kept, amplitude=_heard(self.flow, stretches(kept)))
+            kept = replace(kept, amplitude=_amplitudes(self.flow, stretches(kept)))
             after = _Departures(self.flow, stretches(kept))
             calibration = _calibrate(after)
-            _remember(implants, replace(kept, calibration=calibration))
+            _remember(contact_fits, replace(kept, calibration=calibration))
             table = _what_changed(before, after, calibration, names)
             logger.info(
                 "Intervals of %d contacts multiplied by %.2f to %.2f (median %.2f). Of "
@@ -277,25 +283,25 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
                 100 * table["after 0.9"].mean(),
             )
             tables.append(table)
-        self.implants = implants
+        self.contact_fits = contact_fits
         self._record("recalibration", groups)
         return pandas.concat(tables)
 
     def _own_contacts(self):
-        if len(self.implants) != 1:
+        if len(self.contact_fits) != 1:
             raise ValueError(
                 "Invalid value for the 'contacts' parameter. It must be given, because "
-                f"the model was fitted to {len(self.implants)} implants."
+                f"the model was fitted to {len(self.contact_fits)} implants."
             )
-        (implant,) = self.implants
+        (contact_fit,) = self.contact_fits
         montage = mne.channels.make_dig_montage(
-            dict(zip(implant.ch_names, implant.positions, strict=True)),
+            dict(zip(contact_fit.ch_names, contact_fit.positions, strict=True)),
             coord_frame="mni_tal",
         )
         return montage.add_mni_fiducials(verbose=False)
 
     def _record(self, what, groups, **options):
-        """Write to the card what was done."""
+        """Add an entry to the card about a fit or recalibration."""
         sessions = [session for group in groups for session in group]
         entry = {
             "what": what,
@@ -315,36 +321,34 @@ class _Patient:
 
     def __init__(self, sessions, spatial):
         if len(sessions) > 1:
-            self._parts = [[(s, piece) for piece in s.pieces()] for s in sessions]
+            self._parts = [(session, session.pieces()) for session in sessions]
         else:
-            (one,) = sessions
-            self._parts = [[(one, piece) for piece in part] for part in one.cut()]
+            self._parts = [(sessions[0], pieces) for pieces in sessions[0].cut()]
         self._keep_long_parts(sessions[0].ch_names)
         predictor = sessions[0].predictor
-        self.implant = predictor.implant
-        self._views = [self.implant] * len(self._parts)
+        self.contact_fit = predictor.contact_fit
+        self._views = [self.contact_fit] * len(self._parts)
         if spatial != "physics":
             self._fit_map(predictor, spatial)
 
     def _keep_long_parts(self, contacts):
-        """Leave out parts that are too short to learn from or to judge by."""
-        lengths = [sum(piece[-1] for _, piece in part) for part in self._parts]
+        """Leave out parts that are too short for training or for early stopping."""
+        lengths = [sum(piece[-1] for piece in pieces) for _, pieces in self._parts]
         parts = zip(self._parts, lengths, strict=True)
-        self._parts = [part for part, length in parts if length >= LEAST_PART]
+        self._parts = [part for part, length in parts if length >= MIN_PART]
         if len(self._parts) < 2:
             raise ValueError(
                 "The pairs of a patient are cut into parts (sessions, whole trials or "
-                f"contiguous seconds), two of which must have {LEAST_PART} good "
+                f"contiguous seconds), two of which must have {MIN_PART} good "
                 f"seconds; those with {listed(contacts)} last {lengths} s. One session "
-                f"needs {2 * (LEAST_PART + GAP)} s."
+                f"needs {2 * (MIN_PART + GAP)} s."
             )
 
     def _fit_map(self, predictor, spatial):
-        sessions = {id(s): s for part in self._parts for s, _ in part}.values()
-        gain = _common_gain(sessions)
+        gain = _common_gain({id(s): s for s, _ in self._parts}.values())
         blocks = [
-            [[data / gain for data in s.read(*piece, halo=N_LAGS)] for s, piece in part]
-            for part in self._parts
+            [[x / gain for x in s.read(*piece, halo=N_LAGS)] for piece in pieces]
+            for s, pieces in self._parts
         ]
         physics = predictor.adapted.posterior
         operator = physics.wideband_operator * (spatial == "fitted")
@@ -354,32 +358,32 @@ class _Patient:
             "spatial stage has not seen (%.0f to %.0f %%).",
             *(100 * np.percentile(lagged.explained, [50, 0, 100])),
         )
-        self.implant = replace(
-            self.implant,
+        self.contact_fit = replace(
+            self.contact_fit,
             electrodes=predictor.scalp.ch_names,
             lagged=lagged,
             gain=gain,
         )
         self._views = [
-            replace(self.implant, lagged=replace(lagged, weights=weights))
+            replace(self.contact_fit, lagged=replace(lagged, weights=weights))
             for weights in others
         ]
 
-    def hear(self, flow):
-        """Learn how loud the contacts are, from what each part's map has not seen.
+    def estimate_amplitudes(self, flow):
+        """Estimate the amplitudes of the contacts from data that no map was fitted to.
 
-        Then correct it once, so that draws of these amplitudes are as loud as the pairs
-        in every band.
+        Then correct them once, so that draws have the amplitudes of the pairs in every
+        band.
         """
         from .training.pairs import level_errors
 
-        self._keep(_heard(flow, self.everything()))
-        amplitude = self.implant.amplitude.copy()
+        self._keep(_amplitudes(flow, self.everything()))
+        amplitude = self.contact_fit.amplitude.copy()
         amplitude[..., 0] -= level_errors(flow, _some(self.everything())).numpy()
         self._keep(amplitude)
 
     def _keep(self, amplitude):
-        self.implant = replace(self.implant, amplitude=amplitude)
+        self.contact_fit = replace(self.contact_fit, amplitude=amplitude)
         self._views = [replace(view, amplitude=amplitude) for view in self._views]
 
     def everything(self):
@@ -392,47 +396,49 @@ class _Patient:
         parts = parts[-1:] if held_out else parts[:-1]
         return [
             stretch
-            for part, view in parts
-            for session, piece in part
-            for stretch in session.stretches([piece], view)
+            for (session, pieces), view in parts
+            for stretch in session.stretches(pieces, view)
         ]
 
 
-def _remember(implants, known):
-    """Put what is newly known of contacts into a list of implants, in place."""
+def _remember(contact_fits, known):
+    """Add a new contact fit to a list in place, or merge it with those present."""
     if known.lagged is None:
         # What the new one says of all of its contacts is not needed any more.
-        implants[:] = [each for each in implants if known.find(each.positions) is None]
-        implants.append(known)
+        contact_fits[:] = [
+            each for each in contact_fits if known.find(each.positions) is None
+        ]
+        contact_fits.append(known)
         return
     # It is some of the contacts of the last one that has them all, as for a prediction.
-    for place in reversed(range(len(implants))):
-        index = implants[place].find(known.positions)
-        if implants[place].lagged is not None and index is not None:
-            implants[place] = implants[place].updated(index, known)
+    for place in reversed(range(len(contact_fits))):
+        index = contact_fits[place].find(known.positions)
+        if contact_fits[place].lagged is not None and index is not None:
+            contact_fits[place] = contact_fits[place].updated(index, known)
             return
 
 
 def _common_gain(sessions):
-    """One gain for all sessions of a patient.
+    """Return one gain for all sessions of a patient.
 
-    The contacts are as loud in the next one, even where the scalp is not.
+    The amplitudes of contacts stay the same in the next session, even if those of the
+    scalp EEG change.
     """
     return float(np.exp(np.mean([np.log(session.gain) for session in sessions])))
 
 
-def _heard(flow, stretches):
-    """How loud each contact is, (n_contacts, level, 2)."""
-    from .training.pairs import hear_amplitudes
+def _amplitudes(flow, stretches):
+    """Estimate the amplitude of each contact, (n_contacts, level, 2)."""
+    from .training.pairs import estimate_amplitudes
 
-    return hear_amplitudes(flow, stretches).numpy()
+    return estimate_amplitudes(flow, stretches).numpy()
 
 
 def _calibrate(departures):
     """Fit scale and tail of each contact, beside the flow's own: (n_contacts, 2)."""
     import torch
 
-    from .flow.calibration import fit_marginal
+    from .flow.marginal import fit_marginal
 
     start, truth = departures.start, departures.truth
     one = torch.ones_like(truth[:, :1])
@@ -450,7 +456,7 @@ def _calibrate(departures):
 
 
 def _what_changed(before, after, calibration, names):
-    """Tell what a calibration did to the intervals, one row per contact."""
+    """Tabulate the intervals before and after recalibration, one row per contact."""
     import torch
 
     from .scores.tensors import inside
@@ -470,13 +476,13 @@ def _what_changed(before, after, calibration, names):
 
 
 def _some(stretches):
-    """Take as many seconds from everywhere as a calibration needs."""
+    """Take evenly spread parts, as many seconds as a calibration needs."""
     total = sum(stretch.n_blocks for stretch in stretches)
-    share = min(1.0, _MOST_CALIBRATED / total)
-    if len(stretches) > _MOST_CALIBRATED // LEAST_PART:
-        step = -(-len(stretches) * LEAST_PART // _MOST_CALIBRATED)
+    share = min(1.0, _MAX_CALIBRATED / total)
+    if len(stretches) > _MAX_CALIBRATED // MIN_PART:
+        step = -(-len(stretches) * MIN_PART // _MAX_CALIBRATED)
         stretches = stretches[::step]
-    lengths = [max(LEAST_PART, int(share * each.n_blocks)) for each in stretches]
+    lengths = [max(MIN_PART, int(share * each.n_blocks)) for each in stretches]
     return [
         replace(each, n_blocks=min(length, each.n_blocks))
         for each, length in zip(stretches, lengths, strict=True)
@@ -484,24 +490,24 @@ def _some(stretches):
 
 
 class _Departures:
-    """Draws and truth of some stretches, in s.d. of the posterior about its mean.
+    """Departures of draws and truth from the posterior mean, in posterior s.d.
 
     Attributes
     ----------
     draws, truth : Tensor of shape ([n_draws, ]n_contacts, n_times)
-        Draws before any calibration.
+        The departures of the draws, before any calibration, and of the truth.
     start : Marginal
-        The calibration that the flow gives by itself.
+        The calibration of the flow itself.
     known : Tensor of shape (n_contacts, 2)
-        Log-scale and tail that were known of the contacts beside it.
+        Log-scale and tail of the contacts from earlier pairs.
     n_seconds : int
-        Seconds of pairs that were looked at.
+        The duration of the pairs in seconds.
     """
 
     def __init__(self, flow, stretches):
         import torch
 
-        from .flow.calibration import Marginal
+        from .flow.marginal import Marginal
 
         chosen = _some(stretches)
         parts = [self._of(flow, each, number) for number, each in enumerate(chosen)]
@@ -518,14 +524,14 @@ class _Departures:
         self.start = Marginal(nothing, nothing + 1, own.log_scale[0], own.tail[0])
 
     def calibrated(self, change):
-        """Draws with another log-scale and tail, (n_contacts, 2)."""
+        """Return the draws with another log-scale and tail, (n_contacts, 2)."""
         return self.start.changed(change[:, None]).apply(self.draws)
 
     @staticmethod
     def _of(flow, stretch, number):
         import torch
 
-        from .flow.calibration import Marginal
+        from .flow.marginal import Marginal
         from .flow.sampler import Noise, sample_blocks
 
         where = stretch.first_block, stretch.n_blocks

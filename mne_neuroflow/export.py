@@ -1,4 +1,4 @@
-"""Virtual recordings for others: EDF+ for review software, and BIDS derivatives."""
+"""Export of virtual recordings: EDF+ for review software, and BIDS derivatives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from . import __version__
 from ._compat import ProgressBar, _validate_type, logger, verbose
-from ._files import draft_folder, move_into
+from ._docs import fill_doc
+from ._files import draft_folder, locked, move_into
 from ._text import listed
 from .contract import BAND
 from .head.contacts import (
@@ -31,11 +32,11 @@ from .virtual import provenance
 if TYPE_CHECKING:
     import mne_bids
 
-_LABEL_LENGTH = 16  # of a signal in EDF
-_YEARS = (1985, 2084)  # that two digits tell apart in EDF
+_LABEL_LENGTH = 16  # maximum of a signal's label in EDF
+_YEARS = (1985, 2084)  # range of two-digit years in EDF
 _LARGEST = 32767  # of 16 bits, the same on both sides of zero
 # Microvolts of one quantization step, finest first. Review software and amplifiers
-# use the first: it holds 3.2 mV, several times the largest seizure.
+# use the first. Its range is 3.2 mV, several times the largest seizure.
 _STEPS = (0.1, 1.0, 10.0, 100.0)
 _CHUNK_SECONDS = 60.0
 _LONG = 3  # chunks, above which a progress bar shows
@@ -50,23 +51,23 @@ it, and from which seed. Contacts are in metres of fsaverage's MNI space.
 
 
 @verbose
+@fill_doc
 def export_edf(raw, fname, *, overwrite=False, anonymize=True, verbose=None) -> Path:
     """Export a virtual recording to EDF+, for clinical review software.
 
     Parameters
     ----------
     raw : Raw
-        What :func:`predict_ieeg` returns for a Raw, also after it was saved and read;
-        no other channels among it.
+        The result of :func:`predict_ieeg` for a Raw, also after saving and reading it.
+        It must not have other channels.
     fname : path-like
         The file to write, ``*.edf``.
     overwrite : bool
         Replace the file if it exists.
     anonymize : bool
-        Leave out name, code, sex, date of birth and the date of the recording; the
-        time of day is kept. ``False`` writes what ``info`` knows of them.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        Leave out name, code, sex, date of birth and the date of the recording, and keep
+        the time of day. ``False`` writes all of these that ``info`` contains.
+    %(verbose)s
 
     Returns
     -------
@@ -76,23 +77,22 @@ def export_edf(raw, fname, *, overwrite=False, anonymize=True, verbose=None) -> 
     See Also
     --------
     write_bids
-    mne.export.export_raw : Writes any Raw, also one that was recorded.
+    mne.export.export_raw : Exports any Raw, including recorded ones.
 
     Notes
     -----
-    Potentials are in microvolts with steps of 0.1 (coarser for what exceeds 3.2 mV),
-    so that every sample is right to half a step. The recording field, every signal's
-    transducer field and an annotation at the first sample say that it is virtual.
+    Potentials are stored in microvolts, in steps of 0.1 µV (larger for signals beyond
+    3.2 mV). The recording field, the transducer field of every signal and an annotation
+    at the first sample say that the recording is virtual.
 
-    Labels have 16 ASCII characters at most: longer ones are cut, numbered where they
-    would be the same, and named in the log; accents are lost. The time is that of the
-    first sample, also after ``crop``. EDF consists of whole seconds: the last one is
-    filled up with the last sample and annotated ``BAD_ACQ_SKIP``, which MNE-Python
-    skips.
+    Labels have at most 16 ASCII characters. Longer ones are shortened, numbered if they
+    would be the same, and named in the log. Accents are removed. The start time is that
+    of the first sample, also after ``crop``. EDF files consist of whole seconds: the
+    last second is filled with the last sample and annotated as ``BAD_padding``, which
+    MNE-Python skips.
 
-    A recording that is not preloaded is computed minute by minute. The writer, edfio,
-    holds the file in memory twice, four bytes a sample: an hour of 80 contacts at 256
-    Hz, a file of 148 MB, took 340 MB.
+    A recording that is not preloaded is computed and written minute by minute, so that
+    memory does not grow with its length.
 
     Examples
     --------
@@ -107,25 +107,15 @@ def export_edf(raw, fname, *, overwrite=False, anonymize=True, verbose=None) -> 
     'virtual.edf'
     """
     _check_result(raw)
-    _validate_type(fname, "path-like", "fname")
-    fname = Path(os.path.abspath(Path(fname).expanduser()))
-    if fname.suffix.lower() != ".edf":
-        raise ValueError(
-            "Invalid value for the 'fname' parameter. Allowed values are names that "
-            f"end with .edf, but got {fname.name}."
-        )
-    if fname.is_dir():
-        raise IsADirectoryError(f"{fname} is a folder.")
-    if fname.exists() and not overwrite:
-        raise FileExistsError(f"{fname} exists; use overwrite=True to replace it.")
-    edf = _make_edf(raw, anonymize)
+    fname = _check_fname(fname, ".edf", overwrite)
     with draft_folder(fname.parent) as folder:
-        edf.write(folder / fname.name)
+        _write_edf(raw, folder / fname.name, anonymize)
         move_into(folder, fname.parent)
     return fname
 
 
 @verbose
+@fill_doc
 def write_bids(
     raw,
     root,
@@ -143,29 +133,29 @@ def write_bids(
     Parameters
     ----------
     raw : Raw
-        What :func:`predict_ieeg` returns for a Raw, also after it was saved and read.
+        The result of :func:`predict_ieeg` for a Raw, also after saving and reading it.
     root : path-like
-        Folder of the derivative dataset, made if there is none. Not that of the
-        dataset with the recordings.
+        The folder of the derivative dataset, which is made if it does not exist. It
+        must not be the folder of the recorded dataset.
     subject : str
-        Label of the subject, without ``sub-``. Labels consist of letters and digits.
+        The label of the subject, without ``sub-``. Labels consist of letters and
+        digits.
     task : str
-        Label of the task.
+        The label of the task.
     session : str | None
-        Label of the session.
+        The label of the session.
     run : str | int | None
-        Number of the run.
+        The number of the run.
     trans : str | path-like | Transform
-        What it was predicted with, see :func:`predict_ieeg`.
+        The ``trans`` with which :func:`predict_ieeg` was called.
     overwrite : bool
         Replace the recording if it exists.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+    %(verbose)s
 
     Returns
     -------
     bids_path : mne_bids.BIDSPath
-        Where the EDF file is, with ``desc-virtual`` in its name.
+        The path of the EDF file, with ``desc-virtual`` in its name.
 
     See Also
     --------
@@ -173,12 +163,12 @@ def write_bids(
 
     Notes
     -----
-    Needs MNE-BIDS. Contacts are written in metres of fsaverage's MNI space. Name,
-    dates and other details of ``info`` are left out, as :func:`export_edf` does; the
-    dataset's description names this package and what the recording was predicted
-    with. All files are made in a temporary folder first, so that nothing is
-    half-written when something fails. ``electrodes.tsv`` also has the structures within
-    3 and 5 mm of each contact, with their shares, as :func:`observability` has them.
+    This function needs MNE-BIDS. Contacts are written in metres, in fsaverage's MNI
+    space. ``electrodes.tsv`` also has the structures within 3 and 5 mm of each contact
+    with their shares, as in :func:`observability`. Name, dates and other personal
+    details of ``info`` are left out. The description of the dataset names this package,
+    the weights and the seed. All files are made in a temporary folder first, so that a
+    failure leaves no incomplete files.
 
     Examples
     --------
@@ -213,14 +203,33 @@ def write_bids(
         raise FileExistsError(f"{path.fpath} exists; use overwrite=True to replace it.")
     root.parent.mkdir(parents=True, exist_ok=True)
     with draft_folder(root.parent) as folder:
-        draft = folder / "dataset"
+        draft, edf = folder / "dataset", folder / "virtual.edf"
         draft.mkdir()
-        _bring_shared_files(root, draft, path)
         _, positions = contact_positions(make_contacts(raw.info, trans=trans))
-        _write_draft(raw, positions, path.copy().update(root=draft), folder)
-        _check_same_contacts(draft, path)
-        move_into(draft, root, last=lambda fname: fname.suffix == ".edf")
+        _write_edf(raw, edf, anonymize=True)
+        # Other processes must not change the files that recordings share meanwhile.
+        with locked(root.parent):
+            _bring_shared_files(root, draft, path)
+            _write_draft(raw, edf, positions, path.copy().update(root=draft))
+            _check_same_contacts(draft, path)
+            move_into(draft, root, last=lambda fname: fname.suffix == ".edf")
     return path
+
+
+def _check_fname(fname, ending, overwrite):
+    """Check the name of a file to write and make it absolute."""
+    _validate_type(fname, "path-like", "fname")
+    fname = Path(os.path.abspath(Path(fname).expanduser()))
+    if fname.suffix.lower() != ending:
+        raise ValueError(
+            "Invalid value for the 'fname' parameter. Allowed values are names that "
+            f"end with {ending}, but got {fname.name}."
+        )
+    if fname.is_dir():
+        raise IsADirectoryError(f"{fname} is a folder.")
+    if fname.exists() and not overwrite:
+        raise FileExistsError(f"{fname} exists; use overwrite=True to replace it.")
+    return fname
 
 
 def _check_result(raw):
@@ -231,13 +240,13 @@ def _check_result(raw):
             "with raw.save()."
         )
     _validate_type(raw, mne.io.BaseRaw, "raw", "Raw")
-    if not provenance(raw.info):
+    if not provenance(raw):
         raise ValueError(
             "Invalid value for the 'raw' parameter. Allowed values are virtual "
-            "recordings as predict_ieeg() returns them, whose info['description'] or "
-            "info['proc_history'] says that they are predicted, because the file will "
-            f"say so; but got {raw.info['description']!r}. mne.export.export_raw() "
-            "writes others."
+            "recordings as predict_ieeg() returns them, whose info['description'], "
+            "info['proc_history'] or annotations say that they are predicted, because "
+            f"the file will say so; but got {raw.info['description']!r}. "
+            "mne.export.export_raw() writes others."
         )
     others = sorted(set(raw.get_channel_types()) - {"seeg"})
     if others:
@@ -274,24 +283,47 @@ def _needed(module, package, purpose):
 # EDF ----------------------------------------------------------------------------------
 
 
-def _make_edf(raw, anonymize):
-    """Quantize a recording; edfio's object is all of the file."""
-    edfio = _needed("edfio", "edfio", "export EDF files")
-    labels = edf_labels(raw.ch_names)
-    cut = [
-        name for name, label in zip(raw.ch_names, labels, strict=True) if name != label
-    ]
+def _write_edf(raw, fname, anonymize):
+    """Quantize a recording and write it, a minute at a time."""
+    names, labels = raw.ch_names, edf_labels(raw.ch_names)
+    cut = [name for name, label in zip(names, labels, strict=True) if name != label]
     if cut:
         logger.info("Shortened %d labels for EDF: %s.", len(cut), listed(cut))
     # Whole samples in a record; one second for all usual sampling rates.
     n_record = round(raw.info["sfreq"])
-    duration = float(f"{n_record / raw.info['sfreq']:.6f}")
-    digital, step = _quantize(raw, n_record)
+    n_records = -(-raw.n_times // n_record)
+    for step in _STEPS:
+        header, notes = _make_frame(raw, fname, labels, step, n_records, anonymize)
+        if _write_records(raw, fname, header, notes, step, n_record):
+            return
+    raise ValueError(
+        f"raw exceeds {1e-6 * _LARGEST * _STEPS[-1]:.1f} V. Check its unit, which "
+        "must be volts."
+    )
+
+
+def _make_frame(raw, fname, labels, step, n_records, anonymize):
+    """Make the parts of a file other than its samples.
+
+    edfio keeps all samples of a file in memory, twice. It is therefore called with one
+    sample per record and second, and the number of samples in the header is replaced.
+
+    Returns
+    -------
+    header : bytes
+        Header of the file with all samples.
+    notes : ndarray of uint8, shape (n_records, n_bytes)
+        The annotations at the end of each record.
+    """
+    edfio = _needed("edfio", "edfio", "export EDF files")
+    sfreq = raw.info["sfreq"]
+    n_record = round(sfreq)
+    duration = float(f"{n_record / sfreq:.6f}")
     limit = round(_LARGEST * step, 1)
     signals = [
         edfio.EdfSignal.from_digital(
-            row,
-            n_record / duration,
+            np.zeros(n_records, np.int16),
+            1 / duration,
             label=label,
             transducer_type=_KIND,
             physical_dimension="uV",
@@ -299,10 +331,10 @@ def _make_edf(raw, anonymize):
             digital_range=(-_LARGEST, _LARGEST),
             prefiltering=f"HP:{BAND[0]:g}Hz LP:{BAND[1]:g}Hz",
         )
-        for row, label in zip(digital, labels, strict=True)
+        for label in labels
     ]
     start = _start(raw, anonymize)
-    return edfio.Edf(
+    edf = edfio.Edf(
         signals,
         patient=edfio.Patient() if anonymize else _patient(edfio, raw.info),
         recording=edfio.Recording(
@@ -312,12 +344,55 @@ def _make_edf(raw, anonymize):
         ),
         starttime=None if start is None else start.time(),
         data_record_duration=duration,
-        annotations=_annotations(edfio, raw, digital.shape[1] - raw.n_times),
+        annotations=_annotations(edfio, raw, n_records * n_record - raw.n_times),
     )
+    frame = fname.with_name(f"{fname.stem}-frame.edf")
+    edf.write(frame)
+    content = frame.read_bytes()
+    frame.unlink()
+    return _with_samples(content, len(labels), n_records, n_record)
+
+
+def _with_samples(content, n_signals, n_records, n_record):
+    """Split a file of one sample per record, and replace the number in its header.
+
+    The fields of a header have fixed positions (Kemp et al. 1992, Electroencephalogr
+    Clin Neurophysiol 82:391): the number of its bytes is at 184, the number of signals
+    at 252, and the samples of each signal in a record after 216 bytes of other fields.
+    """
+    size, n_all = int(content[184:192]), int(content[252:256])
+    header, places = bytearray(content[:size]), []
+    for signal in range(n_all):
+        if header[256 + 16 * signal :][:16].rstrip() != b"EDF Annotations":
+            places.append(signal)
+            at = 256 + 216 * n_all + 8 * signal
+            header[at : at + 8] = f"{n_record:<8d}".encode()
+    assert places == list(range(n_signals)), "edfio writes annotations last"
+    records = np.frombuffer(content, np.uint8, offset=size).reshape(n_records, -1)
+    return bytes(header), records[:, 2 * n_signals :]
+
+
+def _write_records(raw, fname, header, notes, step, n_record):
+    """Write all samples; return whether they fit into 16 bits at this step."""
+    n_chunk = max(1, int(_CHUNK_SECONDS * raw.info["sfreq"]) // n_record)
+    starts = range(0, len(notes), n_chunk)
+    long = len(starts) > _LONG
+    with open(fname, "wb") as file:
+        file.write(header)
+        for first in ProgressBar(starts, mesg="Exporting") if long else starts:
+            some = notes[first : first + n_chunk]
+            digital = _quantize(raw, first * n_record, len(some) * n_record, step)
+            if digital is None:
+                return False
+            records = digital.reshape(len(digital), len(some), n_record)
+            records = np.ascontiguousarray(records.swapaxes(0, 1)).view(np.uint8)
+            rows = [records.reshape(len(some), -1), some]
+            file.write(np.concatenate(rows, axis=1).tobytes())
+    return True
 
 
 def _start(raw, anonymize):
-    """Return when the first sample is from, later than the date if it was cropped."""
+    """Return the time of the first sample, also after cropping."""
     date = raw.info["meas_date"]
     if date is None:
         return None
@@ -361,43 +436,26 @@ def edf_labels(names):
     return labels
 
 
-def _quantize(raw, n_record):
-    """Return samples as integers, whole records of them, and the step in µV."""
-    for step in _STEPS:
-        digital = _quantize_with(raw, n_record, step)
-        if digital is not None:
-            return digital, step
-    raise ValueError(
-        f"raw exceeds {1e-6 * _LARGEST * _STEPS[-1]:.1f} V. Check its unit, which "
-        "must be volts."
-    )
+def _quantize(raw, start, n_samples, step):
+    """Return samples as integers, or None if they are too large.
 
-
-def _quantize_with(raw, n_record, step):
-    n_padded = -(-raw.n_times // n_record) * n_record
-    digital = np.empty((len(raw.ch_names), n_padded), np.int16)
-    length = int(_CHUNK_SECONDS * raw.info["sfreq"])
-    starts = range(0, raw.n_times, length)
-    long = len(starts) > _LONG
-    for start in ProgressBar(starts, mesg="Exporting") if long else starts:
-        stop = min(start + length, raw.n_times)
-        steps = np.rint(
-            raw.get_data(start=start, stop=stop, verbose=False) / (1e-6 * step)
+    Beyond the end of the recording, the last sample is repeated.
+    """
+    stop = min(start + n_samples, raw.n_times)
+    steps = np.rint(raw.get_data(start=start, stop=stop, verbose=False) / (1e-6 * step))
+    if not np.isfinite(steps).all():
+        raise ValueError(
+            "raw holds NaN or infinite values, which EDF cannot hold. Predict with "
+            "bad_time='prior', or crop them away."
         )
-        if not np.isfinite(steps).all():
-            raise ValueError(
-                "raw holds NaN or infinite values, which EDF cannot hold. Predict with "
-                "bad_time='prior', or crop them away."
-            )
-        if np.abs(steps).max() > _LARGEST:
-            return None
-        digital[:, start:stop] = steps
-    digital[:, raw.n_times :] = digital[:, [raw.n_times - 1]]
-    return digital
+    if np.abs(steps).max() > _LARGEST:
+        return None
+    n_more = n_samples - (stop - start)
+    return np.pad(steps.astype("<i2"), ((0, 0), (0, n_more)), mode="edge")
 
 
 def _patient(edfio, info):
-    """Collect what info knows of the patient; EDF+ forbids blanks."""
+    """Collect the patient's details from info, without blanks, as EDF+ requires."""
     about = info["subject_info"] or {}
     names = [about.get(part) for part in ("first_name", "middle_name", "last_name")]
     return edfio.Patient(
@@ -413,7 +471,7 @@ def _word(text):
 
 
 def _ascii(text):
-    """Write text in the letters of EDF: accents are lost, other letters are '?'."""
+    """Convert text to ASCII, without accents and with '?' for other letters."""
     parts = unicodedata.normalize("NFKD", text)
     plain = "".join(c for c in parts if not unicodedata.combining(c))
     plain = plain.encode("ascii", "replace").decode()
@@ -421,30 +479,30 @@ def _ascii(text):
 
 
 def _annotations(edfio, raw, n_added):
-    """Annotations from the first sample on, with where the recording comes from."""
-    told = [edfio.EdfAnnotation(0, None, provenance(raw.info))]
+    """Return the annotations, relative to the first sample, with the provenance."""
+    annotations = [edfio.EdfAnnotation(0, None, provenance(raw))]
     found = raw.annotations
     onsets = found.onset - raw.first_time
     labels = dict(zip(raw.ch_names, edf_labels(raw.ch_names), strict=True))
     for onset, duration, text, names in zip(
         onsets, found.duration, found.description, found.ch_names, strict=True
     ):
-        # EDF+ keeps control characters for itself. "@@" is how MNE-Python tells the
-        # channel that an annotation is of.
+        # EDF+ reserves control characters. MNE-Python writes the channel of an
+        # annotation after "@@".
         text = " ".join(re.sub("[\x00-\x1f]", " ", text).split())
         for end in [f"@@{labels[name]}" for name in names] or [""]:
-            told.append(edfio.EdfAnnotation(onset, duration or None, text + end))
+            annotations.append(edfio.EdfAnnotation(onset, duration or None, text + end))
     if n_added:
         added = n_added / raw.info["sfreq"]
-        told.append(edfio.EdfAnnotation(raw.duration, added, "BAD_ACQ_SKIP"))
-    return told
+        annotations.append(edfio.EdfAnnotation(raw.duration, added, "BAD_padding"))
+    return annotations
 
 
 # BIDS ---------------------------------------------------------------------------------
 
 
 def _check_root(root):
-    """Refuse to put predictions among recordings."""
+    """Refuse a folder with a dataset of recordings."""
     description = root / "dataset_description.json"
     if description.is_file() and '"derivative"' not in description.read_text("utf-8"):
         raise ValueError(
@@ -458,7 +516,7 @@ def _check_root(root):
 
 
 def _bring_shared_files(root, draft, path):
-    """Copy the files that several recordings share, to be added to."""
+    """Copy the files that several recordings share, so that rows can be added."""
     folder = Path(f"sub-{path.subject}")
     if path.session is not None:
         folder = folder / f"ses-{path.session}"
@@ -470,33 +528,29 @@ def _bring_shared_files(root, draft, path):
             shutil.copy2(root / name, draft / name)
 
 
-def _write_draft(raw, positions, path, folder):
-    """Write one recording into a dataset that nobody else sees."""
+def _write_draft(raw, edf, positions, path):
+    """Write one recording into a temporary dataset."""
     import mne_bids
 
-    edf = _make_edf(raw, anonymize=True)
-    edf.write(folder / "virtual.edf")
-    again = mne.io.read_raw_edf(folder / "virtual.edf", verbose="error")
+    again = mne.io.read_raw_edf(edf, verbose="error")
     again.set_channel_types(dict.fromkeys(again.ch_names, "seeg"), verbose="error")
     again.info["line_freq"] = raw.info["line_freq"]
     montage = mne.channels.make_dig_montage(
         dict(zip(again.ch_names, positions, strict=True)), coord_frame="mni_tal"
     )
-    description = provenance(raw.info)
+    description = provenance(raw)
     mne_bids.make_dataset_description(
         path=path.root,
         name="Virtual intracranial EEG: predicted from scalp EEG, not recorded",
         dataset_type="derivative",
-        generated_by=[
-            dict(Name="mne_neuroflow", Version=__version__, Description=description)
-        ],
+        generated_by=[],
         overwrite=False,
         verbose="error",
     )
     mne_bids.write_raw_bids(
         again, path, montage=montage, overwrite=True, readme=False, verbose="error"
     )
-    _say_what_it_is(path)
+    _say_what_it_is(path, description)
     _add_labels(path, positions)
     mne_bids.update_sidecar_json(
         path.copy().update(extension=".json"),
@@ -509,13 +563,19 @@ def _write_draft(raw, positions, path, folder):
     )
 
 
-def _say_what_it_is(path):
-    """Replace what MNE-BIDS says of channels and authors, and write the README."""
+def _say_what_it_is(path, provenance):
+    """Correct the channels and authors that MNE-BIDS wrote, and write the README.
+
+    A dataset is generated by all versions, weights and seeds of its recordings.
+    """
     about = path.root / "dataset_description.json"
-    told = json.loads(about.read_text(encoding="utf-8"))
-    if any("Unspecified" in name for name in told.get("Authors", [])):
-        del told["Authors"]
-        about.write_text(json.dumps(told, indent=4, ensure_ascii=False), "utf-8")
+    description = json.loads(about.read_text(encoding="utf-8"))
+    if any("Unspecified" in name for name in description.get("Authors", [])):
+        del description["Authors"]
+    ours = dict(Name="mne_neuroflow", Version=__version__, Description=provenance)
+    if ours not in description["GeneratedBy"]:
+        description["GeneratedBy"].append(ours)
+    about.write_text(json.dumps(description, indent=4, ensure_ascii=False), "utf-8")
     channels = path.copy().update(suffix="channels", extension=".tsv").fpath
     table = channels.read_text(encoding="utf-8-sig")
     channels.write_text(table.replace("\tStereoEEG\t", f"\t{_KIND}\t"), "utf-8")
@@ -523,7 +583,7 @@ def _say_what_it_is(path):
 
 
 def _add_labels(path, positions):
-    """Add the structures around each contact to electrodes.tsv, and what they mean."""
+    """Add the structures around each contact to electrodes.tsv and its side-car."""
     (file,) = path.root.rglob("*_electrodes.tsv")
     header, *rows = file.read_text(encoding="utf-8-sig").splitlines()
     labels = contact_labels(positions)
@@ -541,9 +601,9 @@ def _add_labels(path, positions):
 
 
 def _check_same_contacts(draft, path):
-    """Refuse to give other recordings that are there other contacts.
+    """Refuse contacts that differ from those of other recordings in the dataset.
 
-    BIDS keeps the electrodes of a session in one file.
+    In BIDS, all recordings of a session share one file of electrodes.
     """
     recordings = path.fpath.parent.glob("*_ieeg.edf")
     others = [file.name for file in recordings if file != path.fpath]

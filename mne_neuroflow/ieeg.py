@@ -1,4 +1,4 @@
-"""The truth's side: recorded intracranial EEG, checked, at the model's rate."""
+"""Recorded intracranial EEG, checked and at the model's rate."""
 
 import copy
 
@@ -8,8 +8,9 @@ import numpy as np
 from ._compat import _validate_type, warn
 from ._text import listed
 from .head.contacts import check_monopolar
+from .header import MIN_SFREQ
 from .recording import Recording
-from .scalp import DEAD, MIN_SFREQ
+from .samples import DEAD
 
 # Typical standard deviations (volts) outside these limits are a wrong unit: iEEG has
 # 20 to 300 uV, and a bad channel among many does not move the median.
@@ -28,9 +29,9 @@ class Ieeg(Recording):
     Attributes
     ----------
     info : Info
-        Of the contacts that are used.
+        The Info of the contacts that are used.
     flat : list of str
-        Those that hold nothing but a constant.
+        The contacts with constant signals.
     """
 
     def __init__(self, inst, picks):
@@ -39,12 +40,12 @@ class Ieeg(Recording):
         self.flat = _check_samples(self)
 
     def pick(self, ch_names):
-        """Keep some of the contacts, in the order in which they are given.
+        """Select contacts, in the given order.
 
         Parameters
         ----------
         ch_names : list of str
-            Which contacts.
+            The names of the contacts.
 
         Returns
         -------
@@ -57,10 +58,11 @@ class Ieeg(Recording):
         some._picks = self._picks[[self.ch_names.index(name) for name in ch_names]]
         some.ch_names = list(ch_names)
         some.info = mne.pick_info(self.inst.info, some._picks)
+        some._find_gaps(self._gaps.spans)
         return some
 
     def check_against(self, scalp):
-        """Refuse recordings that cannot be of the same moments.
+        """Refuse recordings that cannot be of the same time.
 
         Parameters
         ----------
@@ -89,7 +91,7 @@ class Ieeg(Recording):
 
 
 def _same_moments(*both):
-    """Whether two Epochs were cut at the same events, as far as they tell."""
+    """Return whether two Epochs have the same events, as far as it is known."""
     first, second = both
     if abs(first.tmin - second.tmin) > _LENGTH_TOLERANCE:
         return False
@@ -101,18 +103,18 @@ def _same_moments(*both):
 
 
 def check_ieeg(ieeg):
-    """Check a recording of intracranial EEG and make it readable for the model.
+    """Check a recording of intracranial EEG.
 
     Parameters
     ----------
     ieeg : Raw | Epochs
-        With ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels, of which the bad ones are
-        left out. It is not changed.
+        A recording with ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels, of which bad ones
+        are left out. It is not changed.
 
     Returns
     -------
     ieeg : Ieeg
-        The recording, checked from the first sample to the last.
+        The recording, of which all samples were checked.
     """
     _validate_type(ieeg, (mne.io.BaseRaw, mne.BaseEpochs), "ieeg", "Raw or Epochs")
     picks = mne.pick_types(
@@ -133,7 +135,7 @@ def check_ieeg(ieeg):
 
 
 def _check_samples(ieeg):
-    """Refuse samples that are no numbers or no volts, and name flat contacts."""
+    """Refuse samples that are not finite or not in volts, and find flat contacts."""
     step = int(_CHUNK_SECONDS * ieeg.sfreq)
     spread, lows, highs = [], [], []
     for epoch in range(ieeg.n_epochs):
@@ -143,8 +145,9 @@ def _check_samples(ieeg):
             if wrong.any():
                 names = np.array(ieeg.ch_names)[wrong]
                 raise ValueError(
-                    f"ieeg holds NaN or infinite values in {listed(names)}. Crop "
-                    "them away, or mark the channels in ieeg.info['bads']."
+                    f"ieeg holds NaN or infinite values in {listed(names)}. Annotate "
+                    "the time as BAD with ieeg.annotations.append(), crop it away, or "
+                    "mark the channels in ieeg.info['bads']."
                 )
             spread.append(data.std(axis=1))
             lows.append(data.min(axis=1))

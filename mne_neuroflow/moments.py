@@ -1,26 +1,27 @@
-"""Draws reduced to numbers: mean, spread and quantiles, one draw at a time.
+"""Mean and standard deviation of draws, one draw at a time.
 
-This room knows arrays alone, and never where draws come from.
+This module works on arrays and does not depend on where draws come from.
 """
 
 import numpy as np
 
 
 def mirrored(n_draws):
-    """Name half of the draws and their mirror images.
+    """Return the numbers of half of the draws and of their mirror images.
 
-    Most of the noise goes from their mean at once: on held-out simulation 20 such draws
-    correlate with the truth a little better than 40 without mirror images.
+    The mean of a draw and its mirror image has little noise. In held-out simulations,
+    the mean of 20 such draws has a slightly higher correlation with the truth than that
+    of 40 draws without mirror images.
 
     Parameters
     ----------
     n_draws : int
-        Two or more.
+        The number of draws, two or more.
 
     Returns
     -------
     draws : list of int
-        As :class:`~mne_neuroflow.flow.sampler.Noise` counts them.
+        Numbers of draws for :class:`~mne_neuroflow.flow.sampler.Noise`.
     """
     half = range(n_draws // 2)
     return [*half, *(~k for k in half)]
@@ -35,7 +36,7 @@ def running_mean(draws):
 
 
 def running_std(draws):
-    """Compute the standard deviation over arrays, two or more, by Welford's sums."""
+    """Compute the standard deviation over two or more arrays by Welford's method."""
     mean = spread = 0.0
     for k, draw in enumerate(draws):
         step = draw.astype(float) - mean

@@ -1,40 +1,54 @@
-"""Positions of scalp electrodes against their names and against the template's scalp.
+"""Checks of electrode positions against their names and the template's scalp.
 
-A reader that mistakes an axis, a unit or an origin gives positions that look like those
-of a head and are not. Where names are known, a similarity transform is fitted from the
-places that the template has for them to the positions: what it turns, mirrors, scales
-and shifts is wrong, and what it leaves is noise. The limits stand in ``LIMITS``;
-``doc/decisions/interface.md`` says what montages measure.
+If a reader confuses axes, units or origins, the positions look plausible and are wrong.
+If the names of electrodes are known, a similarity transform is fitted from the template
+positions of these names to the positions. Its rotation, reflection, scale and shift are
+errors of the positions, and its residual is noise. The limits are in ``LIMITS``, and
+``doc/decisions/interface.md`` has the values of common montages.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .head.geometry import load_head
+from .head.geometry import load_head, project_to_scalp
 
-#: Above the first a warning, above the second an error.
+#: Limits above which there is a warning (first) or an error (second).
 LIMITS = {
     "pitch": (15.0, 30.0),  # degrees: nose up or down
-    "tilt": (4.0, 20.0),  # degrees: to one side, or turned to it
+    "tilt": (4.0, 20.0),  # degrees: tilted or turned to one side
     "sideways": (8e-3, 20e-3),  # metres to the left or right
     "shift": (28e-3, 35e-3),  # metres to the front, back, top or bottom
     "size": (1.2, 1.35),  # times as large, or as small
     "residual": (15e-3, 25e-3),  # metres in the median
 }
+#: Metres of one electrode from the position of its name. MNE's montages have 27 mm.
+ELSEWHERE = 45e-3
 _FEWEST, _FEWEST_UNNAMED = 4, 16
-_FLAT = 0.05  # share of the first singular value from which points span a plane
-_OUTLIER, _NOISE = 3.0, 10e-3  # medians, and metres that are never an outlier
-# Metres between the middles of two spheres: MNE's montages on a sphere have 45.
-_SPHERE_SHIFT = 0.055
-# Metres of the middle of all electrodes: MNE's montages have 2 mm and -5 mm.
-_ASKEW, _UPSIDE_DOWN = 0.015, 0.03
+_FLAT = 0.05  # minimum ratio of singular values of points that are not on a line
+_OUTLIER, _NOISE = 3.0, 10e-3  # an outlier exceeds 3 medians and 10 mm
+# The same without names. On average, MNE's montages are at most 1.4 mm to one side, 46
+# mm low, 21 mm to the back and 5 mm to the front, and never below the middle of the
+# head.
+_UNNAMED = {
+    "shift": (55e-3, 75e-3),  # metres between the middles of two spheres
+    "askew": (15e-3, 22e-3),  # metres to one side, of the mean of all electrodes
+    "below": (30e-3, 50e-3),  # metres of that mean below the middle of the head
+    "ahead": (25e-3, np.inf),  # and in front or back of it
+    "behind": (40e-3, np.inf),
+}
+_WHOLE_HEAD = 1.3  # minimum width and length of a whole-head cap, in radii
+# How much better electrodes must fit when turned: ratio of their distances from the
+# scalp, and difference in metres. Electrodes on a sphere fit equally well in any
+# direction.
+_FITS_BETTER = 0.6, 3e-3
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What brings electrodes from where the template has them to where they are.
+    """The transform from template positions to positions of electrodes.
 
     Attributes
     ----------
@@ -43,18 +57,23 @@ class Placement:
     mirrored : bool
         Whether left and right are exchanged.
     scale : float
-        How many times as large they are.
+        Scale factor.
     shift : ndarray, shape (3,)
-        Of their middle to the right, front and top, in metres.
-    residual : float
-        Median distance that is left, in metres.
+        Shift of the centre to the right, front and top, in metres.
+    distances : ndarray, shape (n_electrodes,)
+        Remaining distance of each electrode in metres.
     """
 
     turned: np.ndarray
     mirrored: bool
     scale: float
     shift: np.ndarray
-    residual: float
+    distances: np.ndarray
+
+    @property
+    def residual(self):
+        """Median remaining distance in metres."""
+        return np.median(self.distances)
 
     def __str__(self):
         turned = ", ".join(f"{angle:.0f}" for angle in self.turned)
@@ -67,7 +86,7 @@ class Placement:
         )
 
     def findings(self, level):
-        """Name what is beyond its limits.
+        """Describe the parts of the transform that exceed their limits.
 
         Parameters
         ----------
@@ -91,9 +110,7 @@ class Placement:
             found.append(f"{self.scale:.2f} times as large as the head")
         right, front, top = 1e3 * self.shift
         if abs(right) > 1e3 * limit["sideways"]:
-            found.append(
-                f"{abs(right):.0f} mm too far {'right' if right > 0 else 'left'}"
-            )
+            found.append(_sideways(right))
         if np.hypot(front, top) > 1e3 * limit["shift"]:
             found.append(_in_words(front, top))
         if self.residual > limit["residual"]:
@@ -106,9 +123,7 @@ class Placement:
             return ""
         names = ("from ear to ear", "from back to front", "the vertical axis")
         about = f" about {'' if axis[2] > 0.9 else 'the axis '}{names[axis.argmax()]}"
-        nose = {-90: " (nose along +X, as EEGLAB writes them)", 90: " (nose along -X)"}
-        turn = next((k for k in nose if abs(self.turned[2] - k) < 20), None)
-        return about + (nose[turn] if axis[2] > 0.9 and turn else "")
+        return about + (_nose(self.turned[2]) if axis[2] > 0.9 else "")
 
 
 def fit_placement(positions, expected):
@@ -117,17 +132,18 @@ def fit_placement(positions, expected):
     Parameters
     ----------
     positions, expected : ndarray, shape (n_electrodes, 3)
-        Where electrodes are and where the template has them, in metres.
+        Positions of electrodes and their template positions, in metres.
 
     Returns
     -------
     placement : Placement | None
-        The transform; None for fewer than four electrodes, or in one line.
+        The transform. None for fewer than four electrodes, or electrodes on a line.
 
     Notes
     -----
-    Least squares (Umeyama 1991, IEEE Trans Pattern Anal Mach Intell 13:376) without
-    electrodes that are three times as far off as the median: a name can be wrong.
+    The fit is by least squares (Umeyama 1991, IEEE Trans Pattern Anal Mach Intell
+    13:376). Electrodes whose distance exceeds three times the median are left out,
+    because a name can be wrong.
     """
     if len(positions) < _FEWEST:
         return None
@@ -137,12 +153,22 @@ def fit_placement(positions, expected):
     mirror = np.array([-1.0, 1.0, 1.0])
     plain = _fit(positions, expected, False)
     other = _fit(positions * mirror, expected, True)
-    # Points of a plane can be mirrored by turning it over.
+    # A rotation can mirror points in a plane, so reflections are not distinguishable.
     return other if other.residual < 0.5 * plain.residual - 1e-3 else plain
 
 
+class _Cap(NamedTuple):
+    """Electrodes with unknown names, compared with the scalp of the template."""
+
+    size: float  # ratio of the radii of spheres through electrodes and scalp
+    shift: np.ndarray  # metres between the centres of these spheres
+    mean: np.ndarray  # mean of the electrodes from the centre of the scalp, metres
+    turned: int  # degrees about the vertical axis
+    is_whole: bool  # whether it is as wide and long as a head
+
+
 def unnamed_findings(positions):
-    """Name what is wrong with electrodes of unknown names.
+    """Describe errors in the positions of electrodes with unknown names.
 
     Parameters
     ----------
@@ -151,38 +177,98 @@ def unnamed_findings(positions):
 
     Returns
     -------
-    found : list of str
-        In words. A sphere through them is held against one through the template's
-        scalp. Few electrodes tell nothing.
+    odd, wrong : list of str
+        Descriptions, with the limits of a warning and with those of an error. A sphere
+        through the electrodes is compared with a sphere through the template's scalp.
+        The electrodes are also turned in steps of 90 degrees about the vertical axis,
+        to see whether they fit the scalp better. The result is empty for few
+        electrodes. The check cannot detect exchanged left and right, or a rotation of
+        electrodes on a sphere about its centre.
     """
     if len(positions) < _FEWEST_UNNAMED:
-        return []
+        return [], []
     above = load_head().scalp.rr
     above = above[above[:, 2] > positions[:, 2].min()]
     middle, radius = _sphere(above)
     here, size = _sphere(positions)
-    right, front, top = here - middle
+    cap = _Cap(
+        size=size / radius,
+        shift=here - middle,
+        mean=positions.mean(axis=0) - middle,
+        turned=_turned(middle + radius / size * (positions - here), middle),
+        is_whole=np.ptp(positions, axis=0)[:2].min() > _WHOLE_HEAD * radius,
+    )
+    return _cap_findings(cap, 0), _cap_findings(cap, 1)
+
+
+def _cap_findings(cap, level):
+    """Describe what exceeds the limits of a warning (0) or of an error (1)."""
+    limit = {name: both[level] for name, both in (LIMITS | _UNNAMED).items()}
+    right, front, top = cap.shift
     found = []
-    if not 1 / LIMITS["size"][0] < size / radius < LIMITS["size"][0]:
-        found.append(f"{size / radius:.2f} times as large as the head")
-    if abs(right) > LIMITS["sideways"][0]:
-        found.append(
-            f"{1e3 * abs(right):.0f} mm too far {'right' if right > 0 else 'left'}"
-        )
-    if np.hypot(front, top) > _SPHERE_SHIFT:
+    if not 1 / limit["size"] < cap.size < limit["size"]:
+        found.append(f"{cap.size:.2f} times as large as the head")
+    if abs(right) > limit["sideways"]:
+        found.append(_sideways(1e3 * right))
+    if np.hypot(front, top) > limit["shift"]:
         found.append(_in_words(1e3 * front, 1e3 * top))
-    centre = positions.mean(axis=0)
-    if abs(centre[0]) > _ASKEW:
+    to_side, ahead, up = cap.mean
+    if up < -limit["below"]:
+        found.append("upside down")
+    elif abs(to_side) > limit["askew"]:
         found.append(
             "turned, since they cover one side of the head more than the other"
         )
-    if centre[2] < middle[2] - _UPSIDE_DOWN:
-        found.append("upside down")
+    elif cap.turned and (
+        level == 0 or abs(cap.turned) == 90  # half a turn fits a head nearly as well
+    ):
+        found.append(
+            f"turned by {abs(cap.turned)}° about the vertical axis{_nose(cap.turned)}"
+        )
+    elif cap.is_whole and not -limit["behind"] < ahead < limit["ahead"]:
+        found.append(
+            "turned about the axis from ear to ear, since they cover the "
+            f"{'front' if ahead > 0 else 'back'} of the head more than the rest"
+        )
     return found
+
+
+def _turned(positions, middle):
+    """Return the turn about the vertical axis, in degrees, that fits better, or 0."""
+    positions = positions[:: max(1, len(positions) // 64)]  # enough for the shape
+    misfit = {
+        turned: _misfit(
+            middle
+            + Rotation.from_euler("z", -turned, degrees=True).apply(positions - middle)
+        )
+        for turned in (0, 90, -90, 180)
+    }
+    best = min(misfit, key=misfit.get)
+    share, least = _FITS_BETTER
+    least = least if abs(best) == 90 else least / 2
+    better = misfit[best] < min(share * misfit[0], misfit[0] - least)
+    return best if better else 0
+
+
+def _misfit(positions):
+    """Return the r.m.s. distance from the scalp after shift and scaling, metres."""
+    head = load_head()
+    for _ in range(3):
+        scalp = project_to_scalp(head, positions)[2]
+        from_middle = positions - positions.mean(axis=0)
+        scale = ((scalp - scalp.mean(axis=0)) * from_middle).sum()
+        scale /= (from_middle**2).sum()
+        positions = scalp.mean(axis=0) + scale * from_middle
+    return np.sqrt((project_to_scalp(head, positions)[3] ** 2).mean())
 
 
 def _sideways(right):
     return f"{abs(right):.0f} mm too far {'right' if right > 0 else 'left'}"
+
+
+def _nose(turned):
+    noses = {-90: " (nose along +X, as EEGLAB writes them)", 90: " (nose along -X)"}
+    return next((noses[k] for k in noses if abs(turned - k) < 20), "")
 
 
 def _in_words(front, top):
@@ -208,13 +294,11 @@ def _fit(positions, expected, mirrored):
     shift = middles[1] - middles[0]
     if mirrored:
         shift = shift * [-1, 1, 1]
-    return Placement(
-        np.degrees(rotation.as_rotvec()), mirrored, scale, shift, np.median(left)
-    )
+    return Placement(np.degrees(rotation.as_rotvec()), mirrored, scale, shift, left)
 
 
 def _sphere(points):
-    """Fit a sphere: its middle and radius in metres."""
+    """Fit a sphere, and return its centre and radius in metres."""
     columns = np.column_stack([2 * points, np.ones(len(points))])
     *middle, rest = np.linalg.lstsq(columns, (points**2).sum(axis=1), rcond=None)[0]
     return np.array(middle), np.sqrt(rest + np.dot(middle, middle))

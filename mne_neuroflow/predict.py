@@ -1,7 +1,7 @@
-"""The public functions that predict: each makes one predictor and asks it once.
+"""The public functions that predict.
 
-They check what the user gave and say in full what comes back; how it is made, only
-:mod:`mne_neuroflow.predictor` knows.
+They check the user's parameters and document the results. Each makes one
+:class:`~mne_neuroflow.predictor.Predictor`, which computes the prediction.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from mne import Info
 
 from ._compat import _check_option, verbose
+from ._docs import fill_doc
+from .arguments import check_n_draws, check_output, check_shares
+from .contract import MODEL
+from .electrodes import find_electrodes
+from .head.contact_table import observability_table
 from .head.contacts import contact_positions, make_contacts
 from .head.posterior import spatial_posterior
+from .header import reference_operator
 from .ieeg import check_ieeg
-from .predictor import (
-    MODEL,
-    Predictor,
-    check_n_draws,
-    check_output,
-    observability_table,
-)
-from .scalp import check_scalp, find_electrodes, reference_operator
+from .predictor import Predictor
+from .scalp import check_scalp
 from .spatial import AdaptedStage
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 
 @verbose
+@fill_doc
 def predict_ieeg(
     inst,
     *,
     contacts="mtl",
     model=MODEL,
     output="sample",
-    n_draws=100,
+    n_draws=None,
     random_state=None,
     device="auto",
     batch_size="auto",
@@ -48,79 +49,72 @@ def predict_ieeg(
 ) -> mne.io.BaseRaw | mne.BaseEpochs:
     """Predict virtual intracranial EEG from scalp EEG.
 
-    What comes back is a prediction, not a recording: for most contacts the scalp
-    explains little, and the draws say so by differing from each other.
+    The result is a prediction, not a recording. The scalp EEG explains little of most
+    contacts, and the draws differ accordingly.
 
     Parameters
     ----------
-    inst : Raw | Epochs
-        The scalp EEG, of any MNE reader, preloaded or not. It is not changed.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        What to predict, as for :func:`make_contacts`. An ``Info`` with ``'seeg'``
-        channels gives virtual channels of the same names in the same order.
-    model : str | path-like | NeuroFlow
-        Name of the weights, as for :func:`fetch_model`, a file that
-        :meth:`NeuroFlow.save` has written, or a model that was fitted to pairs.
+    %(inst)s
+    %(contacts)s
+    %(model)s
     output : str | tuple
-        ``'sample'``, one draw from the posterior, which looks like iEEG;
-        ``'mean'``, ``'std'`` or ``'median'`` over draws, or ``('quantile', q)`` with
-        ``0 < q < 1``, which do not.
-    n_draws : int
-        Draws behind every output but ``'sample'``, at least 2. The mean takes half of
-        them, and as many with the opposite noise, which brings it closer to the
-        expected value.
-    random_state : int | RandomState | Generator | None
-        Seed of the draws. ``None`` draws one; it is logged and written to
-        ``info['description']``, so that every result can be made again.
-    device : str
-        ``'auto'`` takes a GPU when there is one; otherwise ``'cpu'`` or ``'cuda'``.
-    batch_size : int | 'auto'
-        Draws that are computed at once. It changes memory and speed, not the result.
-    trans : str | path-like | Transform
-        From the recording's head coordinates to the fsaverage MRI; ``'fsaverage'``
-        for template positions.
-    bad_time : str
-        What to give where the scalp is bad, that is, annotated as ``BAD`` or without a
-        signal: ``'prior'``, draws as if no scalp were known, or ``'nan'``.
-    on_mismatch : str
-        ``'warn'``, ``'raise'`` or ``'ignore'`` when the recording is unlike what the
-        model was built for.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        ``'sample'`` is one draw from the posterior, which looks like iEEG. ``'mean'``,
+        ``'std'``, ``'median'`` and ``('quantile', q)`` with ``0 < q < 1`` summarize
+        the distribution of each sample, and do not look like iEEG.
+    n_draws : int | None
+        ``None`` computes every output but ``'sample'`` in one pass, from the
+        distribution of each sample that the model gives directly. A number, at least
+        2, computes it from so many draws, which takes as many times longer. For the
+        mean, half of these draws have the negative noise of the other half, which
+        brings it closer to the expected value.
+    %(random_state)s
+    %(device)s
+    %(batch_size)s
+    %(trans)s
+    %(bad_time)s
+    %(on_mismatch)s
+    %(verbose)s
 
     Returns
     -------
     virtual : Raw | Epochs
-        Same type, rate, length, events, annotations and metadata as ``inst``, with
-        one ``'seeg'`` channel in volts per contact, positions set. For a Raw that
-        is not preloaded it is computed when it is read, in constant memory.
+        An object of the type of ``inst``, with the same rate, length, events,
+        annotations and metadata, and with one ``'seeg'`` channel in volts per contact.
+        Positions are set. If ``inst`` is a Raw that is not preloaded, the result is
+        computed when it is read, in constant memory.
 
     See Also
     --------
     sample_ieeg
+    predict_quantiles
     observability
 
     Notes
     -----
     The model was trained on 8 to 128 electrodes, on amplitudes of 0.2 to 3 times what
     the head model expects, and on contacts within 20 mm of sources of the temporal
-    lobes: ``on_mismatch`` says what happens outside of that.
+    lobes. It works with EEG of which at least half of the signals are independent; a
+    filter over space, removed components and interpolated channels leave fewer.
+    ``on_mismatch`` says what happens outside of these limits.
 
-    The recording is read at 128 Hz between 0.5 and 50 Hz, and the result holds hardly
-    anything outside this band. Potentials are against infinity, as the head model
-    gives them, whatever the reference of the scalp; recorded iEEG has a reference of
-    its own. Epochs are predicted apart from each other, but for the recording's gain,
-    the typical amplitude of the scalp over all of them. An epoch's draws belong to its
-    place in ``inst.selection``, so that dropping others does not change its noise.
+    The recording is resampled to 128 Hz and filtered between 0.5 and 50 Hz. The result
+    has almost no power outside this band. Its potentials are against infinity, whatever
+    the reference of the scalp EEG; recorded iEEG has a reference of its own. Epochs are
+    predicted separately, except for the gain, which is the typical amplitude of the
+    scalp EEG over all of them. The noise of an epoch depends on its number in
+    ``inst.selection``, so that dropping other epochs does not change it.
 
-    Gain, filter and units are measured in good time alone. Bad is what annotations call
-    ``BAD``, NaN inside them, and where no channel changes for a tenth of a second; the
-    prior takes over within a quarter of a second.
+    Gain, filter and units are measured in good time alone. Time is bad where an
+    annotation begins with ``BAD``, and where no channel changes for a tenth of a
+    second. There, the prediction changes to the prior within a quarter of a second. If
+    only some channels hold one value for a second or more, either they are left out or
+    this time is bad, whichever is the smaller share, with a warning.
 
-    Recordings and epochs must last for a second or more. Annotations of single scalp
-    channels (their ``ch_names``) are left out, since these channels are.
+    Recordings and epochs must last for one second or more. Annotations of single scalp
+    channels (with ``ch_names``) are not copied, because the result does not have these
+    channels.
 
-    The method and its sources: :ref:`method`.
+    :ref:`method` describes the method and its sources.
 
     Examples
     --------
@@ -132,7 +126,8 @@ def predict_ieeg(
     True
     """
     output = check_output(output)
-    n_draws = check_n_draws(n_draws, 2)
+    if n_draws is not None:
+        n_draws = check_n_draws(n_draws, 2)
     _check_option("bad_time", bad_time, ("prior", "nan"))
     predictor = Predictor(
         inst,
@@ -148,6 +143,7 @@ def predict_ieeg(
 
 
 @verbose
+@fill_doc
 def sample_ieeg(
     inst,
     n_draws=100,
@@ -167,38 +163,30 @@ def sample_ieeg(
 
     Parameters
     ----------
-    inst : Raw | Epochs
-        The scalp EEG. All draws are kept in memory.
+    %(inst)s
     n_draws : int
-        How many draws. The first ones do not depend on how many follow.
+        The number of draws, all of which are kept in memory. The first ones do not
+        depend on how many follow.
     tmin, tmax : float | None
-        What part of the recording, or of each epoch, is drawn, in seconds, both ends
-        included; ``None`` for all of it. The draws are those of the whole recording,
-        while a cropped one would have edges and a gain of its own.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        As for :func:`predict_ieeg`.
-    model : str | path-like | NeuroFlow
-        As for :func:`predict_ieeg`.
-    random_state : int | RandomState | Generator | None
-        As for :func:`predict_ieeg`.
-    device : str
-        As for :func:`predict_ieeg`.
-    batch_size : int | 'auto'
-        As for :func:`predict_ieeg`.
-    trans : str | path-like | Transform
-        As for :func:`predict_ieeg`.
-    on_mismatch : str
-        As for :func:`predict_ieeg`.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        First and last time of the draws, in seconds, of the recording or of each epoch.
+        ``None`` takes all of it. The draws are the same as those of the whole
+        recording, whereas a cropped recording would have its own edges and gain.
+    %(contacts)s
+    %(model)s
+    %(random_state)s
+    %(device)s
+    %(batch_size)s
+    %(trans)s
+    %(on_mismatch)s
+    %(verbose)s
 
     Returns
     -------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
         Volts, float32, with the dimensions ``draw``, ``epoch`` (for Epochs),
-        ``channel`` and ``time`` in seconds. Intervals are its quantiles over
-        ``draw``. Channels have the coordinates ``structure`` and ``observability``,
-        as :func:`observability` gives them.
+        ``channel`` and ``time`` in seconds. Quantiles over ``draw`` are intervals.
+        Channels have the coordinates ``structure`` and ``observability``, see
+        :func:`observability`.
 
     See Also
     --------
@@ -206,8 +194,8 @@ def sample_ieeg(
 
     Notes
     -----
-    Each draw is what :func:`predict_ieeg` gives with ``output='sample'``; the sources
-    of the method are named at :ref:`method`.
+    Each draw is what :func:`predict_ieeg` returns with ``output='sample'``.
+    :ref:`method` describes the method and its sources.
 
     Examples
     --------
@@ -232,6 +220,85 @@ def sample_ieeg(
 
 
 @verbose
+@fill_doc
+def predict_quantiles(
+    inst,
+    q=(0.05, 0.5, 0.95),
+    *,
+    tmin=None,
+    tmax=None,
+    contacts="mtl",
+    model=MODEL,
+    device="auto",
+    trans="fsaverage",
+    on_mismatch="warn",
+    verbose=None,
+) -> xarray.DataArray:
+    """Predict quantiles of virtual intracranial EEG, all of them in one pass.
+
+    What comes back is a prediction, not a recording. Quantiles are those of every
+    sample by itself, so a curve through them is no signal that a contact could have.
+
+    Parameters
+    ----------
+    %(inst)s
+        The quantiles are kept in memory.
+    q : float | array_like of float
+        Which quantiles, between 0 and 1. ``(0.05, 0.95)`` bounds the central
+        interval of 90 percent.
+    tmin, tmax : float | None
+        What part of the recording, or of each epoch, is predicted, in seconds, both
+        ends included; ``None`` for all of it.
+    %(contacts)s
+    %(model)s
+    %(device)s
+    %(trans)s
+    %(on_mismatch)s
+    %(verbose)s
+
+    Returns
+    -------
+    quantiles : xarray.DataArray, shape (n_quantiles[, n_epochs], n_channels, n_times)
+        Volts, float32, with the dimensions ``quantile``, ``epoch`` (for Epochs),
+        ``channel`` and ``time`` in seconds, and the coordinates that
+        :func:`sample_ieeg` gives.
+
+    See Also
+    --------
+    predict_ieeg
+    sample_ieeg
+
+    Notes
+    -----
+    The same numbers as from :func:`predict_ieeg` with ``output=('quantile', q)``. For
+    anything that combines samples or contacts, such as power, connectivity or a
+    difference of two contacts, take the quantiles of its values over the draws of
+    :func:`sample_ieeg` instead.
+
+    Examples
+    --------
+    >>> import mne_neuroflow
+    >>> from mne_neuroflow.datasets import load_demo
+    >>> raw = load_demo().crop(0, 2)
+    >>> found = mne_neuroflow.predict_quantiles(raw, contacts="mtl-core")
+    >>> bool((found.sel(quantile=0.05) < found.sel(quantile=0.95)).all())
+    True
+    """
+    shares = check_shares(q)
+    predictor = Predictor(
+        inst,
+        contacts=contacts,
+        model=model,
+        random_state=0,
+        device=device,
+        trans=trans,
+        on_mismatch=on_mismatch,
+    )
+    return predictor.quantiles(shares, tmin, tmax)
+
+
+@verbose
+@fill_doc
 def score_ieeg(
     inst,
     ieeg,
@@ -246,29 +313,25 @@ def score_ieeg(
 
     Parameters
     ----------
-    inst : Raw | Epochs
-        The scalp EEG.
+    %(inst)s
     ieeg : Raw | Epochs
-        The intracranial EEG of the same moments: same type, number of epochs and
-        duration, ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels with positions, any
-        sampling rate of at least 100 Hz. Bad channels are left out.
-    model : str | path-like | NeuroFlow
-        As for :func:`predict_ieeg`.
-    device : str
-        As for :func:`predict_ieeg`.
-    trans : str | path-like | Transform
-        As for :func:`predict_ieeg`, for both recordings.
-    on_mismatch : str
-        As for :func:`predict_ieeg`.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The intracranial EEG of the same time, with the type, number of epochs and
+        duration of ``inst``, with ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels that
+        have positions, and with any sampling rate of at least 100 Hz. Bad channels are
+        left out.
+    %(model)s
+    %(device)s
+    %(trans)s
+    %(on_mismatch)s
+    %(verbose)s
 
     Returns
     -------
     score : xarray.DataArray, shape ([n_epochs, ]n_channels, n_windows)
         Nats per sample at 128 Hz, for potentials in volts, in windows of one
-        second; ``time`` is where a window starts. Higher is better; times 128 and
-        summed over contacts and windows it is the joint log-density.
+        second. ``time`` is the start of each window. Higher is better. Multiplied by
+        128 and summed over contacts and windows, it is the joint log-density. Windows
+        with bad time in either recording are NaN.
 
     See Also
     --------
@@ -276,14 +339,14 @@ def score_ieeg(
 
     Notes
     -----
-    The density is exact for the potentials in the model's band, 0.5-50 Hz at 128 Hz. It
-    is that of a continuous quantity, so that only differences between models or
-    recordings mean something. A window's value is its density given the windows before
-    it in the recording or epoch, which tell how loud each contact is. Contacts are
-    whitened together: a row is the part of the joint log-density that goes with a
-    contact's own residual, not the density of that contact alone. The model's
-    potentials are against infinity; recorded ones have a reference, and a reference
-    electrode that is active lowers every row.
+    The density is exact for potentials in the model's band, 0.5-50 Hz at
+    128 Hz. It is the density of a continuous quantity, so that only differences between
+    models or recordings are meaningful. The value of a window is its density given the
+    previous windows of the recording or epoch, which show the amplitude of each
+    contact. Contacts are whitened together: a row is the part of the joint log-density
+    that belongs to the residual of one contact, not the density of this contact alone.
+    The model's potentials are against infinity. Recorded ones have a reference
+    electrode, and activity at this electrode lowers all rows.
 
     Examples
     --------
@@ -313,36 +376,38 @@ def score_ieeg(
 
 
 @verbose
+@fill_doc
 def observability(
     inst, contacts="mtl", *, trans="fsaverage", verbose=None
 ) -> pandas.DataFrame:
-    """Tell how much a scalp recording or montage can say about contacts.
+    """Compute how much scalp EEG can show of each contact.
 
     Parameters
     ----------
     inst : Raw | Epochs | Info
-        The scalp EEG, for what this recording explains with its own sources, or the
-        ``Info`` of one, for what its montage explains of typical sources. Channels in
-        ``info['bads']`` are left out.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        As for :func:`predict_ieeg`.
-    trans : str | path-like | Transform
-        As for :func:`predict_ieeg`.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The scalp EEG, or its ``Info``. A recording is used to estimate its sources. For
+        an ``Info``, typical sources are assumed, and the result depends on the montage
+        alone. Channels in ``info['bads']`` are left out.
+    %(contacts)s
+    %(trans)s
+    %(verbose)s
 
     Returns
     -------
     table : pandas.DataFrame
-        One row per contact, indexed by its name: ``structure`` of the nearest
-        source; ``labels_3mm`` and ``labels_5mm``, all structures within 3 and 5 mm of
-        the contact with their shares, as in ``'hippocampus 0.83, amygdala 0.17'``;
-        ``observability``, the share of the contact's variance that the scalp explains
-        in the spatial model, 0 to 1; ``prior_std`` and ``posterior_std``, the standard
-        deviation in volts before and after the scalp is seen, in this recording or,
-        for an ``Info``, in one of ordinary amplitude; ``electrode_distance`` in metres
-        to the nearest electrode; ``abstain``, true where the observability is below
-        0.05 and the prediction rests on the prior alone.
+        One row per contact, indexed by its name, with the columns
+
+        - ``structure``, that of the nearest source;
+        - ``labels_3mm`` and ``labels_5mm``, all structures within 3 and 5 mm of the
+          contact with their shares, such as ``'hippocampus 0.83, amygdala 0.17'``;
+        - ``observability``, the share of the contact's variance that the scalp EEG
+          explains in the spatial model, 0 to 1;
+        - ``prior_std`` and ``posterior_std``, the standard deviation in volts without
+          and with the scalp EEG, in this recording or, for an ``Info``, in a recording
+          of typical amplitude;
+        - ``electrode_distance``, in metres, to the nearest electrode;
+        - ``abstain``, true where the observability is below 0.05, so that the
+          prediction rests on the prior alone.
 
     See Also
     --------
@@ -351,10 +416,9 @@ def observability(
     Notes
     -----
     The observability is one minus the ratio of posterior to prior variance of the
-    spatial posterior, see :ref:`method`. That of a recording is what
-    :func:`predict_ieeg` logs. It counts on the recording's sources being as estimated,
-    and is no measure of the error that was made: a contact may be explained well by
-    the model and wrongly all the same.
+    spatial posterior, see :ref:`method`. :func:`predict_ieeg` logs that of the
+    recording. It assumes that the sources are as estimated, and does not measure the
+    error: a prediction can be wrong at a contact with high observability.
 
     Examples
     --------

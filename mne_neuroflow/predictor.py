@@ -1,49 +1,39 @@
-"""The predictor: a recording, its contacts and the flow between them, held once.
+"""The predictor: a recording, its contacts and the flow, which are loaded once.
 
-It reads and checks the recording when it is made, and conducts from then on: scalp,
-spatial stage, flow, virtual contacts. Nothing is computed here that another room does
-not know how to compute. It knows all that a prediction needs; it never knows who asks,
-nor how a model is trained.
+The predictor reads and checks the recording when it is made. It then combines scalp
+EEG, spatial stage, flow and virtual contacts, whose computations are in other modules.
+It contains everything that a prediction needs. It does not depend on its callers or on
+the training of models.
 """
 
 from functools import partial
-from numbers import Real
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-from ._compat import (
-    ProgressBar,
-    _check_option,
-    _validate_type,
-    logger,
-)
-from ._text import listed
-from .contract import BLOCK, TRAINED
-from .head.adaptive import POSTERIOR_FIELDS, without_scalp
-from .head.contacts import (
-    contact_labels,
-    contact_positions,
-    contact_structures,
-    make_contacts,
-)
-from .head.geometry import load_head
-from .head.posterior import contact_halves
+from ._compat import ProgressBar, logger
+from .arguments import check_batch_size, find_device, find_seed, find_span
+from .contract import BLOCK, MODEL
+from .fields import check_fields
+from .flow_inputs import FlowInputs
+from .head.adaptive import without_scalp
+from .head.contact_table import ABSTAIN, observability_table
+from .head.contacts import contact_positions, contact_structures, make_contacts
+from .likeness import check_gain, check_independent, check_likeness, check_spectrum
 from .moments import mirrored, running_mean, running_std
-from .scalp import tell_mismatch
-from .spatial import HALO, AdaptedStage, check_as_fitted, find_stage
+from .recording import reflected
+from .spatial import (
+    HALO,
+    AdaptedStage,
+    check_as_fitted,
+    compare_with_head,
+    find_stage,
+)
 from .virtual import RawVirtual, describe, make_virtual_epochs, make_virtual_info
 
-# A contact of whose variance the scalp explains less than this rests on the
-# prior alone: the best linear guess would correlate below 0.22 with the truth.
-ABSTAIN = 0.05
-# Where the contacts are around which the weights were trained.
-_TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "insula")
 # Seconds times contacts times draws that are computed at once with batch_size="auto".
-# A CPU works in slabs smaller than this anyway, and more draws make slabs too short.
+# Slabs on a CPU are smaller than this anyway, and more draws make slabs too short.
 _CPU_TOKENS, _GPU_TOKENS = 10_000, 40_000
-#: Weights that are used unless others are asked for.
-MODEL = "mtl-v2"
+_ORDINARY = 10  # seconds of good time that the prior is shown
 
 
 class Predictor:
@@ -54,9 +44,9 @@ class Predictor:
     inst : Raw | Epochs
         The scalp EEG.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        What to predict, as for :func:`mne_neuroflow.make_contacts`.
+        The contacts, as for :func:`mne_neuroflow.make_contacts`.
     model : str | path-like | Model
-        As for :func:`mne_neuroflow.predict_ieeg`, as are all that follow.
+        As for :func:`mne_neuroflow.predict_ieeg`, like all following parameters.
     random_state : int | RandomState | Generator | None
         Seed of the draws.
     device : str
@@ -66,7 +56,7 @@ class Predictor:
     trans : str | path-like | Transform
         From the recording's head coordinates to the fsaverage MRI.
     on_mismatch : str
-        What to do when the recording is unlike what the model was built for.
+        What to do if the recording differs from what the model was built for.
 
     Attributes
     ----------
@@ -78,14 +68,16 @@ class Predictor:
         Metres, fsaverage surface RAS.
     scalp : Scalp
         The recording, read and checked once.
+    inputs : FlowInputs
+        The conditioning inputs of contacts and electrodes.
     adapted : AdaptedStage
-        What the head model says of the contacts with the recording's own sources.
-    implant : Implant
-        What pairs have taught of the contacts.
+        The head model with the sources of the recording.
+    contact_fit : ContactFit
+        The contact fit.
     stage : object
         The spatial stage, see :mod:`mne_neuroflow.spatial`.
     gain : float
-        The scalp's typical amplitude over what the stage expects.
+        Ratio of the typical amplitude of the scalp EEG to its expected value.
     """
 
     def __init__(
@@ -103,65 +95,52 @@ class Predictor:
         from .flow.sampler import Noise, contact_keys
         from .weights.model import find_model
 
-        # What is quickly checked comes before the recording is read.
+        # Make the fast checks before reading the recording.
         self.montage = make_contacts(contacts, trans=trans)
         self.ch_names, self.positions = contact_positions(self.montage)
-        self.device = _find_device(device)
+        self.device = find_device(device)
         self.seed = find_seed(random_state)
-        self.batch_size = _check_batch_size(batch_size)
+        self.batch_size = check_batch_size(batch_size)
         self.trans = trans
         self.model = find_model(model)
         self.flow = self.model.flow_on(self.device)
-        implant = self.model.implant_at(self.positions, self.ch_names)
-        self.scalp = check_as_fitted(inst, implant, trans, on_mismatch)
+        contact_fit = self.model.contact_fit_at(self.positions, self.ch_names)
+        self.scalp = check_as_fitted(inst, contact_fit, trans, on_mismatch)
         self.noise = Noise(self.seed, contact_keys(self.positions), self.device)
         self.adapted = AdaptedStage(self.scalp, self.positions)
-        distance = _nearest(self.positions, self.scalp.electrodes)
-        half = contact_halves(self.positions)
-        self._geometry = [
-            self.tensor(each)[None] for each in (self.positions, distance, half)
-        ]
+        self.inputs = FlowInputs(self.positions, self.scalp.electrodes, self.device)
         self.stage = None
-        self.use(implant)
-        self._tell(self.observability)
-        self._check_likeness(on_mismatch)
+        self.use(contact_fit)
+        self._log_observability()
+        check_gain(self.adapted.posterior.gain, on_mismatch)
+        check_spectrum(self.adapted.posterior, self.scalp.inst.info, on_mismatch)
+        check_independent(
+            self.adapted.n_independent, self.adapted.n_possible, on_mismatch
+        )
+        check_likeness(self.scalp.ch_names, self.ch_names, self.positions, on_mismatch)
+        fields = compare_with_head(self.scalp)
+        if fields is not None:
+            check_fields(fields, self.scalp.ch_names, on_mismatch)
 
-    def use(self, implant):
-        """Switch to the spatial stage, calibration and amplitudes of an implant."""
-        self.implant = implant
-        self.stage = find_stage(self.scalp, self.adapted, implant, self.stage)
-        self._posterior = self._tensors_of(self.stage.posterior)
-        self._known = {
-            "calibration": self.tensor(implant.calibration)[None],
-            "amplitude": self.tensor(implant.amplitude)[None],
-        }
+    def use(self, contact_fit):
+        """Switch to the spatial stage, calibration and amplitudes of a contact fit."""
+        self.contact_fit = contact_fit
+        self.stage = find_stage(self.scalp, self.adapted, contact_fit, self.stage)
+        self.inputs.use(contact_fit)
+        self._posterior = self.inputs.of(self.stage.posterior)
+        self._ordinary = None
         adapted = self.adapted.posterior
         #: The recording's amplitude over the expected one, or that of its pairs.
-        self.gain = adapted.gain if implant.gain is None else implant.gain
-        recording = (len(self.scalp.electrodes), self.gain, adapted.spread)
-        self._recording = [self.tensor([value]) for value in recording]
-
-    def _tensors_of(self, posterior):
-        """Bring what the flow reads of a posterior to its device."""
-        return {
-            name: self.tensor(getattr(posterior, name))[None]
-            for name in POSTERIOR_FIELDS
-        }
-
-    def tensor(self, array):
-        """Bring numbers to the flow's device, in single precision."""
-        import torch
-
-        return torch.as_tensor(
-            np.asarray(array), dtype=torch.float32, device=self.device
-        )
+        self.gain = adapted.gain if contact_fit.gain is None else contact_fit.gain
+        self._recording = self.gain, adapted.spread
 
     @property
     def observability(self):
         """Share of each contact's variance that the recording explains."""
         return self.stage.posterior.observability
 
-    def _tell(self, observability):
+    def _log_observability(self):
+        observability = self.observability
         low, middle, high = np.percentile(observability, [0, 50, 100])
         logger.info(
             "Virtual contacts: %d. The scalp explains %.0f to %.0f %% of their prior "
@@ -175,72 +154,33 @@ class Predictor:
             100 * ABSTAIN,
         )
 
-    def _check_likeness(self, on_mismatch):
-        """Name what the weights were not trained on."""
-        gain = self.adapted.posterior.gain
-        low, high = TRAINED["gain"]
-        if not low < gain < high:
-            tell_mismatch(
-                f"The scalp's amplitude is {gain:.2g} times what the model "
-                f"expects; the training recordings lie between {low:g} and {high:g} "
-                "times: do not trust the intervals. Check the units, and mark bad "
-                "channels in inst.info['bads'].",
-                on_mismatch,
-            )
-        n_electrodes = len(self.scalp.ch_names)
-        low, high = TRAINED["electrodes"]
-        if not low <= n_electrodes <= high:
-            remedy = (
-                "Interpolate or rename channels, or expect wide intervals to be too "
-                "narrow."
-                if n_electrodes < low
-                else f"Use inst.pick() to keep {high} or fewer that cover the head, or "
-                "do not trust the intervals."
-            )
-            tell_mismatch(
-                f"The recording has {n_electrodes} usable EEG channels, but the model "
-                f"was trained on {low} to {high}. {remedy}",
-                on_mismatch,
-            )
-        head = load_head()
-        near = head.patch_centres[np.isin(head.patch_structure, _TRAINED)]
-        farthest = TRAINED["from_temporal_lobes"][1]
-        far = _nearest(self.positions, near) > farthest
-        if far.any():
-            names = listed(np.array(self.ch_names)[far])
-            tell_mismatch(
-                f"{far.sum()} of {len(far)} contacts are more than "
-                f"{1e3 * farthest:.0f} mm from the temporal lobes, around which the "
-                f"model was trained: {names}. Leave them out with make_contacts(), or "
-                "do not trust their intervals.",
-                on_mismatch,
-            )
-
     def _nothing_seen(self, first_block, n_blocks):
-        """Make the conditioning inputs of the prior: a scalp that says nothing."""
-        from .flow.context import make_conditions
+        """Make the conditioning inputs of the prior, without the recording's EEG.
 
-        return make_conditions(
-            self.tensor(np.zeros((len(self.ch_names), n_blocks * BLOCK)))[None],
-            self._tensors_of(without_scalp(self.stage.posterior)),
-            *self._geometry,
-            *self._recording,
-            **self._known,
-        )
+        With scalp EEG of zero, the flow would predict a low amplitude. Its input is
+        therefore ordinary seconds of the recording, whose mean at the contacts is
+        subtracted afterwards.
+        """
+        mean = self._ordinary_mean(first_block, n_blocks)
+        nothing = self.inputs.of(without_scalp(self.stage.posterior))
+        return self.inputs.conditions(mean, nothing, *self._recording)
+
+    def _ordinary_mean(self, first_block, n_blocks):
+        """Return the mean of contacts in good time, repeated forwards and backwards."""
+        if self._ordinary is None:
+            epoch, first, length = self.scalp.good_stretches(_ORDINARY, 1)[0]
+            wide = self.scalp.to_model(first - 1, length + 2, epoch)
+            cut = BLOCK - HALO
+            self._ordinary = self.stage.mean(wide[:, cut : wide.shape[1] - cut])
+        at = np.arange(first_block * BLOCK, (first_block + n_blocks) * BLOCK)
+        return self._ordinary[:, reflected(at, self._ordinary.shape[1])]
 
     def conditions(self, first_block, n_blocks, epoch=None):
         """Make the flow's conditioning inputs for a stretch of the recording."""
-        from .flow.context import make_conditions
-
         cut = BLOCK - HALO
         wide = self.scalp.to_model(first_block - 1, n_blocks + 2, epoch)
-        return make_conditions(
-            self.tensor(self.stage.mean(wide[:, cut : wide.shape[1] - cut]))[None],
-            self._posterior,
-            *self._geometry,
-            *self._recording,
-            **self._known,
-        )
+        mean = self.stage.mean(wide[:, cut : wide.shape[1] - cut])
+        return self.inputs.conditions(mean, self._posterior, *self._recording)
 
     def draws(self, start, stop, draws, epoch=None):
         """Yield draws of samples [start, stop) at the recording's rate, volts."""
@@ -249,11 +189,15 @@ class Predictor:
 
     def _model_draws(self, start, stop, draws, epoch):
         """Yield draws at the model's rate with the index of their first sample."""
+        block, n_blocks = self._blocks(start, stop)
+        for draw in self.block_draws(block, n_blocks, draws, epoch):
+            yield block * BLOCK, draw
+
+    def block_draws(self, first_block, n_blocks, draws, epoch=None):
+        """Yield draws of one-second blocks at the model's rate, volts."""
         from .flow.sampler import sample_blocks
 
-        first, last = self.scalp.resampler.model_range(start, stop)
-        block, end = first // BLOCK, -(-last // BLOCK)
-        tokens = (end - block + 2 * self.flow.reach) * len(self.positions)
+        tokens = (n_blocks + 2 * self.flow.reach) * len(self.positions)
         at_once = _CPU_TOKENS if self.device.type == "cpu" else _GPU_TOKENS
         auto = max(1, at_once // tokens)
         draws = list(draws)
@@ -263,30 +207,97 @@ class Predictor:
                 self.flow,
                 conditions,
                 self.noise,
-                block,
-                end - block,
+                first_block,
+                n_blocks,
                 draws,
                 auto if self.batch_size == "auto" else self.batch_size,
                 0 if epoch is None else int(self.scalp.inst.selection[epoch]),
             )
 
-        bad = self.scalp.is_bad(block, end - block, epoch)
+        bad = self.scalp.is_bad(first_block, n_blocks, epoch)
         seen = sample(partial(self.conditions, epoch=epoch))
         if not bad.any():
             for draw in seen:
-                yield block * BLOCK, draw.cpu().numpy()
+                yield draw.cpu().numpy()
             return
         # In bad time the scalp says nothing, and draws are those of the prior.
         share = bad.astype(np.float32)
+        shown = self._ordinary_mean(first_block, n_blocks)
         for one, other in zip(seen, sample(self._nothing_seen), strict=True):
-            one, other = one.cpu().numpy(), other.cpu().numpy()
-            yield block * BLOCK, one + share * (other - one)
+            one, other = one.cpu().numpy(), other.cpu().numpy() - shown
+            yield one + share * (other - one)
 
-    def summary(self, start, stop, output, n_draws, epoch=None):
-        """Reduce draws of samples [start, stop) to what was asked for, volts."""
+    def pointwise(self, start, stop, reduce, epoch=None, located=True):
+        """Summarize the distribution of each sample in [start, stop), without draws.
+
+        Parameters
+        ----------
+        start, stop : int
+            Samples at the recording's rate.
+        reduce : callable
+            As for :func:`~mne_neuroflow.flow.sampler.pointwise_blocks`.
+        epoch : int | None
+            Which epoch.
+        located : bool
+            Whether the numbers are potentials and not standard deviations.
+
+        Returns
+        -------
+        numbers : list of ndarray, shape (n_contacts, stop - start)
+            At the recording's rate, volts.
+        """
+        from .flow.sampler import pointwise_blocks
+
+        block, n_blocks = self._blocks(start, stop)
+
+        def numbers(conditions):
+            found = pointwise_blocks(self.flow, conditions, block, n_blocks, reduce)
+            return found.cpu().numpy()
+
+        found = numbers(partial(self.conditions, epoch=epoch))
+        bad = self.scalp.is_bad(block, n_blocks, epoch)
+        if bad.any():
+            share = bad.astype(np.float32)
+            prior = numbers(self._nothing_seen)
+            if located:
+                prior = prior - self._ordinary_mean(block, n_blocks)
+            found = found + share * (prior - found)
+        first_sample = block * BLOCK
+        return [
+            self.scalp.resampler.from_model(one, first_sample, start, stop)
+            for one in found
+        ]
+
+    def _blocks(self, start, stop):
+        """Return the first second that samples [start, stop) need, and how many."""
+        first, last = self.scalp.resampler.model_range(start, stop)
+        block = first // BLOCK
+        return block, -(-last // BLOCK) - block
+
+    def _reduced(self, start, stop, output, epoch):
+        """Return an output from the distribution of each sample, volts."""
+        if output in ("mean", "std"):
+            which = ("mean", "std").index(output)
+
+            def reduce(distribution):
+                return distribution.moments()[which][None]
+
+        else:
+            share = 0.5 if output == "median" else output[1]
+
+            def reduce(distribution):
+                return distribution.quantiles([share])
+
+        (found,) = self.pointwise(start, stop, reduce, epoch, located=output != "std")
+        return found
+
+    def summary(self, start, stop, output, n_draws=None, epoch=None):
+        """Return samples [start, stop) of an output, volts."""
         if output == "sample":
             (draw,) = self.draws(start, stop, [0], epoch)
             return draw
+        if n_draws is None:
+            return self._reduced(start, stop, output, epoch)
         if output == "mean":
             return running_mean(self.draws(start, stop, mirrored(n_draws), epoch))
         if output == "std":
@@ -304,7 +315,7 @@ class Predictor:
             out[contact] = np.quantile(fine, share, axis=0, overwrite_input=True)
         return out
 
-    def predict(self, output="sample", n_draws=100, bad_time="prior"):
+    def predict(self, output="sample", n_draws=None, bad_time="prior"):
         """Predict the recording, as :func:`mne_neuroflow.predict_ieeg` returns it."""
         scalp, description = self.scalp, self.describe(output)
 
@@ -325,21 +336,57 @@ class Predictor:
         )
 
     def sample(self, n_draws=100, tmin=None, tmax=None):
-        """Draw many times, as :func:`mne_neuroflow.sample_ieeg` returns it."""
+        """Return draws, as :func:`mne_neuroflow.sample_ieeg`."""
+
+        def draws(start, stop, epoch):
+            return self.draws(start, stop, range(n_draws), epoch)
+
+        return self._collect(draws, n_draws, "draw", tmin, tmax)
+
+    def quantiles(self, shares, tmin=None, tmax=None):
+        """Return quantiles, as :func:`mne_neuroflow.predict_quantiles`."""
+
+        def reduce(distribution):
+            return distribution.quantiles(shares)
+
+        def found(start, stop, epoch):
+            return self.pointwise(start, stop, reduce, epoch)
+
+        array = self._collect(found, len(shares), "quantile", tmin, tmax)
+        return array.assign_coords(quantile=list(shares))
+
+    def _collect(self, compute, n_rows, what, tmin, tmax):
+        """Compute stretches, and collect them in an array.
+
+        Parameters
+        ----------
+        compute : callable
+            ``compute(start, stop, epoch)`` yields the rows of a stretch.
+        n_rows : int
+            Number of rows.
+        what : str
+            Name of a row, and of their dimension.
+        tmin, tmax : float | None
+            First and last time in seconds, both included.
+
+        Returns
+        -------
+        array : xarray.DataArray, shape (n_rows[, n_epochs], n_channels, n_times)
+            Volts.
+        """
         import xarray
 
         scalp, times = self.scalp, self.scalp.inst.times
-        first, last = _find_span(times, tmin, tmax)
-        shape = (n_draws, scalp.n_epochs, len(self.ch_names), last - first)
+        first, last = find_span(times, tmin, tmax)
+        shape = (n_rows, scalp.n_epochs, len(self.ch_names), last - first)
         data = np.empty(shape, np.float32)
         for epoch, start, stop in _progress(_jobs(scalp, first, last)):
             which = None if scalp.kind == "raw" else epoch
-            parts = self.draws(start, stop, range(n_draws), which)
-            for draw, part in enumerate(parts):
-                data[draw, epoch, :, start - first : stop - first] = part
-        dims = ["draw", "epoch", "channel", "time"]
+            for row, part in enumerate(compute(start, stop, which)):
+                data[row, epoch, :, start - first : stop - first] = part
+        dims = [what, "epoch", "channel", "time"]
         if scalp.kind == "raw":
-            data, dims = data[:, 0], ["draw", "channel", "time"]
+            data, dims = data[:, 0], [what, "channel", "time"]
         structures = contact_structures(self.montage)[0].astype(str)
         coords = {
             "channel": self.ch_names,
@@ -347,7 +394,7 @@ class Predictor:
             "structure": ("channel", structures),
             "observability": ("channel", self.observability),
         }
-        attributes = {"units": "V", "description": self.describe("draws")}
+        attributes = {"units": "V", "description": self.describe(f"{what}s")}
         return xarray.DataArray(data, coords, dims, "virtual iEEG", attributes)
 
     def score(self, truth):
@@ -361,6 +408,7 @@ class Predictor:
         n_blocks = max(1, int(scalp.n_times / scalp.sfreq + 1e-6))
         epochs = [None] if scalp.kind == "raw" else range(scalp.n_epochs)
         score = np.empty((len(epochs), len(self.ch_names), n_blocks))
+        good = scalp.good[:, :n_blocks] & truth.good[:, :n_blocks]
         for k, epoch in _progress(list(enumerate(epochs))):
             score[k] = score_blocks(
                 self.flow,
@@ -368,6 +416,7 @@ class Predictor:
                 partial(self.recorded, truth, epoch=epoch),
                 0,
                 n_blocks,
+                good=self.inputs.tensor(good[k]).bool(),
             ).cpu()
         score /= BLOCK
         dims = ["epoch", "channel", "time"]
@@ -380,13 +429,13 @@ class Predictor:
         return xarray.DataArray(score, coords, dims, "log-density", {"units": "nat"})
 
     def recorded(self, truth, first_block, n_blocks, epoch=None):
-        """Read the recorded contacts of a stretch as the flow's output has them."""
-        return self.tensor(truth.to_model(first_block, n_blocks, epoch))[None]
+        """Read the recorded contacts of a stretch in the form of the flow's output."""
+        return self.inputs.tensor(truth.to_model(first_block, n_blocks, epoch))[None]
 
     def table(self):
-        """Tell what the recording says of each contact.
+        """Return the table of contacts given this recording.
 
-        As :func:`mne_neuroflow.observability`, with the shares of the spatial stage.
+        It is that of :func:`mne_neuroflow.observability`, for the spatial stage.
         """
         return observability_table(
             self.montage, self.scalp.electrodes, self.stage.posterior, self.gain
@@ -399,162 +448,8 @@ class Predictor:
         return describe(self.model.name, self.model.sha256, self.seed, output)
 
 
-def observability_table(montage, electrodes, posterior, gain=1.0):
-    """Make the table of contacts that :func:`mne_neuroflow.observability` returns.
-
-    Parameters
-    ----------
-    montage : DigMontage
-        The contacts.
-    electrodes : ndarray, shape (n_electrodes, 3)
-        Metres, fsaverage surface RAS.
-    posterior : SpatialPosterior | AdaptedPosterior
-        Of the contacts given these electrodes, or a recording.
-    gain : float
-        The recording's, by which its spreads are multiplied.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        One row per contact, indexed by its name.
-    """
-    import pandas
-
-    names, positions = contact_positions(montage)
-    return pandas.DataFrame(
-        {
-            "structure": contact_structures(montage)[0],
-            **contact_labels(positions),
-            "observability": posterior.observability,
-            "prior_std": gain * posterior.prior_std,
-            "posterior_std": gain * np.sqrt(np.diag(posterior.covariance)),
-            "electrode_distance": _nearest(positions, electrodes),
-            "abstain": posterior.observability < ABSTAIN,
-        },
-        index=pandas.Index(names, name="channel"),
-    )
-
-
-def _nearest(positions, others):
-    """Distance of each position to the nearest of the others, metres."""
-    return cdist(positions, others).min(axis=1)
-
-
-def _find_device(device):
-    import torch
-
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        if found.type not in ("cpu", "cuda"):
-            raise RuntimeError("its arithmetic is not precise enough")
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, TypeError) as err:
-        raise ValueError(
-            "Invalid value for the 'device' parameter. Allowed values are 'auto', "
-            f"'cpu' and 'cuda' devices of this machine, but got {device!r}."
-        ) from err
-    return found
-
-
-def find_seed(random_state):
-    """Turn a random state into the seed that makes the result again.
-
-    Parameters
-    ----------
-    random_state : int | RandomState | Generator | None
-        As for :func:`predict_ieeg`.
-
-    Returns
-    -------
-    seed : int
-        At least 0. Where it was drawn it is logged.
-    """
-    if random_state is None:
-        random_state = np.random.default_rng()
-    if isinstance(random_state, np.random.Generator):
-        seed = int(random_state.integers(2**31))
-    elif isinstance(random_state, np.random.RandomState) or random_state is np.random:
-        seed = int(random_state.randint(2**31, dtype=np.int64))
-    else:
-        return _check_seed(random_state)
-    logger.info("Seed of the draws: %d.", seed)
-    return seed
-
-
-def _check_seed(random_state):
-    _validate_type(
-        random_state,
-        ("int-like",),
-        "random_state",
-        "int, RandomState, Generator or None",
-    )
-    if not 0 <= random_state < 2**63:
-        raise ValueError(
-            "Invalid value for the 'random_state' parameter. Allowed values are "
-            f"integers from 0 to 2**63 - 1, but got {random_state}."
-        )
-    return int(random_state)
-
-
-def _check_batch_size(batch_size):
-    if isinstance(batch_size, str):
-        _check_option("batch_size", batch_size, ["auto"])
-        return batch_size
-    _validate_type(batch_size, ("int-like",), "batch_size", "int or 'auto'")
-    if batch_size < 1:
-        raise ValueError(
-            "Invalid value for the 'batch_size' parameter. Allowed values are 'auto' "
-            f"and positive integers, but got {batch_size}."
-        )
-    return int(batch_size)
-
-
-def check_n_draws(n_draws, least):
-    """Return a number of draws, or refuse what is none or below the least."""
-    _validate_type(n_draws, ("int-like",), "n_draws")
-    if n_draws < least:
-        raise ValueError(
-            "Invalid value for the 'n_draws' parameter. Allowed values are integers "
-            f"from {least}, but got {n_draws}."
-        )
-    return int(n_draws)
-
-
-def check_output(output):
-    """Return what :func:`mne_neuroflow.predict_ieeg` was asked for, or refuse it."""
-    allowed = ("sample", "mean", "std", "median")
-    if isinstance(output, str) and output in allowed:
-        return output
-    if isinstance(output, (tuple, list)) and len(output) == 2:
-        name, share = output
-        if name == "quantile" and isinstance(share, Real) and 0 < share < 1:
-            return ("quantile", float(share))
-    raise ValueError(
-        "Invalid value for the 'output' parameter. Allowed values are "
-        f"{', '.join(map(repr, allowed))} and ('quantile', q) with 0 < q < 1, but got "
-        f"{output!r}."
-    )
-
-
-def _find_span(times, tmin, tmax):
-    """Return the half-open range of samples between two times, both included."""
-    tmin = times[0] if tmin is None else tmin
-    tmax = times[-1] if tmax is None else tmax
-    half = 0.5 * (times[-1] - times[0]) / (len(times) - 1)
-    inside = np.flatnonzero((times > tmin - half) & (times < tmax + half))
-    if not len(inside) or tmin < times[0] - half or tmax > times[-1] + half:
-        raise ValueError(
-            "Invalid value for the 'tmin' and 'tmax' parameters. Allowed values are "
-            f"{times[0]:g} <= tmin <= tmax <= {times[-1]:g}, but got {tmin:g} and "
-            f"{tmax:g}."
-        )
-    return int(inside[0]), int(inside[-1]) + 1
-
-
 def _jobs(scalp, first=0, last=None, seconds=60):
-    """Cut samples [first, last) of every epoch into what is computed at once."""
+    """Divide samples [first, last) of each epoch into stretches."""
     step = int(seconds * scalp.sfreq)
     last = scalp.n_times if last is None else last
     return [

@@ -1,28 +1,34 @@
-"""An MNE recording as the model reads it: by samples, or by one-second blocks."""
+"""Reading MNE recordings by samples, or by blocks of one second."""
+
+import os
 
 import mne
 import numpy as np
 
+from ._compat import files_of
+from ._text import listed
+from .contract import BLOCK
+from .good_time import Gaps, annotated_spans, with_missing
 from .resampling import Resampler
 
 
 class Recording:
-    """Channels of a Raw or Epochs, readable anywhere and at the model's rate.
+    """Channels of a Raw or Epochs, which can be read in parts and at the model's rate.
 
-    Reading takes memory in proportion to what is read, not to the length of the
+    Memory depends on the number of samples that are read, not on the length of the
     recording.
 
     Parameters
     ----------
     inst : Raw | Epochs
-        What is read.
+        The recording.
     picks : ndarray of int, shape (n_channels,)
-        Which of its channels.
+        The indices of the channels.
 
     Attributes
     ----------
     inst : Raw | Epochs
-        What is read.
+        The recording.
     kind : str
         ``'raw'`` or ``'epochs'``.
     ch_names : list of str
@@ -34,21 +40,26 @@ class Recording:
     n_epochs : int
         Number of epochs, 1 for ``'raw'``.
     resampler : Resampler
-        The passage to the model's rate and back.
+        The conversion to the model's rate and back.
+    good : ndarray of bool, shape (n_epochs, n_seconds)
+        Which seconds have no bad sample, see :mod:`~mne_neuroflow.good_time`.
     """
 
     def __init__(self, inst, picks):
         self.inst = inst
         self.kind = "raw" if isinstance(inst, mne.io.BaseRaw) else "epochs"
+        self._stamps = _stamps(files_of(inst))
         self.sfreq = float(inst.info["sfreq"])
         self.n_times = len(inst.times)
         self.n_epochs = 1 if self.kind == "raw" else len(inst)
         self.resampler = Resampler(self.sfreq)
         self._picks = np.asarray(picks)
         self.ch_names = [inst.ch_names[pick] for pick in self._picks]
+        spans = annotated_spans(inst, self.ch_names)
+        self._find_gaps(with_missing(spans, self._as_recorded, self.n_times))
 
     def fetch(self, start, stop, epoch=None):
-        """Return samples as the recording holds them.
+        """Return samples of the recording, with straight lines in bad time.
 
         Parameters
         ----------
@@ -62,15 +73,48 @@ class Recording:
         data : ndarray, shape (n_channels, stop - start)
             Potentials in volts.
         """
-        if self.kind == "raw":
-            return self.inst.get_data(self._picks, start, stop, verbose=False)
-        data = self.inst.get_data(
-            self._picks, item=slice(epoch, epoch + 1), copy=False, verbose=False
-        )
-        return data[0, :, start:stop]
+        data = self._as_recorded(start, stop, epoch)
+        return self._gaps.fill(data, start, epoch) if self._gaps else data
+
+    def _as_recorded(self, start, stop, epoch=None):
+        self._check_unchanged()
+        try:
+            if self.kind == "raw":
+                data = self.inst.get_data(self._picks, start, stop, verbose=False)
+            else:
+                data = self.inst.get_data(
+                    self._picks,
+                    item=slice(epoch, epoch + 1),
+                    copy=False,
+                    verbose=False,
+                )[0, :, start:stop]
+        except (MemoryError, OSError, RuntimeError, TypeError, ValueError):
+            raise
+        except Exception as err:  # of readers, where samples are not what they expect
+            raise ValueError(
+                f"{listed(files_of(self.inst)) or 'The recording'} cannot be read, "
+                f"and seems to be damaged: {type(err).__name__}: {err}."
+            ) from err
+        if data.dtype.kind not in "fiu":
+            raise TypeError(
+                f"The samples must be real numbers, got {data.dtype}. Give the "
+                "recording before inst.apply_hilbert(), or convert it with "
+                "inst.apply_function(lambda x: x.astype(float))."
+            )
+        return data
+
+    def _check_unchanged(self):
+        """Refuse to go on with other samples than those that were begun with."""
+        found = _stamps(files_of(self.inst))
+        if found != self._stamps:
+            changed = [name for name, at in self._stamps.items() if found[name] != at]
+            raise RuntimeError(
+                f"{listed(changed)} was replaced or changed while it was read. Read "
+                "the recording again, and predict anew."
+            )
 
     def read(self, start, stop, epoch=None):
-        """Read samples, past either end as well.
+        """Read samples, including samples beyond the ends of the recording.
 
         Parameters
         ----------
@@ -94,20 +138,27 @@ class Recording:
         Parameters
         ----------
         start_block, n_blocks : int
-            As for :meth:`Resampler.to_model`; may run past either end.
+            As for :meth:`Resampler.to_model`. They may extend beyond either end.
         epoch : int | None
             Which epoch; ``None`` for a ``'raw'`` recording.
 
         Returns
         -------
         data : ndarray, shape (n_channels, 128 * n_blocks)
-            What :meth:`read` returns, at 128 Hz between 0.5 and 50 Hz.
+            The samples of :meth:`read` at 128 Hz, between 0.5 and 50 Hz.
         """
 
         def read(start, stop):
             return self.read(start, stop, epoch)
 
         return self.resampler.to_model(read, start_block, n_blocks)
+
+    def _find_gaps(self, spans):
+        """Store bad time, and compute which seconds are good."""
+        self._gaps = Gaps(spans, self.n_times, self._as_recorded)
+        length = BLOCK * self.resampler.down / self.resampler.up
+        n_blocks = self.resampler.n_blocks(self.n_times)
+        self.good = self._gaps.good_blocks(length, n_blocks)
 
     def _reflect(self, fetch, start, stop, epoch):
         index = reflected(np.arange(start, stop), self.n_times)
@@ -117,20 +168,32 @@ class Recording:
         return data if inside else data[:, index - first]
 
 
+def _stamps(files):
+    """Return what distinguishes a file from one in its place; None if it is gone."""
+    stamps = {}
+    for fname in files:
+        try:
+            stat = os.stat(fname)
+            stamps[fname] = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        except FileNotFoundError:
+            stamps[fname] = None
+    return stamps
+
+
 def reflected(index, n):
-    """Map samples outside a recording inside, by reflection about its end samples.
+    """Map indices outside a recording to samples inside, by reflection at its ends.
 
     Parameters
     ----------
     index : ndarray of int
-        Any samples.
+        Indices of samples.
     n : int
-        Length of the recording.
+        The number of samples.
 
     Returns
     -------
     index : ndarray of int
-        Samples in ``[0, n)``.
+        Indices in ``[0, n)``.
     """
     if n == 1:
         return np.zeros_like(index)

@@ -1,7 +1,7 @@
-"""Pairs of recordings to learn from: checked, grouped by patient, cut into parts.
+"""Pairs of recordings for fitting: checked, grouped by patient and divided into parts.
 
-This room knows both recordings of a pair and the predictor between them; it never knows
-what is learned from them.
+This module handles both recordings of a pair and their predictor. It does not depend on
+what is fitted to them.
 """
 
 import copy
@@ -14,39 +14,40 @@ from mne.utils import use_log_level
 from ._compat import bad_samples, warn
 from ._text import listed
 from .contract import BLOCK, SAME_PLACE
+from .electrodes import find_electrodes
 from .head.contacts import contact_positions, make_contacts
+from .header import check_container
 from .ieeg import check_ieeg
 from .predictor import Predictor
-from .scalp import check_container, find_electrodes
 
 # Parts into which pairs are cut where there is only one session, if it is long enough.
 N_PARTS = 6
 # Seconds left out between parts of a continuous recording.
 GAP = 2
 # Least seconds of pairs, in all and in one part.
-_LEAST, LEAST_PART = 30, 3
-# Seconds to either side in which the scalp is compared with the contacts, the shift
-# from which it is told, and how much better than unshifted it must be (simulated pairs:
-# at most 0.4 times as well where aligned, 20 times where not).
-_MOST_SHIFT, _LEAST_SHIFT, _CLEARLY = 2.0, 0.06, 1.5
+_MIN_SECONDS, MIN_PART = 30, 3
+# Seconds to either side in which scalp EEG is compared with the contacts, the shift
+# from which a warning is given, and how much better than unshifted it must be
+# (simulated pairs: at most 0.4 times as well where aligned, 20 times where not).
+_MAX_SHIFT, _MIN_SHIFT, _CLEARLY = 2.0, 0.06, 1.5
 # Share of all contacts' variance in their mean from which an active reference is
 # suspected (simulated implants: 0.12 to 0.38), and contacts from which it is computed.
-_COMMON, _LEAST_CONTACTS = 0.5, 8
+_COMMON, _MIN_CONTACTS = 0.5, 8
 # Maximum seconds in which the two are compared.
-_MOST_COMPARED = 180
+_MAX_COMPARED = 180
 
 
 class Session:
-    """Two checked recordings of the same moments.
+    """Two checked recordings of the same time.
 
     Parameters
     ----------
     scalp : Raw | Epochs
         The scalp EEG.
     truth : Ieeg
-        The contacts that are used, checked.
+        The intracranial EEG of the contacts that are used.
     model : Model
-        What predictions are made by.
+        The model.
     trans, on_mismatch : object
         As for :func:`mne_neuroflow.predict_ieeg`.
     """
@@ -61,6 +62,7 @@ class Session:
             trans=trans,
             on_mismatch=on_mismatch,
         )
+        self._stage = self.predictor.stage
         self.truth = truth
         truth.check_against(self.predictor.scalp)
         # Whole seconds of the recording or of each epoch.
@@ -83,7 +85,7 @@ class Session:
         return self.predictor.gain
 
     def pieces(self):
-        """Epoch, first second and number of seconds of everything that is good."""
+        """Return epoch, first second and number of seconds of all good pieces."""
         return [
             piece
             for epoch in self._epochs
@@ -91,13 +93,13 @@ class Session:
         ]
 
     def cut(self):
-        """Pieces in parts: groups of whole trials, or contiguous seconds."""
+        """Divide pieces into parts: groups of trials, or contiguous seconds."""
         if len(self._epochs) > 1:
             n_parts = min(N_PARTS, len(self._epochs))
             groups = np.array_split(np.arange(len(self._epochs)), n_parts)
             return [[(int(k), 0, self._length) for k in group] for group in groups]
-        # A short one is cut into fewer.
-        n_parts = max(2, min(N_PARTS, self._length // (LEAST_PART + GAP)))
+        # Short recordings have fewer parts.
+        n_parts = max(2, min(N_PARTS, self._length // (MIN_PART + GAP)))
         step = self._length // n_parts
         return [
             self._runs(self._epochs[0], k * step, (k + 1) * step - GAP)
@@ -105,7 +107,7 @@ class Session:
         ]
 
     def _runs(self, epoch, first, stop):
-        """Pieces without a bad second in them."""
+        """Return pieces without bad seconds."""
         if epoch is not None and len(self._epochs) > 1:
             return [(epoch, first, stop - first)]
         good = np.concatenate([[False], self._good[first : max(stop, first)], [False]])
@@ -113,23 +115,25 @@ class Session:
         return [
             (epoch, int(first + begin), int(end - begin))
             for begin, end in edges.reshape(-1, 2)
-            if end - begin >= LEAST_PART
+            if end - begin >= MIN_PART
         ]
 
     def read(self, epoch, first, n_seconds, halo=0):
-        """Scalp, with a halo of samples, and contacts in volts at 128 Hz."""
+        """Read scalp EEG with a halo, and contacts, in volts at 128 Hz."""
         scalp = self.predictor.scalp.to_model(first - 1, n_seconds + 2, epoch)
         deep = self.truth.to_model(first, n_seconds, epoch)
         return scalp[:, BLOCK - halo : -BLOCK + halo], deep
 
-    def stretches(self, pieces=None, implant=None):
-        """Return pieces for training, as an implant sees the scalp."""
+    def stretches(self, pieces=None, contact_fit=None):
+        """Return pieces for training, with the spatial stage of a contact fit."""
         from .training.pairs import Stretch
 
         predictor = copy.copy(self.predictor)
-        if implant is not None:
-            predictor.use(implant)
-
+        if contact_fit is not None:
+            # The maps of a fit have the same filter, which is computed once.
+            predictor.stage = self._stage
+            predictor.use(contact_fit)
+            self._stage = predictor.stage
         return [
             Stretch(
                 partial(predictor.conditions, epoch=epoch),
@@ -142,7 +146,7 @@ class Session:
 
 
 def _good_seconds(raw, n_seconds):
-    """Whether seconds of a Raw are free of bad annotations."""
+    """Return which seconds of a Raw have no bad annotations."""
     bad = bad_samples(raw)
     edges = np.round(np.arange(n_seconds + 1) * raw.info["sfreq"]).astype(int)
     return np.array([not bad[a:b].any() for a, b in itertools.pairwise(edges)], bool)
@@ -151,20 +155,20 @@ def _good_seconds(raw, n_seconds):
 def pair_up(scalp, ieeg, model, trans, on_mismatch, *, same_electrodes=False):
     """Check every pair of recordings, and group them by patient.
 
-    One patient's are those of which more than half of the contacts are those of the
-    first, by name and place. Of the contacts, those that are good in all sessions of a
-    patient are used, and each pair is read and checked once, with these alone.
+    Sessions belong to one patient if more than half of their contacts have the names
+    and positions of those of the first session. The contacts that are good in all
+    sessions of a patient are used. Each pair is read and checked once.
 
     Parameters
     ----------
     scalp, ieeg : Raw | Epochs | list of Raw | list of Epochs
-        Recordings of the same moments.
+        Recordings of the same time.
     model : Model
-        What predictions of them are made by.
+        The model.
     trans, on_mismatch : object
         As for :func:`mne_neuroflow.predict_ieeg`.
     same_electrodes : bool
-        Whether all sessions of a patient shall have the same EEG channels as well.
+        Whether all sessions of a patient must have the same EEG channels as well.
 
     Returns
     -------
@@ -193,8 +197,10 @@ def pair_up(scalp, ieeg, model, trans, on_mismatch, *, same_electrodes=False):
         groups.append(group)
     sessions = list(itertools.chain(*groups))
     total = sum(session.n_seconds for session in sessions)
-    if total < _LEAST:
-        raise ValueError(f"At least {_LEAST} s of pairs are needed, but got {total} s.")
+    if total < _MIN_SECONDS:
+        raise ValueError(
+            f"At least {_MIN_SECONDS} s of pairs are needed, but got {total} s."
+        )
     for session in sessions:
         _check_shift(session)
         _check_reference(session)
@@ -212,7 +218,7 @@ def _checked(ieeg):
 
 
 def _by_patient(pairs, trans):
-    """Group pairs by patient, with the contacts that all of a group have."""
+    """Group pairs by patient, with their common contacts."""
     groups = []
     for scalp, truth in pairs:
         names, positions = contact_positions(make_contacts(truth.info, trans=trans))
@@ -234,7 +240,7 @@ def _same_place(mine, theirs, name):
 
 
 def _with_common_contacts(group):
-    """Leave out contacts that are missing or bad in some sessions, in one order."""
+    """Select the contacts that are good in all sessions, in the same order."""
     places = [each for _, _, each in group]
     common = [
         name
@@ -251,13 +257,13 @@ def _with_common_contacts(group):
 
 
 def _with_common_electrodes(group, make, trans, on_mismatch):
-    """Make sessions without EEG channels that are bad or missing in some of them."""
+    """Make sessions with the EEG channels that are good in all of them."""
     scalps, truths = zip(*group, strict=True)
     if len(group) > 1:
         scalps = _pick_common(scalps, [_usable(scalp, trans) for scalp in scalps])
     pairs = zip(scalps, truths, strict=True)
     sessions = [make(*pair, on_mismatch=on_mismatch) for pair in pairs]
-    # That a channel is dead is seen only when the recording is read.
+    # Dead channels are detected only when the recording is read.
     same = _pick_common(scalps, [each.predictor.scalp.ch_names for each in sessions])
     return [
         session if scalp is before else make(scalp, truth, on_mismatch="ignore")
@@ -274,7 +280,7 @@ def _usable(scalp, trans):
 
 
 def _pick_common(scalps, names):
-    """Keep the channels that are in all lists of names, in the order of the first."""
+    """Return the names that are in all lists, in the order of the first."""
     common = [name for name in names[0] if all(name in other for other in names)]
     if not common:
         raise ValueError(
@@ -288,14 +294,14 @@ def _pick_common(scalps, names):
 
 
 def _check_shift(session):
-    """Warn when scalp and contacts go together best at another moment."""
+    """Warn if scalp and contacts agree best with a shift in time."""
     strength, n_seconds = 0, 0
     for epoch, first, length in session.pieces():
         shifts, found = shifted_coherence(*session.read(epoch, first, length))
         strength, n_seconds = strength + length * found, n_seconds + length
-        if n_seconds > _MOST_COMPARED:
+        if n_seconds > _MAX_COMPARED:
             break
-    far = np.abs(shifts) > _LEAST_SHIFT
+    far = np.abs(shifts) > _MIN_SHIFT
     best = strength[far].max()
     if best > _CLEARLY * strength[~far].max():
         shift = shifts[far][strength[far].argmax()]
@@ -307,21 +313,21 @@ def _check_shift(session):
 
 
 def shifted_coherence(scalp, deep):
-    """Mean squared cross-correlation of all pairs, at shifts of the contacts.
+    """Compute the squared cross-correlation of scalp and contacts at time shifts.
 
-    Signals are differentiated, which makes peaks narrow.
+    Signals are differentiated, which makes peaks narrower.
 
     Parameters
     ----------
     scalp, deep : array of shape (n_electrodes | n_contacts, n_times)
-        At the model's rate.
+        Signals at the model's rate.
 
     Returns
     -------
     shifts : array of shape (n_shifts,)
-        Seconds.
+        The shifts of the contacts in seconds.
     strength : array of shape (n_shifts,)
-        Sum over pairs; zero at shifts that are longer than the signals.
+        The sum over pairs. It is zero at shifts longer than the signals.
     """
     n_times = 2 * scalp.shape[1]
     spectra = []
@@ -329,23 +335,23 @@ def shifted_coherence(scalp, deep):
         slope = np.diff(data, axis=1)
         slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-30)
         spectra.append(np.fft.rfft(slope, n_times))
-    most = int(_MOST_SHIFT * BLOCK)
-    strength = np.zeros(2 * most + 1)
+    max_shift = int(_MAX_SHIFT * BLOCK)
+    strength = np.zeros(2 * max_shift + 1)
     # A short epoch has no signal at long shifts.
-    known = min(most, scalp.shape[1] - 2)
-    inner = slice(most - known, most + known + 1)
+    known = min(max_shift, scalp.shape[1] - 2)
+    inner = slice(max_shift - known, max_shift + known + 1)
     for row in spectra[1]:
         each = np.fft.irfft(row * spectra[0].conj(), n_times)
         each = np.concatenate([each[:, -known:], each[:, : known + 1]], axis=1)
         strength[inner] += (each**2).sum(axis=0)
-    return np.arange(-most, most + 1) / BLOCK, strength
+    return np.arange(-max_shift, max_shift + 1) / BLOCK, strength
 
 
 def _check_reference(session):
-    """Tell when all contacts share most of their signal."""
+    """Warn if most of the intracranial variance is common to all contacts."""
     _, deep = session.read(*session.pieces()[0])
     share = len(deep) * deep.mean(axis=0).var() / deep.var(axis=1).sum()
-    if len(deep) >= _LEAST_CONTACTS and share > _COMMON:
+    if len(deep) >= _MIN_CONTACTS and share > _COMMON:
         warn(
             f"{100 * share:.0f} % of the intracranial variance is common to all "
             "contacts: their reference seems to be active. The model's potentials "

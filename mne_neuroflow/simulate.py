@@ -1,4 +1,4 @@
-"""Paired recordings from the prior, as MNE objects."""
+"""Simulated pairs of scalp and intracranial EEG, as MNE objects."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from . import __version__
 from ._compat import Description, _check_option, _validate_type, set_band, verbose
+from ._docs import fill_doc
+from .arguments import find_seed
 from .contract import BAND, BLOCK, SFREQ
+from .electrodes import find_electrodes
 from .head.contacts import contact_positions, make_contacts
-from .predictor import find_seed
 from .resampling import Resampler
-from .scalp import find_electrodes
 
 # Spikes are annotated at their peaks; other events last this long, in seconds.
 _BLINK, _SACCADE, _POP = 0.3, 0.1, 0.5
@@ -23,6 +24,7 @@ _HALO = 1
 
 
 @verbose
+@fill_doc
 def simulate_pair(
     montage="19",
     contacts="mtl",
@@ -37,47 +39,45 @@ def simulate_pair(
 ) -> tuple[mne.io.BaseRaw, mne.io.BaseRaw]:
     """Simulate scalp EEG and intracranial EEG of a virtual patient.
 
-    Both come from the prior that the shipped weights were trained on: the same
-    sources, seen from the scalp and from inside a head whose electrodes and contacts
-    are some millimetres from where their positions say.
-    Every ``random_state`` is another patient.
+    Both come from the prior that the shipped weights were trained on. They have the
+    same sources. The true electrodes and contacts are displaced by some millimetres
+    from their nominal positions. Every ``random_state`` is another patient.
 
     Parameters
     ----------
     montage : str | list of str | DigMontage | Info
-        The scalp electrodes: a usual montage by its number of electrodes (``'8'``,
+        The scalp electrodes: the number of electrodes of a standard montage (``'8'``,
         ``'10'``, ``'19'``, ``'21'``, ``'25'``, ``'32'`` or ``'64'``), names of the
         10-05 system, a montage, or the Info of a recording, whose good EEG channels
-        are taken.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        The contacts, as for :func:`make_contacts`.
+        are used.
+    %(contacts)s
     duration : float
-        Seconds. Memory grows in proportion: half an hour of the default pair needs
-        2.5 GB.
+        The duration in seconds. Memory grows in proportion to it: half an hour of the
+        default pair needs 2.5 GB.
     sfreq : float
-        Sampling rate in hertz, 100 or more. The signals lie within 0.5-50 Hz.
+        The sampling rate in hertz, 100 or more. Signals are between 0.5 and 50 Hz.
     scenario : str | None
         ``'rest'``; ``'theta'``, bouts of 3-8 Hz in the medial temporal lobes;
         ``'slowing'``, 1-4 Hz over one temporal lobe; ``'spikes'``, interictal spikes
-        of a mesial focus; ``'ictal'``, a seizure that builds up there; or
-        ``'uncoupled'``, medial temporal lobes that share nothing with the neocortex.
-        ``None`` draws one, as in training.
+        of a mesial focus; ``'ictal'``, a seizure of this focus; or ``'uncoupled'``,
+        medial temporal lobes that share no activity with the neocortex. ``None`` draws
+        one at random, as in training.
     artifacts : bool
-        Whether the scalp shows eyes, muscle, mains, drifts and bad electrodes.
-        Without them there is still the noise of the sensors.
+        Whether the scalp EEG has artifacts of eyes, muscles, mains, drifts and bad
+        electrodes. Sensor noise is always present.
     session : int
-        Which recording of the patient, from 0 on. Sessions with the same
-        ``random_state`` and positions share the true head, the couplings and the
-        focus; their signals are new.
+        The number of the recording of this patient, from 0 on. Sessions with the same
+        ``random_state`` and positions have the same true head, couplings and focus, but
+        new signals.
     random_state : int | RandomState | Generator | None
-        Seed of everything; ``None`` takes a new one and writes it to the log.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The seed of everything that is drawn. With ``None`` a new seed is taken and
+        logged.
+    %(verbose)s
 
     Returns
     -------
     scalp : Raw
-        EEG in volts, average reference.
+        The scalp EEG in volts, with average reference.
     ieeg : Raw
         One ``'seeg'`` channel for each contact, in volts against infinity.
 
@@ -88,13 +88,13 @@ def simulate_pair(
 
     Notes
     -----
-    ``info['description']`` says that the signals are simulated, with the scenario and
-    the seed. Annotations tell what happens and when: ``'spike/left/hippocampus'`` at
-    the peak of a spike at its focus (the neocortex follows 8 to 39 ms later, or not at
-    all), ``'seizure/...'`` from its first cycle to its last, ``'theta/left'`` for a
-    bout; and, on the scalp, ``'blink'``, ``'saccade'``, ``'muscle'``, and for single
-    channels ``'pop'``, ``'noisy electrode'`` and ``'dead electrode'``. The numbers
-    behind the prior and their sources stand in :mod:`mne_neuroflow.simulation`.
+    ``info['description']`` says that the signals are simulated, and names the scenario
+    and the seed. Annotations mark the events: ``'spike/left/hippocampus'`` at the peak
+    of a spike at its focus (the neocortex follows 8 to 39 ms later, or not at all),
+    ``'seizure/...'`` from the first to the last cycle, and ``'theta/left'`` for a bout.
+    The scalp EEG also has ``'blink'``, ``'saccade'`` and ``'muscle'``, and for single
+    channels ``'pop'``, ``'noisy electrode'`` and ``'dead electrode'``.
+    :mod:`mne_neuroflow.simulation` has the numbers of the prior and their sources.
 
     .. versionadded:: 0.1.0
 
@@ -151,7 +151,7 @@ def simulate_pair(
 
 
 def _raw(series, n_times, info, montage):
-    """Bring a simulated signal to its rate, without its first and last second."""
+    """Resample a simulated signal, without its first and last second."""
     resampler = Resampler(info["sfreq"])
     data = resampler.from_model(series[0].double().numpy(), -_HALO * BLOCK, 0, n_times)
     set_band(info, *BAND)
@@ -159,17 +159,17 @@ def _raw(series, n_times, info, montage):
     return raw.set_montage(montage, verbose=False)
 
 
-def _check_at_least(name, value, least):
+def _check_at_least(name, value, minimum):
     _validate_type(value, "numeric", name)
-    if not least <= value < np.inf:
+    if not minimum <= value < np.inf:
         raise ValueError(
             f"Invalid value for the '{name}' parameter. Allowed values are finite and "
-            f"at least {least}, but got {value}."
+            f"at least {minimum}, but got {value}."
         )
 
 
 def _scalp_info(montage):
-    """Return an Info with the electrodes that a user asked for."""
+    """Return an Info with the requested electrodes."""
     from .simulation.setups import MONTAGES
 
     if isinstance(montage, mne.Info):
@@ -190,7 +190,7 @@ def _scalp_info(montage):
 
 
 def _simulate(electrodes, contacts, duration, scenario, artifacts, seed, session):
-    """Simulate one patient; returns a batch of one."""
+    """Simulate one patient, as a batch of one."""
     import torch
 
     from .head.geometry import load_head
@@ -224,8 +224,8 @@ def _simulate(electrodes, contacts, duration, scenario, artifacts, seed, session
 
 
 def _annotate_events(pairs):
-    """Tell when the brain does what."""
-    from .simulation.sources import STRUCTURES
+    """Annotate spikes, seizures and bouts."""
+    from .head.geometry import STRUCTURES
 
     side = _SIDES[int(pairs.focus.side)]
     focus = f"{side}/{STRUCTURES[int(pairs.focus.structure)]}"
@@ -237,7 +237,7 @@ def _annotate_events(pairs):
 
 
 def _annotate_artifacts(pairs, ch_names):
-    """Tell what else the scalp shows."""
+    """Annotate the artifacts of the scalp EEG."""
     found = mne.Annotations([], [], [])
     shown = pairs.artifacts
     if shown is None:

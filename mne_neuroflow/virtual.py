@@ -1,47 +1,49 @@
-"""The virtual side: from numbers to ordinary MNE objects.
+"""Virtual recordings as ordinary MNE objects.
 
-What leaves the package is a Raw or Epochs of ``'seeg'`` channels that shares the
-time axis, events, annotations and metadata of the scalp recording that it was
-predicted from, and says in ``info['description']`` that it is a prediction.
+A virtual recording is a Raw or Epochs of ``'seeg'`` channels. It has the times, events,
+annotations and metadata of the scalp recording, and ``info['description']`` says that
+it is a prediction.
 """
 
+import re
 from pathlib import Path
 
 import mne
 import numpy as np
 
 from ._compat import ProgressBar, sign
-from .head.contacts import contact_positions, get_head_to_mri
+from ._docs import fill_doc
+from .head.contacts import contact_positions, get_info_to_mri
 
-# Work that is done at once when somebody reads from a virtual recording, volts
-# in float64: 32 MB, or two minutes if that is less.
+# Size of a chunk of a virtual recording, volts in float64: 32 MB, or two minutes if
+# that is less.
 _CHUNK_SAMPLES = 2**22
 _CHUNK_SECONDS = 120.0
 _LONG = 3  # chunks, above which a progress bar shows
 _PLACEHOLDER = "scalp placeholder"
-#: What every virtual recording says of itself.
+#: A part of the description of every virtual recording.
 SAYS_SO = "predicted, not recorded"
 
 
 class RawVirtual(mne.io.BaseRaw):
     """A virtual recording that is computed when it is read.
 
-    Works like the Raw of a file that is not preloaded: ``crop``, ``copy``,
-    ``pick``, ``load_data``, ``save``, ``plot`` and ``compute_psd`` read what they
-    need, in chunks, and the last chunk is kept. Copies share the computation.
+    It works like the Raw of a file that is not preloaded. ``crop``, ``copy``, ``pick``,
+    ``load_data``, ``save``, ``plot`` and ``compute_psd`` read the samples that they
+    need, in chunks. The last chunk is cached. Copies share the computation.
 
     Parameters
     ----------
     template : Raw
         The scalp recording, for length, first sample and annotations.
     info : Info
-        From :func:`make_virtual_info`.
+        The result of :func:`make_virtual_info`.
     compute : callable
         ``compute(start, stop)`` returns an array of shape
-        ``(n_contacts, stop - start)`` in volts. Samples count from the first one
-        of ``template``, and the answer must not depend on how they are chunked.
+        ``(n_contacts, stop - start)`` in volts. Samples count from the first one of
+        ``template``. The result must not depend on the chunks.
     preload : bool
-        Compute everything now and keep it in memory.
+        Whether to compute all samples now and keep them in memory.
 
     Examples
     --------
@@ -69,13 +71,13 @@ class RawVirtual(mne.io.BaseRaw):
         if preload:
             self.load_data(verbose=False)
 
+    @fill_doc
     def load_data(self, *, verbose=None, **kwargs):
-        """Compute everything now and keep it in memory.
+        """Compute all samples now and keep them in memory.
 
         Parameters
         ----------
-        verbose : bool | str | int | None
-            Control verbosity of the logging output.
+        %(verbose)s
         **kwargs : dict
             As for :meth:`mne.io.Raw.load_data`.
 
@@ -86,7 +88,7 @@ class RawVirtual(mne.io.BaseRaw):
         """
         super().load_data(verbose=verbose, **kwargs)
         for extra in self._raw_extras:
-            extra.pop("source", None)  # lets go of the scalp recording and the model
+            extra.pop("source", None)  # release the scalp recording and the model
         return self
 
     def crop(self, *args, **kwargs):
@@ -103,17 +105,17 @@ class RawVirtual(mne.io.BaseRaw):
             The same object.
         """
         if kwargs.get("reset_first_samp"):
-            self.load_data()  # afterwards MNE forgets which samples are left
+            self.load_data()  # MNE does not keep the range of remaining samples
         return super().crop(*args, **kwargs)
 
     def save(self, fname, *args, **kwargs):
-        """Save, computing what is not in memory chunk by chunk.
+        """Save the recording, which is computed in chunks if it is not in memory.
 
         Parameters
         ----------
         fname : path-like
-            The file to write. Unless everything was computed with
-            :meth:`load_data`, it cannot be a file of the scalp recording.
+            The file to write. It must not be a file of the scalp recording, unless
+            :meth:`load_data` was called before.
         *args, **kwargs : tuple, dict
             As for :meth:`mne.io.Raw.save`.
 
@@ -133,6 +135,27 @@ class RawVirtual(mne.io.BaseRaw):
             for source in sources:
                 source.stop_progress()
 
+    def export(self, fname, *args, **kwargs):
+        """Export to another format, with one more annotation.
+
+        Parameters
+        ----------
+        fname : path-like
+            The file to write.
+        *args, **kwargs : tuple, dict
+            As for :meth:`mne.io.Raw.export`.
+
+        Notes
+        -----
+        BrainVision and EEGLAB files do not store ``info['description']``. An annotation
+        at the first sample therefore marks the recording as predicted.
+        """
+        signed = self.copy()
+        # Commas part the fields of a BrainVision marker.
+        text = provenance(self).replace(",", ";")
+        signed.annotations.append(signed.first_time, 0.0, text)
+        super(RawVirtual, signed).export(fname, *args, **kwargs)
+
     def _read_segment_file(self, data, idx, fi, start, stop, cals, mult):
         extra = self._raw_extras[fi]
         offset = extra["first"]
@@ -144,11 +167,44 @@ class RawVirtual(mne.io.BaseRaw):
             done += picked.shape[1]
 
 
-class _Source:
-    """What a virtual recording and its copies compute from, with the last chunk.
+# MNE's spectra look for BaseEpochs among the direct bases.
+class EpochsVirtual(mne.Epochs, mne.BaseEpochs):
+    """Virtual epochs, which :func:`make_virtual_epochs` makes.
 
-    Chunks lie on a fixed grid, so that scrolling or writing in small buffers
-    computes every chunk once.
+    Examples
+    --------
+    >>> from mne_neuroflow.virtual import make_virtual_epochs
+    >>> epochs = make_virtual_epochs(epochs, data, montage, "")  # doctest: +SKIP
+    >>> epochs.export("virtual.set")  # doctest: +SKIP
+    """
+
+    def export(self, fname, *args, **kwargs):
+        """Export to another format, with names of events that mark them as predicted.
+
+        Parameters
+        ----------
+        fname : path-like
+            The file to write.
+        *args, **kwargs : tuple, dict
+            As for :meth:`mne.Epochs.export`.
+
+        Notes
+        -----
+        EEGLAB files of epochs store neither ``info['description']`` nor other text.
+        The event ``'go'`` becomes ``'go/predicted; not recorded'`` in the file, and
+        ``epochs['go']`` still finds it.
+        """
+        signed = self.copy()
+        tag = SAYS_SO.replace(",", ";")
+        signed.event_id = {f"{k}/{tag}": code for k, code in self.event_id.items()}
+        super(EpochsVirtual, signed).export(fname, *args, **kwargs)
+
+
+class _Source:
+    """The computation of a virtual recording and its copies, with the last chunk.
+
+    Chunks are on a fixed grid, so that scrolling and writing in small buffers compute
+    each chunk once.
     """
 
     def __init__(self, compute, info, template):
@@ -162,7 +218,7 @@ class _Source:
         self._bar = None
 
     def check_not_read(self, fname):
-        """Refuse to write a file that the computation still reads."""
+        """Refuse to overwrite a file that the computation still reads."""
         files = [file for file in self._files if file is not None and file.exists()]
         if fname.exists() and any(fname.samefile(file) for file in files):
             raise ValueError(
@@ -173,21 +229,26 @@ class _Source:
             )
 
     def start_progress(self):
-        """Show from now on how many chunks are done, if they are many."""
+        """Show a progress bar of chunks, if there are many."""
         n_chunks = -(-self._n_times // self._length)
         if n_chunks > _LONG:
             self._bar = ProgressBar(n_chunks, mesg="Predicting")
 
     def stop_progress(self):
-        """Show nothing any more."""
+        """Close the progress bar."""
         self._bar = None
 
     def __deepcopy__(self, memo):
         # Raw.copy() must not copy the scalp recording or the weights.
         return self
 
+    def __reduce__(self):
+        # Send the samples to another process, not the computation.
+        data = np.concatenate([*self.blocks(0, self._n_times)], axis=1)
+        return _computed, (data, self._length)
+
     def blocks(self, start, stop):
-        """Yield samples from start to stop, chunk by chunk."""
+        """Yield samples from start to stop in chunks."""
         numbers = range(start // self._length, (stop - 1) // self._length + 1)
         if len(numbers) > _LONG and self._bar is None:
             numbers = ProgressBar(numbers, mesg="Predicting")
@@ -197,7 +258,7 @@ class _Source:
             yield chunk[:, max(start - first, 0) : stop - first]
 
     def _chunk(self, number):
-        kept = self._last  # of which another thread may make another one meanwhile
+        kept = self._last  # another thread may replace it in the meantime
         if kept[0] != number:
             first = number * self._length
             last = min(first + self._length, self._n_times)
@@ -208,32 +269,42 @@ class _Source:
         return kept[1]
 
 
+def _computed(data, length):
+    """Make a source of samples that another process has computed."""
+    source = _Source.__new__(_Source)
+    source._n_times, source._length = data.shape[1], length
+    source._files, source._last, source._bar = (), (None, None), None
+    source._compute = lambda start, stop: data[:, start:stop]
+    return source
+
+
 def make_virtual_info(inst, montage, description, trans="fsaverage"):
     """Make the Info of a virtual recording.
 
     Parameters
     ----------
     inst : Raw | Epochs
-        The scalp recording; its date, subject, line frequency and the like are
+        The scalp recording. Its date, subject, line frequency and similar entries are
         kept.
     montage : DigMontage
-        The contacts, as :func:`mne_neuroflow.make_contacts` makes them.
+        The contacts from :func:`mne_neuroflow.make_contacts`.
     description : str
-        Provenance, for ``info['description']``: see :func:`describe`.
+        The provenance from :func:`describe`, for ``info['description']``.
     trans : str | path-like | Transform
-        From the recording's head coordinates to the fsaverage MRI. The contacts are
-        placed in the same head coordinates as the electrodes.
+        The transform from the recording's head coordinates to the MRI of fsaverage.
+        Contacts are in the same head coordinates as the electrodes.
 
     Returns
     -------
     info : Info
-        One ``'seeg'`` channel per contact, in the order of the montage, no bads.
+        An Info with one ``'seeg'`` channel per contact, in the order of the montage,
+        and without bad channels.
 
     Notes
     -----
     ``info['highpass']`` and ``info['lowpass']`` are those of the input, although the
-    prediction holds hardly anything outside 0.5-50 Hz: where they differ, MNE refuses
-    ``raw.add_channels([virtual])``.
+    prediction has almost no power outside 0.5-50 Hz. If they differed, MNE-Python would
+    refuse ``raw.add_channels([virtual])``.
     """
     info = mne.pick_info(inst.info, [_first_eeg(inst.info)], verbose=False)
     scalp = mne.io.RawArray(np.zeros((1, 1)), info, verbose=False)
@@ -246,57 +317,61 @@ def make_virtual_info(inst, montage, description, trans="fsaverage"):
 
 
 def make_virtual_epochs(inst, data, montage, description, trans="fsaverage"):
-    """Make virtual epochs that share everything but the signal with scalp epochs.
+    """Make virtual epochs with all properties of scalp epochs except the signal.
 
     Parameters
     ----------
     inst : Epochs
-        The scalp epochs, bad ones dropped.
+        The scalp epochs, without bad ones.
     data : ndarray, shape (n_epochs, n_contacts, n_times)
         Predicted potentials in volts.
     montage : DigMontage
         The contacts.
     description : str
-        Provenance.
+        The provenance.
     trans : str | path-like | Transform
         As for :func:`make_virtual_info`.
 
     Returns
     -------
     epochs : Epochs
-        Same events, times, metadata, selection, drop log and annotations.
+        Epochs with the same events, times, metadata, selection, drop log and
+        annotations.
 
     Notes
     -----
-    ``epochs.baseline`` is that of the input. Nothing was subtracted from the
-    prediction, which holds hardly anything outside 0.5-50 Hz.
+    ``epochs.baseline`` is that of the input. No baseline was subtracted from the
+    prediction, which has almost no power outside 0.5-50 Hz.
     """
     first = inst.ch_names[_first_eeg(inst.info)]
     scalp = inst.copy().load_data().pick([first], verbose=False)
     virtual = mne.EpochsArray(
         data,
         _bare_info(montage, inst, trans),
-        # Those of the scalp stay: any events, also repeated ones or out of order.
+        # Keep the events of the scalp epochs, even repeated or unsorted ones.
         events=np.column_stack([np.arange(len(data)), *np.ones((2, len(data)), int)]),
         tmin=inst.tmin,
         verbose=False,
     )
-    return _adopt(scalp, virtual, montage, description)
+    epochs = _adopt(scalp, virtual, montage, description)
+    # Loaded epochs of any class have the same attributes. This class marks exports.
+    epochs.__class__ = EpochsVirtual
+    return epochs
 
 
 def describe(model, model_hash, seed, output):
-    """Write the provenance that every virtual recording carries.
+    """Write the provenance of a virtual recording.
 
     Parameters
     ----------
     model : str
-        Name of the weights.
+        The name of the weights.
     model_hash : str
-        SHA-256 of the weights.
+        The SHA-256 of the weights.
     seed : int | None
-        Seed of the draws; ``None`` where the output does not depend on one.
+        The seed of the draws, or ``None`` if the output does not depend on one.
     output : str
-        What was asked for.
+        The kind of output.
 
     Returns
     -------
@@ -319,26 +394,35 @@ def describe(model, model_hash, seed, output):
     )
 
 
-def provenance(info):
-    """Find what says that a recording is virtual.
+def provenance(inst):
+    """Find the text that says that a recording is virtual.
 
     Parameters
     ----------
-    info : Info
-        Of any recording.
+    inst : Raw | Epochs | Evoked | Info
+        Any recording, or its Info.
 
     Returns
     -------
     text : str
-        What :func:`describe` wrote, or as much of it as is left; empty for recordings
-        that nothing says it of.
+        The text of :func:`describe`, or the remaining part of it. It is empty if the
+        recording is not marked as virtual.
     """
+    info = getattr(inst, "info", inst)
     records = [record.get("creator") for record in info["proc_history"]]
-    device = (info["device_info"] or {}).get("type")
-    for text in (info["description"], *records, device):
-        if SAYS_SO in (text or ""):
+    device = (info["device_info"] or {}).get("type") or ""
+    annotations = getattr(inst, "annotations", None)
+    notes = [] if annotations is None else annotations.description
+    events = getattr(inst, "event_id", None) or ()
+    for text in (info["description"], *records, device, *notes, *events):
+        if _letters(SAYS_SO) in _letters(text or ""):
             return str(text)
     return ""
+
+
+def _letters(text):
+    """Return only the words, because other formats replace blanks and commas."""
+    return " ".join(re.findall("[a-z]+", text.lower()))
 
 
 def _first_eeg(info):
@@ -348,7 +432,9 @@ def _first_eeg(info):
 def _bare_info(montage, inst, trans):
     """Return an Info with the contacts in the recording's head coordinates."""
     names, rr = contact_positions(montage)
-    rr = mne.transforms.apply_trans(np.linalg.inv(get_head_to_mri(trans)), rr)
+    rr = mne.transforms.apply_trans(
+        np.linalg.inv(get_info_to_mri(inst.info, trans)), rr
+    )
     info = mne.create_info(names, inst.info["sfreq"], "seeg", verbose=False)
     return info.set_montage(
         mne.channels.make_dig_montage(
@@ -359,9 +445,9 @@ def _bare_info(montage, inst, trans):
 
 
 def _adopt(scalp, virtual, montage, description):
-    """Let the virtual channels take the place of the one channel of ``scalp``."""
-    # The projectors of the scalp mean nothing for the contacts. MNE deletes only
-    # those that are not active, because it cannot undo them; here nothing needs to.
+    """Replace the channel of ``scalp`` by the virtual channels."""
+    # Projectors of the scalp EEG do not apply to the contacts. MNE deletes only
+    # inactive ones, because it cannot undo active ones. Here they need not be undone.
     for projector in scalp.info["projs"]:
         projector["active"] = False
     scalp.del_proj()
@@ -373,7 +459,8 @@ def _adopt(scalp, virtual, montage, description):
         # Otherwise the recording's own fiducials and electrodes stay, without which
         # MNE would refuse to put the two recordings together.
         scalp.set_montage(montage, verbose=False)
-    sign(scalp.info, description, f"virtual iEEG, {SAYS_SO}")
+    # Without blanks, which MNE's export to EDF refuses in the name of a device.
+    sign(scalp.info, description, f"virtual iEEG, {SAYS_SO}".replace(" ", "_"))
     return scalp
 
 

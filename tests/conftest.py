@@ -10,7 +10,7 @@ import mne
 import numpy as np
 import pytest
 
-from mne_neuroflow.scalp import template_name
+from mne_neuroflow.montages import template_name
 
 plt.switch_backend("agg")
 
@@ -20,8 +20,11 @@ NAMES = (
 ).split()
 
 
-def simulate_eeg(n_channels, n_times, sfreq, seed=0):
-    """Return smooth noise of 20 uV rms that is correlated over channels, in volts."""
+def simulate_eeg(n_channels, n_times, sfreq, seed=0, places=None):
+    """Return smooth noise of 20 uV rms that is correlated over channels, in volts.
+
+    With places of electrodes, neighbours are nearly the same, as on a head.
+    """
     rng = np.random.default_rng(seed)
     freqs = np.fft.rfftfreq(n_times, 1 / sfreq)
     shape = np.zeros_like(freqs)
@@ -30,16 +33,26 @@ def simulate_eeg(n_channels, n_times, sfreq, seed=0):
     spectra = rng.standard_normal((2, n_channels, len(freqs))).view(float)
     data = np.fft.irfft((spectra[0] + 1j * spectra[1]) * shape, n_times)
     mixing = np.eye(n_channels) + 0.5 * rng.standard_normal((n_channels,) * 2)
+    if places is not None:
+        apart = np.linalg.norm(places[:, None] - places, axis=-1)
+        smooth = np.exp(-((apart / 0.15) ** 2)) + 0.05 * np.eye(n_channels)
+        mixing = np.linalg.cholesky(smooth)
     data = mixing @ data
     return 20e-6 * data / data.std(axis=1, keepdims=True)
 
 
-def build_raw(n_seconds=12.0, sfreq=256.0, names=NAMES, montage=True, seed=0):
+def build_raw(
+    n_seconds=12.0, sfreq=256.0, names=NAMES, montage=True, seed=0, smooth=True
+):
     """Return a synthetic scalp recording, preloaded."""
     info = mne.create_info(list(names), sfreq, "eeg", verbose=False)
-    data = simulate_eeg(len(names), round(n_seconds * sfreq), sfreq, seed)
-    raw = mne.io.RawArray(data, info, verbose=False)
-    return raw.set_montage(template_name()) if montage else raw
+    places = None
+    if montage:
+        info.set_montage(template_name())
+    if montage and smooth:
+        places = np.array([ch["loc"][:3] for ch in info["chs"]])
+    data = simulate_eeg(len(names), round(n_seconds * sfreq), sfreq, seed, places)
+    return mne.io.RawArray(data, info, verbose=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Small flows and conditions that the tests of the mathematics share."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from scipy.stats import norm
 from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.flow.context import make_conditions
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.flow.sampler import Noise, contact_keys
 from mne_neuroflow.flow.wavelet import LEVEL_SIZES
 from mne_neuroflow.head.posterior import (
     farthest_points,
@@ -33,6 +35,7 @@ def make_flow(config=CONFIG, seed=0, scale=0.0, dtype=torch.float64):
     """Build a flow; a positive scale moves it away from the untrained one."""
     with seeded(seed):
         flow = ConditionalFlow(config).to(dtype)
+        torch.manual_seed(seed + 1)  # whatever the layers have drawn
         for parameter in flow.parameters():
             parameter.data += scale * torch.randn_like(parameter)
     return flow
@@ -161,3 +164,38 @@ def mixture_density(noise, amplitudes):
             mass = masses(contact, common * value, own)
             total[j] += logsumexp(terms, b=mass)
     return logsumexp(total)
+
+
+class Recording:
+    """A recording without end: conditions and potentials of any stretch of it."""
+
+    N_BEFORE, N_BLOCKS = 30, 90
+
+    def __init__(self, n_contacts, dtype):
+        self.dtype = dtype
+        self.posterior = make_posterior(n_contacts)
+        self.positions = make_positions(n_contacts)
+        self.scalp = make_scalp(self.posterior, self.N_BLOCKS)
+        rms = np.sqrt((self.scalp**2).mean(-1))
+        self.gain = np.median(rms / self.posterior.scalp_std)
+        self.whole = conditions_from(
+            self.posterior, self.positions, self.scalp, gain=self.gain, dtype=dtype
+        )
+        rng = np.random.default_rng(1)
+        shape = (1, n_contacts, BLOCK * self.N_BLOCKS)
+        self.potentials = torch.as_tensor(
+            6e-5 * rng.standard_normal(shape), dtype=dtype
+        )
+        self.noise = Noise(3, contact_keys(self.positions), dtype=dtype)
+
+    def _slice(self, first, n):
+        start = first + self.N_BEFORE
+        assert 0 <= start <= self.N_BLOCKS - n
+        return slice(start * BLOCK, (start + n) * BLOCK)
+
+    def conditions_of(self, first, n):
+        mean = self.whole.mean[..., self._slice(first, n)]
+        return replace(self.whole, mean=mean.contiguous())
+
+    def potentials_of(self, first, n):
+        return self.potentials[..., self._slice(first, n)]

@@ -11,16 +11,12 @@ import torch
 
 from mne_neuroflow.flow.context import make_conditions
 from mne_neuroflow.flow.sampler import Noise, contact_keys
-from mne_neuroflow.head.adaptive import (
-    N_HALO,
-    POSTERIOR_FIELDS,
-    adapt,
-    band_covariance,
-    scalp_model,
-)
+from mne_neuroflow.head.adaptive import POSTERIOR_FIELDS, adapt
+from mne_neuroflow.head.bands import N_HALO, band_covariance
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.leadfield import contact_lead_field, scalp_lead_field
 from mne_neuroflow.head.posterior import contact_halves, source_generators
+from mne_neuroflow.head.scalp_model import scalp_model
 from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model
 

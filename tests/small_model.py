@@ -36,6 +36,7 @@ def save_small_model(folder):
         torch.manual_seed(0)
         config = FlowConfig(width=16, n_heads=2, steps=("sc", "c", "c", "c"))
         flow = ConditionalFlow(config)
+        torch.manual_seed(1)  # whatever the layers have drawn
         with torch.no_grad():
             for parameter in flow.parameters():
                 parameter.add_(0.05 * torch.randn(parameter.shape))

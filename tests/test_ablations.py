@@ -105,8 +105,7 @@ def test_log_determinants(split, bend, attention):
     step = _disturbed(step, 0.3)
     state = torch.randn(1, 3, 3, width, dtype=torch.float64)
     relations = torch.rand(1, 3, 3, N_RELATIONS, dtype=torch.float64)
-    half = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
-    given = (state, relations, half, 0)
+    given = (state, relations, 0)
     data = torch.randn(shape, dtype=torch.float64)
     with torch.no_grad():
         noise, log_det = step(data, *given)
@@ -158,13 +157,7 @@ def test_variants(variant, batch):
         conditioned = flow.condition(batch.conditions)
         noise = torch.randn(NOISE_SHAPE, dtype=torch.float64)
         drawn = conditioned.sample(noise)
-        parts, state, coarser = [], conditioned._context, None
-        levels, given = conditioned._levels()
-        series = conditioned.whiten(drawn)
-        for level, data, mean in zip(levels, series, conditioned._mean, strict=True):
-            state = level.state(state, coarser, given[0])
-            parts.append(level(data, state, mean, *given)[0])
-            coarser = data
+        parts = [part for part, _ in conditioned.to_noise(drawn)]
     assert_close(torch.cat(parts, dim=-1), noise, atol=1e-6, rtol=0)
 
 
@@ -196,6 +189,7 @@ def test_contacts_alone(batch, attentive):
         assert (before - after).abs().max() > 1e-3
     else:
         assert_close(before, after, atol=1e-6, rtol=0)
+        del flow.pointwise  # no part of the density
         assert not any(isinstance(part, ContactAttention) for part in flow.modules())
 
 

@@ -1,5 +1,8 @@
 """The group level: effects over people, what the control says, and the report."""
 
+import json
+import shutil
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -81,15 +84,47 @@ def test_combined_intervals_cover():
             noise = np.sqrt(scale) * rng.normal(size=unknown.sum())
             draws[unknown, k] = exog[unknown] @ beta + noise
         fits = fit_random_intercept(draws, exog, np.arange(n))
-        told = combine_draws(*fits, n - 2)[1]
-        inside.append(told["low_95"] <= 2 <= told["high_95"])
+        result = combine_draws(*fits, n - 2)[1]
+        inside.append(result["low_95"] <= 2 <= result["high_95"])
     assert 0.93 <= np.mean(inside) <= 0.97
 
 
+@pytest.mark.parametrize("explained", [0.3, 0.9])
+def test_draws_that_do_not_know_the_group_find_less(explained):
+    """Of an effect as much is found as the scalp explains, and none out of nothing.
+
+    Draws come from one prior for everybody, as those of a cohort do. Seen to fail with
+    draws taken for people of their own, and with estimates of another term.
+    """
+    rng = np.random.default_rng(2)
+    n, n_draws, n_repeats = 40, 20, 400
+    exog = np.column_stack([np.ones(n), np.arange(n) % 2])
+    noise = np.sqrt((1 - explained) / explained)
+    for effect in (0, 1):
+        truth = effect * exog[:, 1:] + rng.normal(size=(n, n_repeats))
+        mean = explained * (truth + noise * rng.normal(size=truth.shape))
+        draws = rng.normal(size=(n, n_repeats, n_draws))
+        draws = mean[..., None] + np.sqrt(1 - explained) * draws
+        fits = fit_random_intercept(draws.reshape(n, -1), exog, np.arange(n))
+        fits = [part.reshape(n_repeats, n_draws, 2) for part in fits]
+        told = [combine_draws(*fit, n - 2)[1] for fit in zip(*fits, strict=True)]
+        found = np.array([each["estimate"] for each in told])
+        error = found.std(ddof=1) / np.sqrt(n_repeats)
+        assert abs(found.mean() - explained * effect) < 4 * error
+        if not effect:
+            assert np.mean([each["p"] < 0.05 for each in told]) <= 0.065
+
+
 def test_few_draws_that_agree_have_the_freedom_of_the_data():
-    told = combine_draws(np.ones((20, 1)), np.ones((20, 1)), df=18)[0]
+    result = combine_draws(np.ones((20, 1)), np.ones((20, 1)), df=18)[0]
+    assert result["missing_information"] == 0
+    assert abs(result["df"] - 18 * 19 / 21) < 1e-6
+
+
+def test_what_is_known_for_certain_has_one_draw():
+    told = combine_draws(np.array([[2.0]]), np.array([[1.0]]), df=1000)[0]
     assert told["missing_information"] == 0
-    assert abs(told["df"] - 18 * 19 / 21) < 1e-6
+    assert abs(told["high_95"] - 3.96) < 0.02
 
 
 # A cohort on disk ---------------------------------------------------------------------
@@ -134,6 +169,7 @@ def cohort(tmp_path_factory):
     failed = Found("sub-99_task-rest", "sub-99.edf", True)
     folder.record(new_row(failed, state="failed", reason="It is <empty>.", duration=0))
     table = pd.DataFrame(people, columns=["participant_id", "group", "age"])
+    table["nothing"], table["hospital"] = "n/a", "A"
     table.to_csv(folder.root / "participants.tsv", sep="\t", index=False)
     return folder.root
 
@@ -175,6 +211,12 @@ def test_report_says_who_is_missing_and_what_the_control_is(cohort):
     assert not plt.get_fignums()
 
 
+def test_functions_and_quotes_are_no_columns(cohort):
+    formula = "power ~ np.log(age) + C(group, Treatment(reference=0))"
+    effects = analyze_cohort(cohort, formula, verbose="error")
+    assert "np.log(age)" in set(effects["term"])
+
+
 def test_people_without_a_covariate_are_left_out(cohort):
     effects = analyze_cohort(
         cohort, ["power ~ age + (1|participant)", "spike_rate ~ 1"], verbose="error"
@@ -188,16 +230,99 @@ def test_people_without_a_covariate_are_left_out(cohort):
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        ("loudness ~ group", "with a feature of power"),
-        ("power ~ hat", "columns of participants.tsv"),
+        ("size ~ group", "with a feature of power"),
+        ("power ~ hat", "age, group, .* but got hat"),
+        ("power ~ group + (1|family)", "but got family"),
+        ("power ~ np.log(hat)", "but got hat"),
+        ("power ~ hospital + age", "hospital of .* is the same in all 20"),
+        ("power ~ nothing", "nothing of 'power ~ nothing' are n/a for all"),
+        ("power ~ 0", "have a term, as 'power ~ 1'"),
+        ("power ~ group +", "as in statsmodels"),
+        ("power ~ (group|participant)", "an intercept such as"),
+        ("specparam_exponent ~ 1", "that was measured"),
         ("power ~ (1|group) + (1|participant)", "at most one random term"),
         ("power", "like 'power ~ group"),
-        ("power ~ C(participant)", "can tell apart"),
+        ("power ~ C(participant)", r"fewer terms than there are recordings \(20\)"),
+        ("power ~ age + I(2 * age)", "do not follow from each other"),
     ],
 )
 def test_wrong_formulas(cohort, formula, message):
     with pytest.raises(ValueError, match=message):
         analyze_cohort(cohort, formula, verbose="error")
+
+
+@pytest.fixture
+def copied(cohort, tmp_path):
+    """A copy of the cohort, to be changed."""
+    return shutil.copytree(cohort, tmp_path / "cohort")
+
+
+def _with_columns(folder, **columns):
+    file = folder / "participants.tsv"
+    table = pd.read_csv(file, sep="\t", keep_default_na=False).assign(**columns)
+    table.to_csv(file, sep="\t", index=False)
+
+
+def test_participants_have_columns_with_names_of_the_tables(copied):
+    """Seen to fail with participants merged into the rows of places and bands."""
+    sides = ["left", "right"] * 10
+    _with_columns(copied, side=sides, band=sides, session="n/a", median=1)
+    effects = analyze_cohort(copied, "power ~ side", verbose="error")
+    assert set(effects["term"]) == {"Intercept", "side[T.right]"}
+    assert set(effects["band"]) == set(BANDS)
+
+
+def test_names_that_are_no_words_are_quoted(copied):
+    """Seen to fail with missing values of quoted names, which the parser of formulas
+    leaves out by itself.
+    """
+    _with_columns(copied, **{"age at onset": ["n/a", *range(19)]})
+    effects = analyze_cohort(copied, "power ~ Q('age at onset')", verbose="error")
+    assert (effects["n_recordings"] == 19).all()
+    with pytest.raises(ValueError, match="but got age at school"):
+        analyze_cohort(copied, "power ~ Q('age at school')", verbose="error")
+
+
+def test_wrong_tables_of_participants(copied):
+    """Seen to fail without the checks: a KeyError, and rows counted twice."""
+    file = copied / "participants.tsv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines, lines[3]]))
+    with pytest.raises(ValueError, match="several rows of 02"):
+        analyze_cohort(copied, "power ~ age", verbose="error")
+    file.write_text("".join(lines).replace("participant_id", "name"))
+    with pytest.raises(ValueError, match="no column participant_id"):
+        analyze_cohort(copied, "power ~ age", verbose="error")
+
+
+def test_several_recordings_of_a_person(copied):
+    """Seen to fail without the warning and without the check of few people."""
+    for k, file in enumerate(sorted(copied.glob("sub-*/**/*.parquet"))):
+        table = pd.read_parquet(file)
+        table["participant"], table["session"] = f"{k // 10:02d}", f"{k % 10}"
+        table.to_parquet(file, index=False)
+    with pytest.warns(RuntimeWarning, match="Add .1.participant. to the formula"):
+        effects = analyze_cohort(copied, "power ~ 1", verbose="warning")
+    assert (effects["n_people"] == 2).all()
+    with pytest.raises(ValueError, match="2 terms and 2 values"):
+        analyze_cohort(copied, "power ~ age + (1|participant)", verbose="error")
+
+
+def test_recordings_of_other_options_are_not_mixed(copied):
+    """Seen to fail without the check."""
+    file = copied / "status" / "sub-03_task-rest.json"
+    row = json.loads(file.read_text()) | dict(options="others")
+    file.write_text(json.dumps(row))
+    with pytest.raises(RuntimeError, match="example sub-00_task-rest and sub-03_task-"):
+        analyze_cohort(copied, verbose="error")
+
+
+def test_no_effects_of_a_former_formula_remain(copied):
+    """Seen to fail with the table of the first call left there."""
+    analyze_cohort(copied, "power ~ group", verbose="error")
+    assert (copied / "group" / "effects.tsv").is_file()
+    analyze_cohort(copied, verbose="error")
+    assert not list((copied / "group").glob("effects.*"))
 
 
 def test_nothing_to_analyze(tmp_path):

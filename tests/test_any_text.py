@@ -9,7 +9,7 @@ from mne_neuroflow.electrode_names import read_names
 from mne_neuroflow.export import edf_labels
 from mne_neuroflow.head.contact_file import is_mni, read_contact_file
 from mne_neuroflow.head.contacts import derived_from
-from mne_neuroflow.scalp import _template
+from mne_neuroflow.montages import template_positions
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -27,7 +27,7 @@ names = st.lists(st.lists(pieces, max_size=5).map(" ".join) | st.text(max_size=1
 @hypothesis.given(names)
 def test_names(some):
     """As many places as names, all of the template; order does not matter."""
-    template = _template()
+    template = template_positions()
     read = read_names(some, template)
     lengths = {len(read.places), len(read.references), len(read.bipolar)}
     assert lengths == {len(some)}

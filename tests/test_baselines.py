@@ -300,7 +300,7 @@ def test_encoding():
 
 
 def test_bad_electrodes_do_not_ruin_everything():
-    """One that was dead in the training and is not, one that was good and is loud.
+    """One that was dead in the training and is not, one that was good and is strong.
 
     Catches components of no variance that are brought to one, bad electrodes that
     are heard and components that are not clipped.
@@ -328,8 +328,8 @@ def test_bad_electrodes_do_not_ruin_everything():
 def test_networks_learn(name):
     """After few steps every peer knows something of the scalp, the same every time.
 
-    Catches a network that is not told the scalp, draws in the wrong unit and seeds
-    that do not reach the training.
+    Catches a network without scalp EEG among its inputs, draws in the wrong unit
+    and seeds that do not reach the training.
     """
     method = _trained(name)
     draws = _draws(method, n_draws=10)
@@ -424,9 +424,9 @@ def test_our_own_methods(monkeypatch, tmp_path):
     other = ours.Pretrained().sample(TEST.scalp, turned, 1)[0]
     assert_allclose(other[::-1], draws[0], atol=1e-3 * draws.std())
     scalp, contacts, ieeg = TRAIN.pair
-    loud = [(scalp, contacts, 3 * ieeg)]
-    corrected = _draws(ours.Recalibrated().fit(loud), n_draws=6)
-    # Scored as if the truth were three times as loud as well.
+    strong = [(scalp, contacts, 3 * ieeg)]
+    corrected = _draws(ours.Recalibrated().fit(strong), n_draws=6)
+    # Scored as if the truth were three times as strong as well.
     assert _skill(corrected / 3)[1] < _skill(draws / 3)[1] - 0.05
     assert corrected.std(0).mean() > 1.5 * draws.std(0).mean()
     density = ours.Pretrained().log_density(*TEST.pair)

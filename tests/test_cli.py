@@ -157,7 +157,7 @@ def test_predict_raw(predict, scalp, out, capsys):
         "contacts": "mtl",
         "model": "mtl-v2",
         "output": "sample",
-        "n_draws": 100,
+        "n_draws": None,
         "bad_time": "prior",
         "random_state": None,
         "device": "auto",

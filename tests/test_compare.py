@@ -281,8 +281,8 @@ def test_command(short, tmp_path, capsys):
     command += ["--output", str(tmp_path / "t.csv")]
     command += ["--figure", str(tmp_path / "f.png")]
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert told.count("hippocampus") == 2 and "Written" in told
+    output = capsys.readouterr().out
+    assert output.count("hippocampus") == 2 and "Written" in output
     table = pandas.read_csv(tmp_path / "t.csv")
     assert list(table["channel"].unique()) == ["A1", "B1"]
     assert list(table["method"].unique()) == ["eLORETA", "MNE"]

@@ -84,7 +84,7 @@ def test_spaces(space, agrees, tmp_path):
             check_found(file, space="MNI152")
 
 
-def test_what_is_told_of_another_space_is_quoted(tmp_path):
+def test_description_of_another_space_is_quoted(tmp_path):
     system = dict(MNI, iEEGCoordinateSystem="Other")
     system["iEEGCoordinateSystemDescription"] = "native T1w - acpc"
     with pytest.raises(ValueError, match="'Other' .native T1w - acpc"):

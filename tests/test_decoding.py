@@ -20,7 +20,7 @@ def test_the_area_of_two_normals():
 
 
 def test_correlated_features_are_weighed():
-    """Two noisy features whose difference tells all: far better than either.
+    """Two noisy features whose difference says all: far better than either.
 
     Seen to fail without the covariance.
     """

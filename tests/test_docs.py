@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mne
 import pytest
+from numpydoc.docscrape import ClassDoc, FunctionDoc
 from numpydoc.validate import validate
 
 import mne_neuroflow
@@ -107,6 +108,32 @@ def test_reference_is_complete():
         if not inspect.ismodule(entry):
             found = [e for e in validate(name)["errors"] if e[0] not in tolerated]
             assert not found, f"{name}: {found}"
+
+
+def functions_of_the_reference():
+    """Yield name and function of every entry, classes with their public methods."""
+    for name, entry in reference():
+        if inspect.isclass(entry):
+            for part, method in inspect.getmembers(entry, inspect.isroutine):
+                if not part.startswith("_"):
+                    yield f"{name}.{part}", method
+        if callable(entry):
+            yield name, entry
+
+
+def test_help_explains_every_parameter():
+    """Nobody is sent to another function to learn what a parameter means.
+
+    Seen to fail with "As for :func:`predict_ieeg`." as the description of ``model``,
+    and with a placeholder that ``fill_doc`` has not replaced.
+    """
+    for name, entry in functions_of_the_reference():
+        kind = ClassDoc if inspect.isclass(entry) else FunctionDoc
+        for parameter in kind(entry)["Parameters"]:
+            text = " ".join(parameter.desc)
+            sent_away = text.startswith(("As for", "As in", "See "))
+            explained = text and not sent_away and "%(" not in parameter.name
+            assert explained, f"{name}: {parameter.name}"
 
 
 def test_reference_lists_public_names():

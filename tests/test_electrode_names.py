@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from mne_neuroflow.electrode_names import read_name, read_names
-from mne_neuroflow.scalp import _template, check_scalp, find_electrodes, montages_with
+from mne_neuroflow.electrodes import find_electrodes
+from mne_neuroflow.montages import montages_with, template_positions
+from mne_neuroflow.scalp import check_scalp
 
-KNOWN = set(_template())
+KNOWN = set(template_positions())
 TEN_TWENTY = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
 
 # As written, 10-05 position, reference.
@@ -43,8 +45,20 @@ TABLE = [
     ("T6", "p8", ""),
     ("T4-T6", "t8", "p8"),
     ("EEG T3-T5", "t7", "p7"),
+    ("T4 T6", "t8", "p8"),
+    ("T4: T6", "t8", "p8"),
+    ("fp1_f7", "fp1", "f7"),
+    ("FP1\u2013F7", "fp1", "f7"),
+    ("EEG Fp1/F7", "fp1", "f7"),
     ("CB1", "cb1", ""),
     ("\uff26\uff501", "fp1", ""),  # full-width letters
+    ("\ufeffFp1", "fp1", ""),  # what nobody sees
+    ("Fp1\x00", "fp1", ""),
+    ("Fp1\u200b", "fp1", ""),
+    ("Fp1 [uV]", "fp1", ""),
+    ("Fp1(µV)", "fp1", ""),
+    ("1:Fp1", "fp1", ""),
+    ("1-Fp1", "fp1", ""),
 ]
 # What is no position, however it looks.
 STRANGERS = ["aF3", "pO5", "C3-4", "A1-2", "A'1", "Fp1-1", "X1", "EKG", "", "-Ref"]
@@ -59,6 +73,43 @@ def test_one_name(name, place, reference):
 @pytest.mark.parametrize("name", STRANGERS)
 def test_no_position(name):
     assert read_names([name, "Fp1", "Cz"], KNOWN).places == [None, "fp1", "cz"]
+
+
+@pytest.mark.parametrize(
+    ("form", "reference"),
+    [
+        ("{}-Linked Ears", "linked ears"),
+        ("{}-LER", "ler"),
+        ("EEG {}-CLE", "cle"),
+        ("EEG {}-G19", "g19"),
+        ("{}/Ref", "ref"),
+        ("{}>A1", "a1"),
+        ("{}-REF1", "ref1"),
+        ("{}-Vref", "vref"),
+        ("EEG {}-CMS", "cms"),
+        ("{}-ROC", "roc"),
+        ("{}.Ref", "ref"),
+        ("{}*", "*"),
+        ("eeg:{}", ""),
+        ("Brain {}", ""),
+    ],
+)
+def test_what_all_names_share(form, reference):
+    """Whatever it is called; seen to fail when names are read one by one."""
+    names = [form.format(name) for name in TEN_TWENTY]
+    read = read_names([*names, "ECG", "X1"], KNOWN)
+    assert read.places[:19] == [name.lower() for name in TEN_TWENTY]
+    assert set(read.references[:19]) == {reference}
+    assert not any(read.bipolar) and read.places[19:] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "form", ["SEEG {}", "ECoG {}", "depth-{}", "{}-1", "{}_2", "x{}"]
+)
+def test_what_names_share_and_is_no_reference(form):
+    """Of another kind of electrode, or the number of a copy."""
+    names = [form.format(name) for name in TEN_TWENTY]
+    assert set(read_names(names, KNOWN).places) == {None}
 
 
 def test_primes():
@@ -106,6 +157,8 @@ def shafts(letters, n=8, form="{}{}"):
         shafts("ABCDEFGHI", 16),
         ["Fz", "Cz", "Pz", *shafts("CFH")],  # beside three electrodes on the scalp
         ["Fz", "Cz", "Pz", *shafts("FH")],
+        [*TEN_TWENTY, *shafts(["TP"])],  # a strip beside a cap
+        [*TEN_TWENTY, *shafts(["FC"], 4)],
     ],
 )
 def test_series_that_are_no_scalp(names, make_raw):
@@ -114,7 +167,7 @@ def test_series_that_are_no_scalp(names, make_raw):
     assert read.doubtful
     kept = [place for place in read.places if place]
     assert set(kept) <= {name.lower() for name in TEN_TWENTY}
-    with pytest.raises(ValueError, match="series that 10-05 does not have"):
+    with pytest.raises(ValueError, match="series that no cap of 10-05 has"):
         find_electrodes(mne.create_info(names, 100.0, "eeg"))
 
 
@@ -166,7 +219,7 @@ def test_montage_is_named(make_raw):
     ("names", "montage"),
     [
         (shafts("A", 32), "biosemi128"),
-        ([f"E{k}" for k in range(1, 130)], "EGI_256"),
+        ([f"E{k}" for k in range(1, 101)], "GSN-HydroCel-128"),
         ([f"E{k}" for k in range(1, 65)], "GSN-HydroCel-64_1.0"),
         ([f"EEG{k:03d}" for k in range(1, 61)], "mgh60"),
     ],
@@ -177,6 +230,20 @@ def test_montage_is_named_where_no_name_is_known(names, montage):
     digits = mne.create_info([str(k) for k in range(1, 60)], 100.0, "eeg")
     with pytest.raises(ValueError, match="got 0. Set positions with"):
         find_electrodes(digits)
+
+
+@pytest.mark.parametrize(
+    ("n", "net"),
+    [(65, "GSN-HydroCel-65_1.0"), (129, "GSN-HydroCel-129"), (257, "GSN-HydroCel-257")],
+)
+def test_reference_of_a_net_is_its_last_electrode(n, net):
+    """Seen to name a montage of another net, whose E1 to E129 are elsewhere."""
+    names = [f"E{k}" for k in range(1, n + 1)]
+    info = mne.create_info(names, 100.0, "eeg")
+    with pytest.raises(ValueError, match=f"E{n}': 'Cz'.*set_montage.'{net}'"):
+        find_electrodes(info)
+    info.rename_channels({f"E{n}": "Cz"})
+    assert len(find_electrodes(info.set_montage(net))[0]) == n
 
 
 def test_derivations_with_positions(make_raw):

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import mne
@@ -19,7 +20,13 @@ from mne_neuroflow import export_edf, make_contacts, write_bids
 from mne_neuroflow.cli import main
 from mne_neuroflow.export import edf_labels
 from mne_neuroflow.head.contacts import contact_labels, contact_positions
-from mne_neuroflow.virtual import RawVirtual, describe, make_virtual_info
+from mne_neuroflow.montages import template_name
+from mne_neuroflow.virtual import (
+    RawVirtual,
+    describe,
+    make_virtual_info,
+    provenance,
+)
 
 pytest.importorskip("edfio")
 
@@ -77,6 +84,42 @@ def test_round_trip(virtual, raw, tmp_path, size):
     assert error.max() > 0.4 * step  # no finer than it says
 
 
+def test_memory_does_not_grow_with_length(tmp_path):
+    """Seen to fail with all samples in memory: 21 MB for a file of 9."""
+    names = ["Fp1", "Cz", "Pz", "Oz", "Fz"]
+    info = mne.create_info(names, 256.0, "eeg")
+    montage = make_contacts("mtl-core")
+    few = dict(list(montage.get_positions()["ch_pos"].items())[:5])
+    montage = mne.channels.make_dig_montage(few, coord_frame="mni_tal")
+    peaks = []
+    for n_minutes in (10, 60):
+        raw = mne.io.RawArray(np.zeros((5, n_minutes * 15360)), info, verbose=False)
+        raw.set_montage(template_name(), verbose=False)
+        virtual = RawVirtual(
+            raw,
+            make_virtual_info(raw, montage, DESCRIPTION),
+            lambda start, stop: 1e-5 * np.sin(np.arange(start, stop) + np.c_[:5]),
+            preload=False,
+        )
+        tracemalloc.start()
+        file = export_edf(virtual, tmp_path / f"{n_minutes}.edf", verbose="error")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert file.stat().st_size > 9e6
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_readers_of_others(virtual, tmp_path):
+    """EDFlib is stricter than edfio and MNE-Python; both read the same samples."""
+    pyedflib = pytest.importorskip("pyedflib")
+    fname = export_edf(virtual, tmp_path / "v.edf")
+    with pyedflib.EdfReader(str(fname)) as file:
+        samples = np.array([file.readSignal(k) for k in range(file.signals_in_file)])
+        assert "not recorded" in file.readAnnotations()[2][0]
+    again = _read(fname)
+    np.testing.assert_allclose(1e-6 * samples, again.get_data(), atol=1e-12)
+
+
 def test_annotations_and_words(virtual, tmp_path):
     """Seen to fail with onsets from the first sample of a recording that was cropped,
     and without the note at the first sample.
@@ -105,7 +148,7 @@ def test_last_second_is_filled_up(virtual, tmp_path):
     assert error.max() <= 0.5001 * STEP
     last = again.annotations[-1]
     assert (last["onset"], last["duration"]) == (5.25, 0.75)
-    assert last["description"] == "BAD_ACQ_SKIP"
+    assert last["description"] == "BAD_padding"
 
 
 def test_rates_that_are_not_whole(raw, tmp_path):
@@ -282,10 +325,40 @@ def test_bids_derivative(bids, virtual):
     assert "5 mm" in _text(electrodes.with_suffix(".json"))
     again = mne_bids.read_raw_bids(bids, verbose="error")
     assert set(again.get_channel_types()) == {"seeg"}
+    assert "not recorded" in provenance(again)
     error = np.abs(again.get_data()[:, : virtual.n_times] - virtual.get_data())
     assert error.max() <= 0.5001 * STEP
     everything = "".join(_text(f) for f in root.rglob("*.[jt]s*"))
     assert "Secret" not in everything and "2021" not in everything
+
+
+def test_bids_names_all_that_generated_it(bids, virtual):
+    """Seen to fail with the provenance of the first recording alone."""
+    other = virtual.copy()
+    other.info["description"] = DESCRIPTION.replace("seed", "another seed")
+    for subject, each in (("02", virtual), ("03", other), ("04", other)):
+        write_bids(each, bids.root, subject=subject)
+    about = json.loads(_text(bids.root / "dataset_description.json"))
+    assert [each["Description"] for each in about["GeneratedBy"]] == [
+        DESCRIPTION,
+        other.info["description"],
+    ]
+    assert {each["Name"] for each in about["GeneratedBy"]} == {"mne_neuroflow"}
+
+
+def test_bids_anonymized_by_others(bids, tmp_path):
+    """Seen to fail with padding that is annotated as a pause, which is read twice."""
+    import mne_bids
+
+    root = tmp_path / "anonymized"
+    mne_bids.anonymize_dataset(
+        bids.root, root, subject_mapping={"01": "7"}, verbose="error"
+    )
+    again = mne_bids.get_bids_path_from_fname(next(root.rglob("*_ieeg.edf")))
+    raw = mne_bids.read_raw_bids(again, verbose="error")
+    assert "not recorded" in provenance(raw)
+    assert "not recorded" in _text(root / "dataset_description.json")
+    assert "not be used for diagnosis" in _text(root / "README")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ TRUNCATED, MISSING, OTHER, LONGER = "truncated", "missing", "other", "longer"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT, with the fault that the server was told to have."""
+    """Serves CONTENT, with the fault that the server is set to have."""
 
     def do_GET(self):  # the name that http.server looks for
         server = self.server

@@ -55,6 +55,14 @@ def test_no_figure_is_typed(page):
     assert not re.findall(r"\d+\.\d+\s%", text)
 
 
+def test_counts_have_no_decimals():
+    """Seen to fail with 31.00 samples."""
+    known = {"samples": 31.0, "r": 0.2, "coverage 0.90": 0.888}
+    assert figures.written("samples", known) == "31"
+    assert figures.written("r", known) == "0.20"
+    assert figures.written("coverage 0.90", known) == "88.8 %"
+
+
 def test_figures_are_there_and_of_the_default_model():
     """Seen to fail with a name misspelt, and with the hash of other weights."""
     used = set()
@@ -65,24 +73,30 @@ def test_figures_are_there_and_of_the_default_model():
             name = " ".join(text.split())
             assert {"card": figures.of_card, "figure": figures.of_benchmark}[role](name)
             used |= {name.partition(": ")[0]} if role == "figure" else set()
+        for prefix in re.findall(
+            r"\.\. recorded-figures:: (.+)", page.read_text("utf-8")
+        ):
+            used |= {
+                name for name in figures.read_sections() if name.startswith(prefix)
+            }
     sections = figures.read_sections()
     assert used == set(sections)
     for name, section in sections.items():
-        assert section["weights"] == figures.default_card()["sha256"], (
+        assert section["weights"] in (None, figures.default_card()["sha256"]), (
             f"{name} was measured with other weights. Run {section['command']} again, "
             f"with --record {name!r}"
         )
 
 
 def test_a_benchmark_writes_its_own_section(tmp_path, monkeypatch):
-    """Seen to fail when the other sections are lost."""
+    """Seen to fail when the other sections are lost, and with counts of 10.00."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.setattr(sys, "argv", ["some/where.py", "--quick"])
     record = load(ROOT / "benchmarks" / "figures.py").record
     fname = tmp_path / "figures.json"
     record("one", {"r": 0.123456}, fname)
     record("two", {"coverage 0.90": (0.9, 0.01)}, fname, weights="abc")
-    record("one", {"r": (0.2, float("nan"))}, fname)
+    record("one", {"r": (0.2, float("nan")), "right": 10, "more, %": 8.0}, fname)
     monkeypatch.setattr(figures, "_FIGURES", fname)
     one, two = figures.read_sections().values()
     assert one["figures"]["r"] == {"value": 0.2, "standard error": None}
@@ -90,3 +104,10 @@ def test_a_benchmark_writes_its_own_section(tmp_path, monkeypatch):
     assert two["weights"] == "abc"
     assert one["command"] == "python benchmarks/where.py --quick"
     assert figures.of_benchmark("two: coverage 0.90") == "90.0 %"
+    assert figures.of_benchmark("one: right") == "10"
+    assert figures.of_benchmark("one: more, %") == "8.0 %"
+    lines = list(figures._table("two", two))
+    assert lines[-2:] == [
+        "   * - coverage 0.90",
+        "     - 90.0 % \N{PLUS-MINUS SIGN} 1.0 %",
+    ]

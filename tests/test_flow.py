@@ -231,10 +231,10 @@ def test_inverse_hyperbolic_sine():
 
 @pytest.fixture
 def step_inputs():
-    """State, relations and halves of three contacts and four seconds."""
+    """State and relations of three contacts and four seconds."""
     state = _normal(1, N_CONTACTS, N_BLOCKS, WIDTH, seed=2)
     relations = _normal(1, N_CONTACTS, N_CONTACTS, N_RELATIONS, seed=3)
-    return state, relations, torch.tensor([[0.0, 1.0, 0.0]])
+    return state, relations
 
 
 def _step(split, turn, scale):
@@ -263,19 +263,20 @@ def _difference_quotients(function, data, width=1e-5):
     return torch.stack(columns, dim=1)
 
 
-@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("n_blocks, start", [(N_BLOCKS, 0), (N_BLOCKS, 1), (3, 0)])
 @pytest.mark.parametrize("turn", [0, 1])
 @pytest.mark.parametrize("split", SPLITS)
-def test_step_is_exact(split, turn, start, step_inputs):
+def test_step_is_exact(split, turn, n_blocks, start, step_inputs):
     """Inverse, and the log-determinant by autograd, differences and the inverse.
 
-    Catches parameters that are not zero where nothing moves, a log-determinant
-    that is a mean, and an inverse that takes its parameters from the other half.
+    Catches what stays being moved, a log-determinant that is a mean, an inverse that
+    takes its parameters from the other half, and seconds that look at the wrong
+    neighbours where as many move as stay or one more.
     """
-    state, relations, half = step_inputs
-    arguments = (state, relations, half, start)
+    state, relations = step_inputs
+    arguments = (state[:, :, :n_blocks], relations, start)
     step = _step(split, turn, 0.15)
-    data = 2 * _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=6)
+    data = 2 * _normal(1, N_CONTACTS, n_blocks, SIZE, seed=6)
     with torch.no_grad():
         noise, log_det = step(data, *arguments)
         assert (noise - data).abs().max() > 0.1
@@ -307,37 +308,43 @@ def test_step_does_not_leak(split, turn, step_inputs):
 
     Catches networks and linear predictions that see the whole level.
     """
-    state, relations, half = step_inputs
     step = _step(split, turn, 0.15)
     data = _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=7)
     other = _normal(1, N_CONTACTS, N_BLOCKS, SIZE, seed=8)
     with torch.no_grad():
-        moving, before = step.parameters_of(data, state, relations, half, 0)
-        changed = torch.where(moving > 0, other, data)
-        _, after = step.parameters_of(changed, state, relations, half, 0)
+        moving, before = step.parameters_of(data, *step_inputs, 0)
+        changed = data.clone()
+        changed[moving] = other[moving]
+        again, after = step.parameters_of(changed, *step_inputs, 0)
+        assert again == moving
         assert torch.equal(torch.stack(before), torch.stack(after))
-        changed = torch.where(moving > 0, data, other)
-        _, after = step.parameters_of(changed, state, relations, half, 0)
-        # Location, scale and tail of all that moves, and of nothing else.
-        moving = moving.expand_as(data) > 0
+        changed = other.clone()
+        changed[moving] = data[moving]
+        _, after = step.parameters_of(changed, *step_inputs, 0)
+        # Location, scale and tail of all that moves.
         for old, new in zip(before, after, strict=True):
-            assert torch.all(old[moving] != new[moving])
-            assert torch.all(new[~moving] == 0)
+            assert old.shape == data[moving].shape
+            assert torch.all(old != new)
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_two_turns_move_everything(split, step_inputs):
-    """Catches a mask that forgets whose turn it is or the absolute second."""
-    half = step_inputs[2]
-    data = torch.zeros(1, N_CONTACTS, N_BLOCKS, SIZE)
+def test_two_turns_move_everything(split):
+    """Catches a part that forgets whose turn it is or the absolute second."""
+    shape = (1, N_CONTACTS, N_BLOCKS, SIZE)
     for start in (-3, 0, 5):
-        masks = [_step(split, turn, 0).moving(data, half, start) for turn in (0, 1)]
-        whole = sum(mask.expand_as(data) for mask in masks)
-        assert torch.all(whole == 1)
-    longer = torch.zeros(1, N_CONTACTS, 12, SIZE)
-    mask = _step(split, 1, 0).moving(longer, half, -3).expand_as(longer)
-    shorter = _step(split, 1, 0).moving(data, half, 2).expand_as(data)
-    assert torch.equal(mask[:, :, 5 : 5 + N_BLOCKS], shorter)
+        moved = torch.zeros(shape)
+        for turn in (0, 1):
+            moving, fixed = _step(split, turn, 0).parts(shape, start)
+            moved[moving] += 1
+            both = torch.zeros(shape)
+            both[moving], both[fixed] = 1, both[fixed] + 1
+            assert torch.all(both == 1)
+        assert torch.all(moved == 1)
+    step = _step(split, 1, 0)
+    longer, shorter = (torch.zeros(1, N_CONTACTS, n, SIZE) for n in (12, N_BLOCKS))
+    for moved, start in ((longer, -3), (shorter, 2)):
+        moved[step.parts(moved.shape, start)[0]] = 1
+    assert torch.equal(longer[:, :, 5 : 5 + N_BLOCKS], shorter)
 
 
 @pytest.mark.parametrize("turn", [0, 1])
@@ -384,17 +391,9 @@ def _noise_like(conditions, seed=0, n_draws=1):
     return _normal(n_draws, n_contacts, n_times // BLOCK, BLOCK, seed=seed)
 
 
-def _recover(conditioned, flow, potentials):
-    """Noise under potentials: what the levels return on the way of the density."""
-    noises = []
-    hooks = [
-        level.register_forward_hook(lambda *call: noises.append(call[-1][0]))
-        for level in flow.levels
-    ]
-    conditioned.log_prob(potentials)
-    for hook in hooks:
-        hook.remove()
-    return torch.cat(noises, dim=-1)
+def _recover(conditioned, potentials):
+    """Noise under potentials."""
+    return torch.cat([noise for noise, _ in conditioned.to_noise(potentials)], dim=-1)
 
 
 @torch.no_grad()
@@ -407,9 +406,9 @@ def test_round_trip(flow, conditions):
     conditioned = flow.condition(conditions)
     noise = _noise_like(conditions, n_draws=3)
     potentials = conditioned.sample(noise)
-    assert_allclose(_recover(conditioned, flow, potentials), noise, atol=1e-9)
+    assert_allclose(_recover(conditioned, potentials), noise, atol=1e-9)
     given = 1e-4 * _normal(*potentials.shape, seed=1)
-    again = conditioned.sample(_recover(conditioned, flow, given))
+    again = conditioned.sample(_recover(conditioned, given))
     assert_allclose(again, given, atol=1e-8 * 1e-4)
     assert_allclose(
         conditioned.colour(conditioned.whiten(given)), given, atol=1e-10 * 1e-4
@@ -545,7 +544,12 @@ def test_gradient_reaches_every_parameter(flow):
     """
     conditions = make_conditions_of(5, 4)
     potentials = 1e-4 * _normal(*conditions.mean.shape, seed=5)
-    parameters = dict(flow.named_parameters())
+    # The pointwise head is no part of the density.
+    parameters = {
+        name: parameter
+        for name, parameter in flow.named_parameters()
+        if not name.startswith("pointwise.")
+    }
     loss = flow.condition(conditions).log_prob(potentials).sum()
     gradients = torch.autograd.grad(loss, parameters.values())
     for name, gradient in zip(parameters, gradients, strict=True):
@@ -726,7 +730,7 @@ def _condition_arrays(n_electrodes=6, n_blocks=2):
 def test_gain_scales_the_answer(flow):
     """A scalp twice as large gives potentials twice as large, all else equal.
 
-    What the flow is told of the gain is taken away for the comparison. Catches a
+    The gain among the flow's inputs is taken away for the comparison. Catches a
     mean at the scalp's scale where unit gain is due.
     """
     posterior, scalp, positions = _condition_arrays()

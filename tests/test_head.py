@@ -496,7 +496,7 @@ def test_field_is_continuous_through_the_skull(head):
 
 
 def test_memory_and_chunks(head):
-    """Hundred contacts stay below 100 MB and do not depend on their company.
+    """Hundred contacts stay below 100 MB and do not depend on each other.
 
     Found 51 MB; all rows of hundred contacts at once would be 350 MB.
     """

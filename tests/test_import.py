@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,25 +17,29 @@ PACKAGE = Path(mne_neuroflow.__file__).parent
 ROOMS = [
     [
         "_compat",
+        "_docs",
         "_files",
         "_text",
+        "_threads",
         "contract",
         "electrode_names",
-        "good_time",
         "moments",
     ],
-    ["resampling", "scores"],
+    ["arguments", "good_time", "resampling", "scores"],
     ["_download"],
     ["head"],
     ["flow"],
     ["weights"],
     ["simulation"],
     ["training"],
-    ["positions", "recording"],
+    ["positions", "recording", "mismatch", "montages"],
+    ["fields", "header", "samples"],
+    ["electrodes"],
     ["scalp", "virtual"],
     ["bipolar"],
     ["spatial"],
     ["ieeg"],
+    ["flow_inputs", "likeness"],
     ["predictor"],
     ["predict"],
     ["simulate", "sessions"],
@@ -63,6 +68,10 @@ FREE_OF_MNE = [
 ]
 FREE_OF_TORCH = [
     "head",
+    "electrodes",
+    "fields",
+    "header",
+    "samples",
     "scalp",
     "spatial",
     "resampling",
@@ -86,6 +95,7 @@ def _module_name(fname):
 MODULES = {_module_name(fname): fname for fname in sorted(PACKAGE.rglob("*.py"))}
 
 
+@cache
 def _imports(module):
     """Full names of all that a module imports, at its top or in a function."""
     fname = MODULES[module]

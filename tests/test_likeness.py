@@ -49,7 +49,7 @@ def test_order_of_a_symmetric_implant_does_not_matter(short):
 @pytest.mark.parametrize(
     ("unlike", "words"),
     [
-        ("loud", "times what the model expects"),
+        ("strong", "times what the model expects"),
         ("few", "4 usable EEG channels"),
         ("frontal", "from the temporal lobes"),
     ],
@@ -57,7 +57,7 @@ def test_order_of_a_symmetric_implant_does_not_matter(short):
 def test_what_is_unlike_the_training_is_named(short, unlike, words):
     """Seen to fail with each of the three checks left out."""
     options = {}
-    if unlike == "loud":
+    if unlike == "strong":
         short._data *= 30
     elif unlike == "few":
         short.pick(["Fp1", "Fp2", "O1", "O2"])

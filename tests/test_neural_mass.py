@@ -98,9 +98,9 @@ def _scenario(n, *names):
 
 
 def test_activity(rng):
-    """As loud as its columns, 0.5-50 Hz; an excitable focus is louder.
+    """The amplitude of its columns, 0.5-50 Hz; an excitable focus more so.
 
-    Catches a loudness that is left out, a band that is not cut, excitability that
+    Catches a amplitude that is left out, a band that is not cut, excitability that
     stays as it was, and one that all columns have.
     """
     n = 12
@@ -119,29 +119,32 @@ def test_activity(rng):
     tapered = series * torch.hann_window(4 * SFREQ)
     power = torch.fft.rfft(tapered).abs().square().mean((0, 1))
     assert power[frequency > 60].sum() < 1e-6 * power.sum()
-    loudness = (series.std(-1) / columns.loudness).unflatten(0, (3, n))
-    assert_allclose(loudness[0], 1, rtol=1e-3)
-    assert_allclose(loudness[1:, :, 4:], 1, rtol=1e-3)
-    assert loudness[1, :, :4].mean() > 1.3 and loudness[2, :, :4].mean() > 1.3
+    amplitude = (series.std(-1) / columns.amplitude).unflatten(0, (3, n))
+    assert_allclose(amplitude[0], 1, rtol=1e-3)
+    assert_allclose(amplitude[1:, :, 4:], 1, rtol=1e-3)
+    assert amplitude[1, :, :4].mean() > 1.3 and amplitude[2, :, :4].mean() > 1.3
 
 
 def test_columns(rng):
-    """Deep rhythms are slower; others have any pace, the slow ones louder.
+    """Deep rhythms are slower; others have any pace, the slow ones of larger amplitude.
 
-    Catches the pace of the wrong structure, and loudness the other way round.
+    Catches the pace of the wrong structure, and amplitude the other way round.
     """
     columns = draw_columns(_active(60, [0] * 40 + [6] * 40), rng)
-    assert_allclose(columns.loudness.square().mean(), 1, rtol=0.1)
+    assert_allclose(columns.amplitude.square().mean(), 1, rtol=0.1)
     assert 0.09 < columns.pace.min() < 0.12 and 4.5 < columns.pace.max() < 5.1
-    keeps = columns.loudness == 1
+    keeps = columns.amplitude == 1
     assert 0.15 < keeps.float().mean() < 0.35
     deep, occipital = (
         columns.pace[:, half][keeps[:, half]].median()
         for half in (slice(0, 40), slice(40, 80))
     )
     assert deep < 0.7 < 0.9 < occipital
-    log_pace, log_loudness = columns.pace[~keeps].log(), columns.loudness[~keeps].log()
-    assert torch.corrcoef(torch.stack([log_pace, log_loudness]))[0, 1] < -0.6
+    log_pace, log_amplitude = (
+        columns.pace[~keeps].log(),
+        columns.amplitude[~keeps].log(),
+    )
+    assert torch.corrcoef(torch.stack([log_pace, log_amplitude]))[0, 1] < -0.6
 
 
 def test_spectrum_falls(rng):
@@ -179,7 +182,7 @@ def test_drive_follows_the_coupling(rng):
     series, _ = column_activity(
         active, coupling, focus, scenario, 3 * SFREQ, rng, columns
     )
-    series = series / columns.loudness[..., None]
+    series = series / columns.amplitude[..., None]
     product = torch.fft.rfft(series[:, 0]) * torch.fft.rfft(series[:, 1]).conj()
     cross = torch.fft.irfft(product)[:, :20] / series.shape[-1]
     coupled, free = cross.abs().amax(-1).unflatten(0, (2, n)).mean(1)

@@ -234,7 +234,7 @@ def test_prior_follows_the_implant(mtl):
 
 
 def test_template_observability(mtl):
-    """More electrodes tell more about the temporal lobe; deep contacts less.
+    """More electrodes explain more of the temporal lobe, and less of deep contacts.
 
     Means over the 80 contacts of the default implant: 13 % with 8 electrodes, 16 %
     with 19, 19 % with 64. Catches electrodes in another order.

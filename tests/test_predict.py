@@ -14,11 +14,12 @@ from mne_neuroflow import (
     make_contacts,
     observability,
     predict_ieeg,
+    predict_quantiles,
     sample_ieeg,
     score_ieeg,
 )
+from mne_neuroflow.arguments import find_device, find_seed
 from mne_neuroflow.head.contacts import get_head_to_mri
-from mne_neuroflow.predictor import find_seed
 from mne_neuroflow.scalp import check_scalp
 from mne_neuroflow.weights.fetch import _REGISTRY, _read_registry
 
@@ -279,8 +280,8 @@ def test_outputs_summarize_the_draws(short, epochs, kind):
     for output, wanted in summaries.items():
         virtual = _predict(inst, output=output, n_draws=9, random_state=3)
         assert _difference(virtual.get_data(), wanted) < 1e-5, output
-        told = output if isinstance(output, str) else "quantile 0.9"
-        assert f"output {told}, seed 3" in virtual.info["description"]
+        kind = output if isinstance(output, str) else "quantile 0.9"
+        assert f"output {kind}, seed 3" in virtual.info["description"]
 
 
 def test_mean_is_that_of_many_draws(short):
@@ -294,6 +295,52 @@ def test_mean_is_that_of_many_draws(short):
     virtual = _predict(short, output="mean", n_draws=8, random_state=3)
     error = np.std(virtual.get_data() - expected)
     assert error < 0.5 * np.std(plain - expected)
+
+
+@pytest.mark.parametrize("kind", ["raw", "epochs"])
+def test_one_pass_gives_what_was_asked_for(short, epochs, kind):
+    """Without draws: quantiles in order, several at once as one by one.
+
+    Catches: quantiles in another order; a median that is not the quantile of one half;
+    a seed that matters; a part of the recording that starts elsewhere.
+    """
+    inst = short if kind == "raw" else epochs[:2]
+    shares = [0.05, 0.5, 0.95]
+    found = predict_quantiles(inst, shares, contacts=POINTS)
+    assert found.dims[0] == "quantile" and list(found["quantile"].values) == shares
+    assert (found.diff("quantile") > 0).all()
+    for share in shares:
+        alone = _predict(inst, output=("quantile", share), random_state=5)
+        assert _difference(alone.get_data(), found.sel(quantile=share)) < 1e-5
+    median = _predict(inst, output="median").get_data()
+    assert _difference(median, found.sel(quantile=0.5)) < 1e-5
+    std = _predict(inst, output="std").get_data()
+    width = found.sel(quantile=0.95) - found.sel(quantile=0.05)
+    assert 2 < np.median(width / std) < 4
+    tmin, tmax = inst.times[[70, 200]]
+    part = predict_quantiles(inst, 0.95, contacts=POINTS, tmin=tmin, tmax=tmax)
+    assert _difference(part[0], found.sel(quantile=0.95)[..., 70:201]) < 1e-5
+    for wrong in (0, 1, [0.5, 1.2], [], "0.5", [[0.5]]):
+        with pytest.raises(ValueError, match="'q' parameter"):
+            predict_quantiles(inst, wrong, contacts=POINTS)
+
+
+def test_one_pass_without_preloading_and_in_bad_time(lazy_raw):
+    """Computed when it is read, and the prior's where the scalp is bad."""
+    lazy = _predict(lazy_raw, output=("quantile", 0.9))
+    whole = lazy.get_data()
+    preloaded = _predict(lazy_raw.copy().load_data(), output=("quantile", 0.9))
+    assert _difference(preloaded.get_data(), whole) < 1e-5
+    assert _difference(lazy[:, 300:700][0], whole[:, 300:700]) < 1e-5
+    lazy_raw.load_data().set_annotations(mne.Annotations([4.0], [1.0], ["BAD_move"]))
+    marked = _predict(lazy_raw, output="mean", bad_time="nan").get_data()
+    bad = np.isnan(marked).all(0)
+    assert 256 <= bad.sum() < 400 and not np.isnan(marked[:, ~bad]).any()
+    marked = _predict(lazy_raw, output="mean").get_data()
+    inner = np.flatnonzero(bad)[64:-64]
+    lazy_raw._data[:, inner] *= 20
+    moved = _predict(lazy_raw, output="mean").get_data()
+    assert _difference(moved[:, inner], marked[:, inner]) < 1e-4
 
 
 def test_draws_are_labelled(short, epochs):
@@ -408,9 +455,9 @@ def test_one_line_says_how_much_the_scalp_can_say(short):
     )
     table = observability(short, POINTS)
     share = 100 * table["observability"]
-    told = [int(text) for text in found.groups()]
-    assert told[:3] == [round(share.min()), round(share.max()), round(share.median())]
-    assert told[3] == table["abstain"].sum()
+    logged = [int(text) for text in found.groups()]
+    assert logged[:3] == [round(share.min()), round(share.max()), round(share.median())]
+    assert logged[3] == table["abstain"].sum()
 
 
 def test_provenance(short, model_file):
@@ -615,9 +662,9 @@ def test_unknown_model(short):
 
 def test_a_gpu_is_taken_when_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert predictor_module._find_device("auto").type == "cuda"
+    assert find_device("auto").type == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert predictor_module._find_device("auto").type == "cpu"
+    assert find_device("auto").type == "cpu"
 
 
 # Density ------------------------------------------------------------------------------
@@ -698,7 +745,7 @@ def test_score_refuses_what_does_not_belong_together(short, epochs):
 def test_positions_of_the_template_by_name(make_raw):
     """A recording without positions gets those of the template by its names."""
     placed = make_raw(n_seconds=3.0)
-    bare = make_raw(n_seconds=3.0, montage=False)
+    bare = placed.copy().set_montage(None)
     virtual = _predict(bare)
     assert _difference(virtual.get_data(), _predict(placed).get_data()) < 1e-5
     got = np.array([ch["loc"][:3] for ch in virtual.info["chs"]])

@@ -9,9 +9,11 @@ import pytest
 
 from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.datasets import load_demo
+from mne_neuroflow.electrodes import find_electrodes
 from mne_neuroflow.head.contacts import get_head_to_mri
+from mne_neuroflow.montages import template_name
 from mne_neuroflow.resampling import Resampler
-from mne_neuroflow.scalp import check_scalp, find_electrodes, template_name
+from mne_neuroflow.scalp import check_scalp
 
 RATES = [100, 128, 160, 200, 250, 251, 256, 499.907, 500, 512, 1000, 2000, 2048]
 RATES += [4096, 5000, 20000]
@@ -353,7 +355,7 @@ def test_some_positions_missing(raw):
 def test_bipolar_channels(raw):
     """Left out although MNE keeps the anode's position.
 
-    Seen to fail when they are used, which is what the coil type tells.
+    Seen to fail when they are used, as the coil type suggests.
     """
     anodes, cathodes = ["F3", "F4"], ["P3", "P4"]
     raw = mne.set_bipolar_reference(raw, anodes, cathodes, verbose=False)

@@ -105,8 +105,8 @@ def test_log_band_power():
     """In decibels, windows of two seconds. Catches windows of another length and
     decibels of amplitude.
     """
-    louder = np.repeat([1.0, 10.0, 0.1], 256)
-    power = signals.log_band_power(louder * _sine(10, 6), SFREQ)
+    stronger = np.repeat([1.0, 10.0, 0.1], 256)
+    power = signals.log_band_power(stronger * _sine(10, 6), SFREQ)
     assert_allclose(power, np.array([0, 20, -20]) + 10 * np.log10(0.5), atol=1e-6)
 
 

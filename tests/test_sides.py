@@ -48,7 +48,7 @@ def draws():
 
 @pytest.mark.parametrize("n_right", [0, 4, 5, 36, 40])
 def test_a_side_is_clear_from_nine_in_ten_on(draws, contacts, n_right):
-    """The left hippocampus is louder in all draws but some.
+    """The left hippocampus is stronger in all draws but some.
 
     Seen to fail with the median's sign in place of the share, and with the sides
     exchanged.
@@ -78,7 +78,7 @@ def test_few_draws_are_never_clear(draws, contacts):
 
 
 def test_chance_is_what_is_said():
-    """Of calibrated draws of equal sides, as many seem clear as is told.
+    """Of calibrated draws of equal sides, as many seem clear as the text says.
 
     What is observed is the true difference and noise of the same size, so that draws
     are normal around half of it. To 1.5 %, of 20000 comparisons: five standard errors.
@@ -95,7 +95,7 @@ def test_chance_is_what_is_said():
 
 
 def test_discharge_is_ranked_draw_by_draw(draws, contacts):
-    """Ten times louder for a second in one contact; half of the draws elsewhere.
+    """Ten times stronger for a second in one contact; half of the draws elsewhere.
 
     Seen to fail with ranks of the mean of draws, which has no 'first in'.
     """

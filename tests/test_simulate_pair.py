@@ -11,7 +11,7 @@ from small_model import one_thread
 
 import mne_neuroflow
 from mne_neuroflow import make_contacts, simulate_pair
-from mne_neuroflow.scalp import template_name
+from mne_neuroflow.montages import template_name
 from mne_neuroflow.simulation import recordings
 
 
@@ -183,7 +183,7 @@ def test_montages():
 
 
 def test_random_state():
-    """Catches torch's or numpy's global numbers, and a seed that is not told."""
+    """Catches torch's or numpy's global numbers, and a seed that is not logged."""
     one, again, other = (_pair(2, random_state=seed) for seed in (5, 5, 6))
     assert_array_equal(one[1].get_data(), again[1].get_data())
     assert not np.allclose(one[1].get_data(), other[1].get_data())

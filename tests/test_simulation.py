@@ -12,7 +12,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mne_neuroflow.contract import SFREQ
-from mne_neuroflow.head.geometry import inside_brain, load_head
+from mne_neuroflow.head.geometry import STRUCTURES, inside_brain, load_head
 from mne_neuroflow.simulation import recordings as recordings_module
 from mne_neuroflow.simulation import setups as setups_module
 from mne_neuroflow.simulation.artifacts import (
@@ -60,7 +60,6 @@ from mne_neuroflow.simulation.sources import (
     MESIAL,
     SCENARIO_SHARE,
     SCENARIOS,
-    STRUCTURES,
     ActiveSources,
     aperiodic_power,
     background,
@@ -358,13 +357,13 @@ def test_spikes_propagate(rng):
     silence = torch.zeros(n, len(structure), n_times)
     focus = draw_focus(active, partner, rng)
     activity, events, _ = add_events(silence, focus, _scenario("spikes", n), rng)
-    loud = activity.abs().amax(-1) > 0
+    strong = activity.abs().amax(-1) > 0
     hit = events.sum(-1) > 0
     assert 0.5 < hit.float().mean() < 0.98
     # One mesial region each, equally often.
-    assert torch.all(loud[:, :6].sum(1) == hit)
-    assert_allclose(loud[hit, :6].float().mean(0), 1 / 6, atol=0.06)
-    follows = loud[:, 6:].any(1)
+    assert torch.all(strong[:, :6].sum(1) == hit)
+    assert_allclose(strong[hit, :6].float().mean(0), 1 / 6, atol=0.06)
+    follows = strong[:, 6:].any(1)
     assert_allclose(follows[hit].float().mean(), 0.6, atol=0.08)
     lags, strengths = [], []
     for b in torch.nonzero(follows & hit).flatten().tolist():
@@ -379,7 +378,7 @@ def test_spikes_propagate(rng):
     # Events mark the peaks.
     b = int(torch.nonzero(hit)[0])
     first = int(events[b].argmax())
-    series = activity[b, int(loud[b, :6].int().argmax())]
+    series = activity[b, int(strong[b, :6].int().argmax())]
     near = series.abs()[max(0, first - 8) : first + 9]
     assert near.max() > 0.5 * series.abs().max()
 
@@ -420,10 +419,12 @@ def test_seizure_is_at_the_focus(rng):
     silence = torch.zeros(50, 6, 30 * SFREQ)
     activity, _, envelope = add_events(silence, focus, _scenario("ictal", 50), rng)
     at_focus = focus.structure + 3 * focus.side
-    loud = activity.abs().amax(-1) > 0
-    assert torch.equal(loud.sum(-1) > 0, envelope.amax(-1) > 0)
-    assert loud.sum(-1).max() == 1
-    assert torch.equal(loud.int().argmax(-1)[loud.any(-1)], at_focus[loud.any(-1)])
+    strong = activity.abs().amax(-1) > 0
+    assert torch.equal(strong.sum(-1) > 0, envelope.amax(-1) > 0)
+    assert strong.sum(-1).max() == 1
+    assert torch.equal(
+        strong.int().argmax(-1)[strong.any(-1)], at_focus[strong.any(-1)]
+    )
 
 
 def test_rate_of_spikes(rng):
@@ -597,9 +598,9 @@ def test_muscle_is_fast_and_temporal(electrodes, rng):
     present = noise.abs().amax((1, 2)) > 0
     assert 0.78 < present.float().mean() < 0.92
     on = gate > 0.5
-    loud = noise.square().mean(1)
+    strong = noise.square().mean(1)
     assert 0.05 < on.float().mean() < 0.15
-    assert loud[on].mean() > 1.1 * loud[~on].mean()
+    assert strong[on].mean() > 1.1 * strong[~on].mean()
     tense = noise.mT[on].square().mean(0) - noise.mT[~on].square().mean(0)
     tense = _of(names, tense)
     temporal = min(tense[name] for name in ("T7", "T8", "F7", "F8"))
@@ -627,7 +628,7 @@ def test_mains_is_a_line(electrodes, rng):
 def test_sensor_noise(electrodes, rng):
     """0.5 to 5 µV at each electrode, independent.
 
-    Catches noise that is ten times too loud.
+    Catches noise that is ten times too strong.
     """
     noise = sensor_noise(electrodes[1], 8 * SFREQ, rng)
     rms = noise.square().mean(-1).sqrt()
@@ -785,6 +786,7 @@ def test_amplitudes_have_unit_mean_square(rng):
     assert 0.7 < drawn[:, 0].log().std() < 1.1
 
 
+@pytest.mark.slow
 def test_cohort_has_the_prior_covariance(rng, monkeypatch):
     """Second moments at the contacts over 1500 recordings are the prior's.
 
@@ -1025,9 +1027,9 @@ def test_shafts():
 
 @pytest.mark.parametrize("held_out", [False, True])
 def test_held_out_implants_stay_out(held_out, monkeypatch):
-    """Training draws from the other patients only, judging from those held out.
+    """Training draws from the other patients only, evaluation from those held out.
 
-    A site of a real implant tells whose it is. Catches a comparison that lets
+    The name of a site says whose implant it is. Catches a comparison that lets
     everyone in.
     """
     names = set(real_implants())

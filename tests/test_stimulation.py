@@ -232,8 +232,8 @@ def archive(tmp_path_factory):
 def test_real_session(archive, tmp_path):
     """The electrodes and the place of a person, on the template.
 
-    The place is in the right insula and the loudest electrodes are on the right: what a
-    mirror image or electrodes in another order would break.
+    The place is in the right insula and the strongest electrodes are on the right. A
+    mirror image, or electrodes in another order, would break this.
     """
     evoked, site, _ = localize_mi.load_example(archive)
     assert evoked.data.shape == (234, 33)
@@ -243,8 +243,8 @@ def test_real_session(archive, tmp_path):
     away = project_to_scalp(load_head(), places)[3]
     assert np.median(away) < 0.02
     np.testing.assert_allclose(site, [0.038, -0.016, 0.014], rtol=0, atol=2e-3)
-    loudest = np.argsort(-np.abs(evoked.data).max(axis=1))[:8]
-    assert places[loudest, 0].min() > 0.07
+    strongest = np.argsort(-np.abs(evoked.data).max(axis=1))[:8]
+    assert places[strongest, 0].min() > 0.07
     other = tmp_path / "sesameeg-0.0.3.tar.gz"
     other.write_bytes(b"no archive")
     with pytest.raises(ValueError, match="is not the source archive"):

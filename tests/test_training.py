@@ -22,20 +22,19 @@ from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
 from mne_neuroflow.simulation import setups as setups_module
 from mne_neuroflow.training import __main__ as command
 from mne_neuroflow.training import data as data_module
+from mne_neuroflow.training import evaluate as evaluate_module
 from mne_neuroflow.training import fit
-from mne_neuroflow.training import judge as judge_module
 from mne_neuroflow.training.calibrate import calibrate, learn_trust, widen_amplitudes
-from mne_neuroflow.training.data import build_patients
+from mne_neuroflow.training.data import Patients, build_patients
 from mne_neuroflow.training.fit import (
-    RECIPES,
     Training,
     averaged_weights,
     gaussian_losses,
     learning_rate,
     level_losses,
-    load_recipe,
     prepare_data,
 )
+from mne_neuroflow.training.recipe import RECIPES, load_recipe
 
 RECIPE = {
     "seed": 1,
@@ -54,8 +53,8 @@ RECIPE = {
         "clip": 1.0,
         "average": 0.9,
         "precision": "highest",
-        "judge_every": 3,
-        "judge_batches": 1,
+        "evaluate_every": 3,
+        "evaluate_batches": 1,
     },
 }
 
@@ -65,12 +64,10 @@ def small_machine():
     """One thread, and torch's settings as they were."""
     n_threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
-    tf32 = torch.backends.cudnn.allow_tf32
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n_threads)
     torch.set_float32_matmul_precision(precision)
-    torch.backends.cudnn.allow_tf32 = tf32
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +79,7 @@ def own_random_numbers():
 
 @pytest.fixture(scope="module")
 def data():
-    """Batches to train on and to judge by, with held-out implants in both."""
+    """Training and held-out batches; no implant of one is in the other."""
     with pytest.MonkeyPatch.context() as patch:
         # Three real implants are quicker to see through than twelve.
         others = setups_module.HELD_OUT
@@ -104,6 +101,20 @@ def _difference(one, other):
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
+def test_patients_are_kept(data, tmp_path, monkeypatch):
+    """In a file that is read the next time, to the same batches.
+
+    Seen to fail with banks and worlds of the other part.
+    """
+    built = [Patients(part.banks, part.worlds, part.template) for part in data]
+    monkeypatch.setattr(fit, "build_patients", lambda **options: built.pop(0))
+    for _ in range(2):
+        found = prepare_data(RECIPE, "cpu", cache=tmp_path / "patients.pt")
+        for one, other in zip(found, data, strict=True):
+            assert torch.equal(one.batch(0).pairs.deep, other.batch(0).pairs.deep)
+    assert not built
+
+
 def test_learning_rate():
     """Up in a line, down in half a cosine.
 
@@ -118,6 +129,7 @@ def test_learning_rate():
     assert_allclose(learning_rate(150, 100, 2.0, 10), 0.02)
 
 
+@pytest.mark.slow
 def test_steps_lower_the_loss(tmp_path, data):
     """On one batch, again and again, from the spatial posterior down.
 
@@ -177,6 +189,7 @@ def test_levels_weigh_the_same(tmp_path, data):
         assert_allclose(other.grad, one, rtol=1e-4, atol=1e-6 * largest)
 
 
+@pytest.mark.slow
 def test_resumed_run_is_the_unbroken_one(tmp_path, data):
     """Killed after its checkpoint, a run ends with the same weights.
 
@@ -187,7 +200,7 @@ def test_resumed_run_is_the_unbroken_one(tmp_path, data):
     whole.run(*data, minutes=60)
     assert whole.step == 6
 
-    broken = _training(tmp_path / "broken", judge_every=3)
+    broken = _training(tmp_path / "broken", evaluate_every=3)
     while broken.step < 3:
         broken.update(broken.draw_batch(data[0]))
     broken.save()
@@ -372,12 +385,45 @@ def test_recipes():
         load_recipe("mtl-v0")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "match"),
+    [
+        ("seed = 1\n[flow]", "[flow]", "lacks the field seed"),
+        ("[flow]", "[flow", "not a TOML file"),
+        ("[flow]", "[flaw]", "unknown field: flaw"),
+        ("width = 16", "width = 15", "multiple of flow.n_heads, but got 15 and 2"),
+        ("width = 16", "width = true", "flow.width must be an integer from 1, but got"),
+        ('"s", "c"', '"s", "x"', "flow.steps must be 4 texts"),
+        ("seconds = 4", "second = 4", "unknown field: data.second. Allowed"),
+        ("[data.held_out]", "[training.held_out]", "unknown field: training.held_out"),
+        ("steps = 2", "steps = -2", "training.steps must be an integer from 0"),
+        ("clip = 1.0", "clip = nan", "training.clip must be a number above 0"),
+        ("clip = 1.0", "clip = 1.0\neager = 3", "eager must be a table of numbers"),
+    ],
+)
+def test_recipes_that_are_wrong(tmp_path, before, after, match):
+    """Refused by field before anything is computed.
+
+    Catches a KeyError, and an error of torch after the patients were built.
+    """
+    recipe = write_recipe(tmp_path)
+    load_recipe(recipe)
+    text = recipe.read_text()
+    assert text.count(before) == 1, text
+    recipe.write_text(text.replace(before, after))
+    with pytest.raises(ValueError, match=f"tiny.toml.*{match}"):
+        load_recipe(recipe)
+    recipe.write_bytes(b"seed = \xff")
+    with pytest.raises(ValueError, match="not a TOML file"):
+        load_recipe(recipe)
+
+
 def write_recipe(folder):
     """Write the small recipe, two steps of it, as a user would."""
     recipe = folder / "tiny.toml"
     lines = ["seed = 1", "[flow]", "width = 16", "n_heads = 2"]
     lines += ['steps = ["s", "c", "c", "f"]', "[training]"]
-    settings = {**RECIPE["training"], "steps": 2, "judge_every": 1}
+    settings = {**RECIPE["training"], "steps": 2, "evaluate_every": 1}
     lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
     lines += ["[data]", "seconds = 4", "contacts_a_batch = 24"]
     for part in ("patients", "held_out"):
@@ -450,6 +496,7 @@ def test_calibration_mends_what_is_too_wide(data):
     assert again == figures  # an earlier calibration does not count
 
 
+@pytest.mark.slow
 def test_trust_is_learned_where_there_is_too_little(data):
     """A flow that leaves out half of the posterior mean takes over more of it.
 
@@ -459,39 +506,48 @@ def test_trust_is_learned_where_there_is_too_little(data):
     for level in flow.levels:
         torch.nn.init.constant_(level.standardize.trust.bias, -1.5)
     before = {k: v.clone() for k, v in flow.state_dict().items()}
-    figures = learn_trust(flow, data[0], n_steps=20, n_judged=2)
+    figures = learn_trust(flow, data[0], n_steps=20, n_held_out=2)
     assert figures["crps after"] < figures["crps before"] - 0.0004
     for name, value in flow.state_dict().items():
         assert torch.equal(value, before[name]) == (".trust." not in name)
     assert all(parameter.requires_grad for parameter in flow.parameters())
 
 
-def test_amplitudes_are_widened_where_draws_are_too_much_alike(data):
-    """As loud as one another they are; as different as can be they are not.
+@pytest.mark.slow
+def test_amplitudes_are_widened_where_intervals_are_too_narrow(data):
+    """Too narrow ones become wider; those that are too wide stay as they are.
 
-    Catches the worst candidate taken for the best, and one that builds on the one
-    before it.
+    Seen to fail with the worst candidate taken for the best, with one that builds on
+    the one before it, and with the amplitude's own interval left out.
     """
     chosen = {}
-    for spread in (0.15, 1.5):
+    for spread in (0.35, 1.5):
         flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
         flow.amplitude.start(spread)
-        scores = widen_amplitudes(flow, data[0], n_batches=2, n_draws=8)
-        assert min(scores.values()) < 0.99 * max(scores.values())
-        chosen[spread] = flow.amplitude.weight[0].tolist()
-    narrow, wide = chosen.values()
-    assert narrow[-1] == pytest.approx(1.3 * 0.15) and narrow[0] == pytest.approx(-0.06)
-    assert wide[-1] == pytest.approx(1.5) and wide[0] == 0
+        scores = widen_amplitudes(flow, data[0], n_batches=2, n_draws=19)
+        best = min(scores, key=scores.get)
+        assert scores[best] < 0.9 * max(scores.values())
+        chosen[spread] = best
+        weight = flow.amplitude.weight[0].tolist()
+        assert weight[-1] == pytest.approx(best[0] * spread)
+        assert weight[0] == pytest.approx(best[1])
+    assert chosen[0.35][0] > 1 and chosen[1.5] == (1.0, 0.0), chosen
 
 
-def test_judge_of_the_spatial_posterior(data, monkeypatch):
+@pytest.mark.slow
+def test_evaluation_of_the_spatial_posterior(data, monkeypatch):
     """An untrained flow is the posterior, and so are its figures.
 
     Catches draws that are not mirrored, and a correlation that is not corrected for
     the noise of the draws, or twice.
     """
     flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()
-    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_mismatched=4)
+
+    def evaluated():
+        figures = evaluate_module.evaluate(flow, data[1], 3, n_draws=20, n_mismatched=4)
+        return {name: value for name, (value, _) in figures.items()}
+
+    figures = evaluated()
     wanted = figures["r posterior"]
     assert_allclose(figures["crps flow"], figures["crps posterior"], rtol=0.03)
     assert_allclose(figures["nll flow"], figures["nll posterior"], rtol=1e-4)
@@ -504,8 +560,38 @@ def test_judge_of_the_spatial_posterior(data, monkeypatch):
         noise = torch.randn((n_draws, *mean.shape), generator=rng)
         return mean + 3 * mean.std(-1, keepdim=True) * noise
 
-    monkeypatch.setattr(judge_module, "draw", draw)
-    figures = judge_module.judge(flow, data[1], 3, n_draws=20, n_mismatched=4)
+    monkeypatch.setattr(evaluate_module, "draw", draw)
+    figures = evaluated()
     # Noise of 9 / 20 of the mean's variance.
     assert_allclose(figures["r mean"], wanted / 1.45**0.5, rtol=0.03)
     assert_allclose(figures["r expected"], wanted, rtol=0.03)
+
+
+def test_sides_of_draws():
+    """Right and clear sides are counted, recording by recording.
+
+    Seen to fail with sides of draws compared with the right instead of the truth, and
+    with levels that are not clear counted.
+    """
+    # Three recordings, two levels, ten draws; three of the six differences are clear.
+    true = torch.tensor([[2.0, 0.1], [-2.0, -2.0], [0.1, -0.1]])
+    drawn = torch.stack(
+        [
+            torch.stack([torch.ones(10), -torch.ones(10)]),  # right; wrong, not clear
+            torch.stack([-torch.ones(10), torch.tensor([-1.0] * 6 + [1.0] * 4)]),
+            torch.ones(2, 10),
+        ]
+    )
+    values = evaluate_module._sides(list(zip(drawn, true, strict=True)))
+    figures = {name: each[0].tolist() for name, each in values.items()}
+    nothing = pytest.approx(float("nan"), nan_ok=True)
+    assert figures["side correct, clear in truth"] == [1, 1, nothing]
+    assert figures["side correct, clear in draws"] == [0.5, 1, 0.5]
+    assert figures["side clear in draws"] == [1, 0.5, 1]
+    assert figures["side clear in draws where clear in truth"] == [1, 0.5, nothing]
+
+
+def test_near_contacts():
+    """Each couple once; whose nearest neighbour is too far has none."""
+    contacts = torch.tensor([0.0, 3.5, 7.5, 30.0])[:, None] * torch.tensor([1e-3, 0, 0])
+    assert evaluate_module.near_contacts(contacts).tolist() == [[0, 1], [1, 2]]

@@ -34,7 +34,7 @@ def waves(n_channels, n_times, sfreq=None):
 
 
 def _at_rates(subject):
-    """Waves at the rates of a subject, which the number of samples tells."""
+    """Waves at the rates of a subject, as the number of samples implies."""
 
     def signals(n_channels, n_times):
         rates = {
@@ -154,7 +154,7 @@ def test_metadata(tmp_path):
 # Trap 1: trials of 8 s one after the other
 
 
-def _beside_loud_trials(level):
+def _beside_strong_trials(level):
     def signals(n_channels, n_times):
         rng = np.random.default_rng(3)
         data = rng.uniform(-50, 50, (n_channels, n_times))
@@ -174,7 +174,7 @@ def test_trials_do_not_reach_into_each_other(tmp_path):
     """
     read = []
     for level in (0, 2000):
-        write_session(tmp_path, 1, 1, 3, _beside_loud_trials(level))
+        write_session(tmp_path, 1, 1, 3, _beside_strong_trials(level))
         _, ieeg, _ = verbal_wm.load(1, 1, tmp_path)
         read.append(ieeg.get_data()[1])
     np.testing.assert_allclose(read[0], read[1], rtol=0, atol=1e-12)
@@ -199,7 +199,7 @@ def test_trials_begin_with_their_first_sample(tmp_path):
     assert (samples == np.arange(1600)).all()
 
 
-# Traps 3 and 5: what the dataset does not tell
+# Traps 3 and 5: what the dataset does not say
 
 
 def test_nothing_needs_a_coordsystem_or_scans_tsv():
@@ -362,7 +362,7 @@ def test_what_is_not_there(tmp_path):
 
 
 def _list_trials(folder, kind, n_trials):
-    """Let events.tsv tell of more trials than the EDF file holds."""
+    """List more trials in events.tsv than the EDF file holds."""
     name = f"{stem(1, 1, kind)}events.tsv"
     lines = side_cars()[name].splitlines(keepends=True)
     (folder / name).write_bytes(b"".join(lines[: n_trials + 1]))
@@ -397,7 +397,7 @@ _BODIES = {
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """A bucket, with the fault that the server was told to have."""
+    """A bucket, with the fault that the server is set to have."""
 
     def do_GET(self):  # the name that http.server looks for
         server, name = self.server, self.path.lstrip("/")

@@ -491,6 +491,7 @@ def test_errors(white):
 # The report ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_model")
 def test_report(raw, epochs, model_file, tmp_path, monkeypatch):
     """Every part is there, and warnings reach both the reader and the user.
@@ -502,7 +503,7 @@ def test_report(raw, epochs, model_file, tmp_path, monkeypatch):
     """
     raw.crop(0, 5).info["bads"] = ["Fp1"]
     options = dict(contacts=_montage(), n_draws=3, random_state=0)
-    raw._data[3:5] *= 30
+    raw._data[3] *= 30
     raw._data[10:] = 0
     with pytest.warns(RuntimeWarning, match="times as large as the others"):
         report = make_report(raw, **options)
@@ -581,6 +582,7 @@ def _written(report, tmp_path):
 
 
 @pytest.mark.usefixtures("small_model")
+@pytest.mark.slow
 def test_report_from_the_command_line(raw, tmp_path, capsys, monkeypatch):
     """The file says which part was drawn; a second run refuses to replace it."""
     _leave_out_pictures(monkeypatch)
@@ -590,7 +592,7 @@ def test_report_from_the_command_line(raw, tmp_path, capsys, monkeypatch):
     argv = [str(arg) for arg in [*argv, "--tmin", 1, "--tmax", 2, "--seed", 4]]
     (tmp_path / "report-1.html").touch()  # another one, not a part of this one
     assert cli.main(argv) == 0
-    assert capsys.readouterr().out == f"Report: {out}\n"
+    assert capsys.readouterr().out == f"Page: {out}\n"
     html = out.read_text(encoding="utf-8")
     assert "3 of 1.000 to 2.000 s" in html and "seed 4" in html
     assert "Connectivity needs two windows" in html

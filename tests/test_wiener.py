@@ -7,8 +7,8 @@ from mne_neuroflow.head.wiener import (
     N_HALO,
     band_covariance,
     clip,
+    clip_limit,
     find_scalp_filter,
-    loudest,
     split,
 )
 
@@ -38,17 +38,17 @@ def white(rng, n_times):
     return rng.standard_normal((N_ELECTRODES, n_times))
 
 
-def centred(heard):
+def centred(present):
     """Make the operator of an average reference."""
-    return np.eye(len(heard)) - 1 / len(heard)
+    return np.eye(len(present)) - 1 / len(present)
 
 
-def fitted_filter(usual, seen, heard=None):
+def fitted_filter(usual, seen, present=None):
     """Learn the usual scalp from one recording and filter another one."""
-    heard = np.arange(N_ELECTRODES) if heard is None else heard
-    limit = loudest(usual.std(axis=1)[heard])
+    present = np.arange(N_ELECTRODES) if present is None else present
+    limit = clip_limit(usual.std(axis=1)[present])
     return find_scalp_filter(
-        band_covariance([usual]), limit, heard, band_covariance([clip(seen, limit)])
+        band_covariance([usual]), limit, present, band_covariance([clip(seen, limit)])
     )
 
 
@@ -81,8 +81,8 @@ def test_usual_scalp_is_left_alone():
     assert (lost < 0.005 * np.trace(np.cov(clean))).all()
 
 
-@pytest.mark.parametrize("heard", [np.arange(N_ELECTRODES), np.r_[0:4, 5:12]])
-def test_noise_is_removed_as_well_as_if_it_were_known(heard):
+@pytest.mark.parametrize("present", [np.arange(N_ELECTRODES), np.r_[0:4, 5:12]])
+def test_noise_is_removed_as_well_as_if_it_were_known(present):
     """Noisy electrodes cost within 5 % what they cost whoever knows their noise.
 
     And the error is as large as the filter says, to 15 %, also after a map with
@@ -94,8 +94,8 @@ def test_noise_is_removed_as_well_as_if_it_were_known(heard):
     noise[[2, 7]] = 1.0, 0.4
     usual, _ = make_scalp(rng)
     clean, seen = make_scalp(rng, noise=noise)
-    seen = centred(heard) @ seen[heard]
-    scalp_filter = fitted_filter(usual, seen, heard)
+    seen = centred(present) @ seen[present]
+    scalp_filter = fitted_filter(usual, seen, present)
     truth = clean[:, INNER]
     error = scalp_filter(seen) - truth
 
@@ -111,8 +111,8 @@ def test_noise_is_removed_as_well_as_if_it_were_known(heard):
 
     weights = rng.standard_normal((3, N_ELECTRODES, 5))
     passed = sum(weights[..., k] @ error[:, k : k - 5 or None] for k in range(5))
-    told = scalp_filter.error(weights)
-    np.testing.assert_allclose(np.diag(told), passed.var(axis=1), rtol=0.15)
+    error = scalp_filter.error(weights)
+    np.testing.assert_allclose(np.diag(error), passed.var(axis=1), rtol=0.15)
 
 
 def test_only_the_noisy_band_is_touched():
@@ -138,7 +138,7 @@ def test_only_the_noisy_band_is_touched():
 
 
 def test_pops_are_cut_off():
-    """What is six times as loud as an electrode is loses its top.
+    """What is six times as strong as an electrode is loses its top.
 
     Seen to fail without the limit.
     """

@@ -29,7 +29,7 @@ class _Traits(Batched):
 
 
 def test_one_scale():
-    """Two length scales play in each patient, as loud as all of them together.
+    """Two length scales play in each patient, as strong as all of them together.
 
     The variance of a scale is its share. Catches a scale that keeps its own share, and
     deep structures that are drawn with cortex.

@@ -3,7 +3,7 @@
 ``data/ds004752-side-cars.tar.xz`` holds every side-car of version 1.0.1, byte by byte
 (CC0, doi:10.18112/openneuro.ds004752.v1.0.1). The signals are not there; these are
 noise and known waveforms in EDF files that are laid out as the real ones, whose sizes
-(256 bytes of header per channel and 256 more, then two bytes a sample) tell that they
+(256 bytes of header per channel and 256 more, then two bytes a sample) imply that they
 have neither annotations nor padding.
 """
 

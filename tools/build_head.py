@@ -1,8 +1,8 @@
 """Build the template head table that ships with mne_neuroflow.
 
-Needs MNE and nilearn, whose wheels hold fsaverage's surfaces; nothing is
-downloaded. The shipped table is the output of ``python tools/build_head.py``;
-doc/decisions/head-model.md tells what was chosen and why.
+Needs MNE and nilearn, whose wheels contain fsaverage's surfaces. Nothing is
+downloaded. The shipped table is the output of ``python tools/build_head.py``.
+doc/decisions/head-model.md describes the choices and their reasons.
 """
 
 import argparse
@@ -45,8 +45,8 @@ BRAIN_AND_SCALP_CONDUCTIVITY = 0.3
 SKULL_CONDUCTIVITY = 0.006
 OUTER_SKULL_GAP = 5e-3
 
-# Cortical patches in both hemispheres together, and how much smaller their
-# diameter is in the temporal lobe, where contacts go.
+# Number of cortical patches in both hemispheres, and how much smaller their diameter is
+# in the temporal lobe, where the contacts are.
 N_CORTICAL_PATCHES = 2400
 TEMPORAL_DENSITY = 1.6
 # fsaverage's average thickness falls to zero over the medial wall, and nowhere
@@ -59,9 +59,9 @@ VOXEL = 3e-3  # spacing of the hippocampus and amygdala points
 # they are chosen: see doc/decisions/head-model.md for the accuracy.
 RANK = 300
 BRAIN_GRID = 8e-3
-# Brings the factors, in volts per ampere metre, into the range of half precision.
+# Scales the factors, in volts per ampere metre, to the range of half precision.
 NARROW_SCALE = 100.0
-# How much an electrode's error counts against that of a point inside the brain.
+# Weight of an electrode's error relative to that of a point inside the brain.
 SCALP_EMPHASIS = 3.0
 
 
@@ -70,7 +70,7 @@ SCALP_EMPHASIS = 3.0
 
 
 def build_surfaces(outer_skull_gap):
-    """Scalp, outer skull and inner skull as nested 642-node surfaces."""
+    """Make scalp, outer skull and inner skull as nested 642-node surfaces."""
     inner = _read_surface("fsaverage-inner_skull-bem.fif")
     scalp = _read_surface("fsaverage-head.fif")
     sphere = unit_sphere()
@@ -90,7 +90,7 @@ def build_surfaces(outer_skull_gap):
 
 
 def unit_sphere():
-    """Icosahedron with every edge halved three times."""
+    """Make an icosahedron with each edge halved three times."""
     surface = mne.surface._get_ico_surface(ICO_GRADE)
     return Surface(surface["rr"], surface["tris"])
 
@@ -113,7 +113,7 @@ def _node_normals(rr, tris):
 
 
 def build_cortex(side, mtl_points):
-    """Mid-surface vertices of one hemisphere, without the medial wall."""
+    """Return mid-surface vertices of one hemisphere, without the medial wall."""
     pia = load_surf_mesh(FSAVERAGE5 / f"pial_{side}.gii.gz")
     white = load_surf_mesh(FSAVERAGE5 / f"white_{side}.gii.gz")
     thickness = load_surf_data(FSAVERAGE5 / f"thick_{side}.gii.gz") * 1e-3
@@ -143,7 +143,7 @@ def _node_areas(rr, tris):
 
 
 def _medial_wall(thickness, edges):
-    """Largest connected area of vanishing thickness, and its rim."""
+    """Find the largest connected area of vanishing thickness, and its rim."""
     thin = thickness < MEDIAL_WALL_THICKNESS
     inside = edges[thin[edges].all(axis=1)]
     _, label = connected_components(_graph(inside, len(thin)), directed=False)
@@ -159,7 +159,7 @@ def _graph(edges, n_nodes, lengths=None):
 
 
 def _inside_voxels(rr, points):
-    """Cortex inside the hippocampus and amygdala voxels would count twice."""
+    """Leave out cortex inside hippocampus and amygdala voxels, to count it once."""
     nearest, _ = cKDTree(points).query(rr, p=np.inf)
     return nearest <= VOXEL / 2
 
@@ -197,8 +197,8 @@ def is_parahippocampal(rr):
 def assign_patches(cortex, n_patches):
     """Split kept vertices into patches of about equal geodesic size.
 
-    Seeds are farthest points, one after the other, along edges that count longer in
-    the temporal lobe; every vertex then joins its nearest seed.
+    Seeds are selected by farthest-point sampling along edges, whose lengths are
+    increased in the temporal lobe. Each vertex then belongs to its nearest seed.
     """
     rr, edges = cortex["rr"], cortex["edges"]
     temporal = np.isin(cortex["structure"], ["temporal-lateral", "parahippocampal"])
@@ -271,7 +271,7 @@ def _majority(group, names):
 
 
 def _volume_rows(points, structures, hemisphere):
-    """Three orthogonal patches a voxel, each spread over eight sub-voxels."""
+    """Make three orthogonal patches per voxel, each spread over eight sub-voxels."""
     corners = np.array(list(itertools.product((-0.25, 0.25), repeat=3))) * VOXEL
     n_patches = 3 * len(points)
     vertices = np.repeat(points[:, np.newaxis] + corners, 3, axis=0).reshape(-1, 3)
@@ -291,7 +291,7 @@ def _volume_rows(points, structures, hemisphere):
 
 
 def read_mtl_points(fname=MTL_POINTS):
-    """Hippocampus and amygdala points: metres, structures, hemispheres."""
+    """Return hippocampus and amygdala points: metres, structures, hemispheres."""
     with open(fname, newline="") as file:
         rows = list(csv.DictReader(file))
     points = np.array([[float(row[axis]) for axis in "xyz"] for row in rows]) * 1e-3
@@ -305,7 +305,7 @@ def read_mtl_points(fname=MTL_POINTS):
 
 
 def surface_potentials(bem, surfaces, sources):
-    """Potential at every node for a unit moment of every patch."""
+    """Compute the potential at each node for a unit moment of each patch."""
     nodes = np.vstack([surface.rr for surface in surfaces])
     infinite = patch_potential(nodes, **_rows(sources), conductivity=1.0)
     source_mult = np.repeat(bem["source_mult"], [len(s.rr) for s in surfaces])
@@ -346,15 +346,16 @@ def solve_bem(surfaces, conductivity):
 
 
 def factorise(phi, surfaces, conductivity, sources):
-    """Low-rank factors of the potentials, small enough to ship.
+    """Compute low-rank factors of the potentials, which are small enough to ship.
 
-    What superficial patches do to the inner skull near them has no low rank, but is
-    nearly twice their potential in an infinite brain: the skull insulates almost
-    perfectly, which acts as a mirror. Only the rest, which is smooth, is
-    factorised; whoever reads the table adds the mirror term again.
+    The potential of superficial patches on the inner skull near them does not have low
+    rank. It is nearly twice their potential in an infinite brain, because the skull is
+    almost an insulator and acts as a mirror. Only the remainder, which is smooth, is
+    factorised. The mirror term is added again when the table is read.
 
-    The subspace is the best one for what is computed from it: the scalp and the
-    surfaces' share of the potential on a grid of points inside the brain.
+    The subspace is optimal for the quantities that are computed from it: the potential
+    on the scalp, and the contribution of the surfaces to the potential on a grid of
+    points inside the brain.
     """
     smooth = phi.copy()
     inner = surfaces[-1].rr
@@ -375,7 +376,7 @@ def factorise(phi, surfaces, conductivity, sources):
 
 
 def _uses(phi, smooth, surfaces, conductivity):
-    """Rows for which the factors must be right, each in units of its own size."""
+    """Return rows for which the factors must be accurate, in units of their size."""
     n_scalp = len(surfaces[0].rr)
     scalp = phi[:n_scalp] / np.linalg.norm(phi[:n_scalp], axis=1).mean()
     weights = surface_weights(_brain_grid(surfaces[-1]), surfaces, conductivity)
@@ -399,7 +400,7 @@ def _brain_grid(inner_skull):
 
 
 def build_head(skull_conductivity=SKULL_CONDUCTIVITY, outer_skull_gap=OUTER_SKULL_GAP):
-    """Build the table, and the full surface potentials to judge it by."""
+    """Build the table, and the full surface potentials to check it with."""
     conductivity = np.array(
         [BRAIN_AND_SCALP_CONDUCTIVITY, skull_conductivity, BRAIN_AND_SCALP_CONDUCTIVITY]
     )
@@ -420,7 +421,7 @@ def build_head(skull_conductivity=SKULL_CONDUCTIVITY, outer_skull_gap=OUTER_SKUL
 
 
 def _narrow(sources):
-    """Single precision is 8 nm at 0.1 m."""
+    """Convert to single precision, which is 8 nm at 0.1 m."""
     types = {"f": np.float32, "i": np.int16}
     return {
         name: array.astype(types.get(array.dtype.kind, array.dtype))

@@ -2,13 +2,13 @@
 
     python tools/build_implants.py DS004752
 
-where ``DS004752`` is the folder of OpenNeuro dataset ds004752 (CC0); only the
-``electrodes.tsv`` side-cars are read. The head table must have been built.
+where ``DS004752`` is the folder of OpenNeuro dataset ds004752 (CC0). Only the
+``electrodes.tsv`` files are read. The head table must exist.
 
-The real implants are copied. The virtual one, ``mtl``, is designed from them: each
-electrode family takes the median direction of the real electrodes of its kind, both
-sides together, and runs through a target in the middle of its structure. Implants that
-were added to the table by hand stay, after these.
+The implants of patients are copied. The virtual implant ``mtl`` is designed from them.
+Each electrode family has the median direction of the real electrodes of its kind, both
+sides together, and a target in the middle of its structure. Implants that were added to
+the table by hand are kept, after these.
 """
 
 import argparse
@@ -21,10 +21,10 @@ import numpy as np
 from mne_neuroflow.head.contacts import IMPLANTS
 from mne_neuroflow.head.geometry import inside_brain, load_head, nearest_structure
 
-# Contact 1 on the right side, MNI mm, and the real electrodes that give the
-# direction. Targets lie about 2 mm or less from a source of their structure in the
-# template head. Nobody aimed at the posterior parahippocampal gyrus, which borrows
-# the direction of its neighbour.
+# Contact 1 on the right side, MNI mm, and the real electrodes whose direction is used.
+# Targets are about 2 mm or less from a source of their structure in the template head.
+# No real electrode has its target in the posterior parahippocampal gyrus, so the
+# direction of its neighbour is used.
 FAMILIES = {
     "A": ((21.0, -4.5, -20.0), "A"),
     "AH": ((25.5, -13.0, -20.0), "AH"),
@@ -117,7 +117,7 @@ def write_table(implants, fname):
 
 
 def main():
-    """Write the table and print what a reader of it should know."""
+    """Write the table, and print the contacts outside the inner skull."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
     real = read_real(parser.parse_args().dataset)

@@ -1,8 +1,8 @@
-"""Write the 10-05 electrode positions that the simulation draws montages from.
+"""Write the 10-05 electrode positions for the montages of the simulation.
 
-Run ``python tools/build_positions.py``. Positions are MNE's template montage
-(BSD-3-Clause), taken from fsaverage's head frame to its surface RAS frame, so
-that the simulation itself needs no MNE.
+Run ``python tools/build_positions.py``. The positions are those of MNE's template
+montage (BSD-3-Clause), transformed from fsaverage's head frame to its surface RAS
+frame, so that the simulation does not need MNE.
 """
 
 import csv

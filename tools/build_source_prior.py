@@ -1,9 +1,9 @@
 """Measure how the power of brain regions varies between simulated recordings.
 
-Run ``python tools/build_source_prior.py``: two minutes on one core. It writes
-``mne_neuroflow/head/data/source_prior.npz``, which the spatial stage takes as the prior
-of what it estimates from a recording. The patients are other ones than those that
-train and judge the flow.
+Run ``python tools/build_source_prior.py``, which takes two minutes on one core. It
+writes ``mne_neuroflow/head/data/source_prior.npz``, the prior of the source powers that
+the spatial stage estimates from a recording. The patients differ from those with which
+the flow is trained and evaluated.
 """
 
 import argparse
@@ -12,15 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mne_neuroflow.head.adaptive import (
-    N_BANDS,
-    N_HALO,
-    N_REGIONS,
-    band_covariance,
-    band_responses,
-)
+from mne_neuroflow.head.bands import N_BANDS, N_HALO, band_covariance, band_responses
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.posterior import average_reference
+from mne_neuroflow.head.scalp_model import N_REGIONS
 from mne_neuroflow.simulation.events import add_events
 from mne_neuroflow.simulation.recordings import draw_traits, electrode_rms, record
 from mne_neuroflow.simulation.setups import (
@@ -38,8 +33,8 @@ from mne_neuroflow.simulation.sources import (
 
 _OUT = Path(__file__).parents[1] / "mne_neuroflow/head/data/source_prior.npz"
 _N_PATIENTS, _SEED, _SECONDS, _AT_ONCE = 480, 101, 24, 4
-# With the 256 generators that training plays, regions are empty by chance. More of
-# them show how loud regions are; which generators play is left to the parcels.
+# With the 256 active generators of the training, regions are empty by chance. More of
+# them show the power of regions; which generators are active is left to the parcels.
 _N_GENERATORS = 1024
 # Least relative power: what is silent by chance is not infinitely so.
 _FLOOR = 0.01

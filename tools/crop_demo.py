@@ -1,11 +1,10 @@
-"""Crop the bundled demonstration recording from the public one.
+"""Crop the bundled demonstration recording from the public recording.
 
     python tools/crop_demo.py S001R04.edf
 
 ``S001R04.edf`` is subject 1, run 4 of the EEG Motor Movement/Imagery dataset of
-PhysioNet. EDF keeps its data in records of one second, so that its beginning is
-the header, with another number of records, and the first records as they are: not
-one sample is changed.
+PhysioNet. EDF stores data in records of one second. The cropped file consists of the
+header with another number of records, and of the first records without any change.
 """
 
 import argparse

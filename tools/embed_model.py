@@ -3,8 +3,8 @@
     python tools/embed_model.py runs/mtl/best.safetensors mtl-v2
 
 copies the weights and the model card to ``mne_neuroflow/weights/data`` under the
-model's name and enters both into the registry, against which every fetch is checked.
-With ``--to`` the files go to another folder, ready to be put on a web server.
+model's name, and adds both to the registry, with which downloads are verified. With
+``--to``, the files are written to another folder, for a web server.
 """
 
 import argparse
@@ -42,8 +42,8 @@ if __name__ == "__main__":
         "--to",
         type=Path,
         default=WEIGHTS / "data",
-        help="the folder for the files (default: inside the package); another one for "
-        "a model that is to be downloaded",
+        help="the folder for the files (default: inside the package), for models to "
+        "download",
     )
     args = parser.parse_args()
     for fname in embed(args.checkpoint, args.name, args.to):

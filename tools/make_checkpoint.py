@@ -4,10 +4,10 @@
         --machine "one CPU core" --after runs/mtl-v1.json \
         --calibration runs/held_out.json --out runs/mtl-v2.safetensors
 
-takes the averaged weights of the last run and writes into the card what all runs
-took and what ``benchmarks/held_out.py --json`` measured. The logs of all runs go to
-``doc/training``. With ``--after`` budget and logs are added to those of the weights
-that the runs started from.
+uses the averaged weights of the last run. The card contains the budget of all runs and
+the figures from ``benchmarks/held_out.py --json``. The logs of all runs are copied to
+``doc/training``. With ``--after``, budget and logs are added to those of the weights
+with which the runs started.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
-from mne_neuroflow.training.fit import averaged_weights, load_recipe
+from mne_neuroflow.training.fit import averaged_weights
+from mne_neuroflow.training.recipe import load_recipe
 from mne_neuroflow.weights.checkpoint import save_checkpoint
 
 PRIOR = (

@@ -1,8 +1,8 @@
-"""Twelve simulated pairs beside a real scalp recording, to be looked at.
+"""Plot twelve simulated pairs and a real scalp recording for visual comparison.
 
-Run ``python tools/plot_pairs.py OUT.png``. Three stretches of the bundled recording
-stand in the first row, simulated pairs below, scalp above contacts. Prints how
-simulated and real spectra compare.
+Run ``python tools/plot_pairs.py OUT.png``. Three stretches of the bundled recording are
+in the first row, and simulated pairs are below, with scalp EEG above contacts. The tool
+also prints a comparison of simulated and real spectra.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from mne_neuroflow.datasets import load_demo
 SCALP = "Fp1 Fp2 F7 F8 T7 T8 C3 C4 P7 P8 O1 O2".split()
 SECONDS, START = 10, 20
 SCALP_STEP = 80e-6  # volts between neighbouring lines
-IEEG_STEP = 4  # the same for contacts, times the loudest one's standard deviation
+IEEG_STEP = 4  # the same for contacts, times the largest standard deviation
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "ictal", "uncoupled")
 FREQUENCIES = (1, 2, 4, 6, 8, 10, 12, 16, 20, 25, 30, 40)
 REGIONS = {"frontopolar": "Fp1 Fp2", "temporal": "T7 T8", "central": "C3 C4"}
@@ -33,7 +33,7 @@ def read_real():
 
 
 def simulate(number):
-    """Simulate pair ``number``; the scalp has the real recording's electrodes."""
+    """Simulate pair ``number`` with the electrodes of the real recording."""
     return simulate_pair(
         "64",
         "mtl",
@@ -45,9 +45,9 @@ def simulate(number):
 
 
 def choose_contacts(ieeg, n_contacts=5):
-    """Take the loudest contact of some shafts, and first that of the focus.
+    """Take the contact of some shafts that has most power, and first that of the focus.
 
-    The focus is where most happens at what annotations tell.
+    The focus is where most happens at the times of annotations.
     """
     std = ieeg.get_data().std(1)
     focus = []
@@ -62,13 +62,13 @@ def choose_contacts(ieeg, n_contacts=5):
     for name, value in zip(ieeg.ch_names, std, strict=True):
         shaft = name.rstrip("0123456789")
         shafts.setdefault(shaft, []).append((value, name))
-    loudest = [max(of_shaft)[1] for of_shaft in shafts.values()]
-    others = [name for name in loudest if name not in focus]
+    largest = [max(of_shaft)[1] for of_shaft in shafts.values()]
+    others = [name for name in largest if name not in focus]
     return (focus + others[:: max(1, len(others) // n_contacts)])[:n_contacts]
 
 
 def draw(ax, raw, names, step, top, colour, start):
-    """Draw channels below each other; returns the height of the next one."""
+    """Draw channels below each other, and return the height of the next one."""
     data = raw.get_data(names, tmin=start, tmax=start + SECONDS)
     times = np.arange(data.shape[1]) / raw.info["sfreq"]
     for k, (name, series) in enumerate(zip(names, data, strict=True)):
@@ -78,7 +78,7 @@ def draw(ax, raw, names, step, top, colour, start):
 
 
 def mark_events(ax, raw):
-    """Draw a line where something begins."""
+    """Draw a line at the beginning of events."""
     for onset in raw.annotations.onset - START:
         if 0 <= onset <= SECONDS:
             ax.axvline(onset, color="0.6", lw=0.5, ls=":")
@@ -117,7 +117,7 @@ def plot(real, pairs, fname):
 
 
 def spectrum(raw, names):
-    """Median spectrum over channels in dB of µV²/Hz at :data:`FREQUENCIES`."""
+    """Return the median spectrum over channels in dB of µV²/Hz at FREQUENCIES."""
     data = raw.get_data(names)
     f, power = welch(1e6 * data, raw.info["sfreq"], nperseg=256, average="median")
     decibels = 10 * np.log10(power)
@@ -126,7 +126,7 @@ def spectrum(raw, names):
 
 
 def slope(raw, low=2, high=40):
-    """Median aperiodic exponent over channels, beside alpha."""
+    """Return the median aperiodic exponent over channels, without alpha."""
     f, power = welch(raw.get_data("eeg"), raw.info["sfreq"], nperseg=256)
     fit = (f >= low) & (f <= high) & ~((f > 7) & (f < 14))
     lines = np.polyfit(np.log10(f[fit]), np.log10(power[:, fit]).T, 1)

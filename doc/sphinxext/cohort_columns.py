@@ -4,19 +4,28 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from mne_neuroflow.cohort.features import COLUMNS, FEATURES
+from mne_neuroflow.cohort.folder import STATUS
+from mne_neuroflow.cohort.group import EFFECTS
 
 
 class CohortColumns(SphinxDirective):
-    """Two tables, from what the package writes into its own results."""
+    """Tables of columns, from what the package writes into its own results."""
 
     def run(self):
         """Make the tables."""
-        columns = [(f"``{name}``", what) for name, what in COLUMNS.items()]
-        features = [
-            (f"``{name}``", f"{what}; unit: {unit}")
-            for name, (what, unit) in FEATURES.items()
-        ]
-        lines = _table("Column", columns) + ["", "", *_table("Feature", features)]
+        columns = {name: (what, "") for name, what in COLUMNS.items()}
+        lines = []
+        for title, described in (
+            ("Column", columns),
+            ("Feature", FEATURES),
+            ("Column of status.tsv", STATUS),
+            ("Column of group/effects.tsv", EFFECTS),
+        ):
+            rows = [
+                (f"``{name}``", f"{what}; unit: {unit}" if unit else what)
+                for name, (what, unit) in described.items()
+            ]
+            lines += [*_table(title, rows), "", ""]
         return self.parse_text_to_nodes(StringList(lines, "cohort-columns"))
 
 

@@ -57,8 +57,13 @@ def _write_card(card):
         if some:
             lines += ["", f".. rubric:: {title}", ""]
             some = sorted(some.items(), key=lambda figure: _natural(figure[0]))
-            lines += _table([(name, f"{value:.4g}") for name, value in some], (60, 40))
+            lines += _table([(name, _written(each)) for name, each in some], (60, 40))
     return "\n".join(lines)
+
+
+def _written(figure):
+    value, error = figure["value"], figure["standard error"]
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
 
 
 def _natural(name):

@@ -2,16 +2,16 @@
 Connectivity with mne-connectivity
 ==================================
 
-Coherence between virtual contacts: what one draw shows, what the draws agree on, and
-what a scalp in disorder would have shown as well.
+This example computes the coherence between virtual contacts, for one draw, over all
+draws, and for a control with shuffled electrodes.
 """
 
 # %%
-# One draw is ordinary epochs
-# ---------------------------
-# Virtual epochs go into mne-connectivity like any others. Coherence between 8 and 13 Hz
-# at the tips of the ten depth electrodes of the default implant, from windows of two
-# seconds:
+# Coherence of one draw
+# ---------------------
+# mne-connectivity takes virtual epochs like any others. This is the coherence between 8
+# and 13 Hz at the tips of the ten depth electrodes of the default implant, in windows
+# of two seconds:
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
@@ -34,11 +34,10 @@ options = dict(method="coh", fmin=8, fmax=13, faverage=True, verbose=False)
 print(spectral_connectivity_epochs(windows, **options))
 
 # %%
-# What the draws agree on
-# -----------------------
-# Connectivity is not linear: it is computed for each draw apart and summarized
-# afterwards. The mean over draws is a recording of nothing, with a coherence of its
-# own.
+# Coherence over draws
+# --------------------
+# Connectivity is not linear. It is therefore computed for each draw separately and
+# summarized afterwards. The coherence of the mean over draws would be something else.
 pairs = np.tril_indices(len(names), -1)
 sfreq = raw.info["sfreq"]
 
@@ -63,17 +62,17 @@ alpha = coherence(raw, seed=0)
 # %%
 # A control
 # ---------
-# Near contacts share sources whatever the scalp shows, and coherence from few windows
-# is never zero. So what does the same implant show when the signals of the electrodes
-# are exchanged at random? What stays the same, the scalp did not tell.
+# Neighbouring contacts share sources whatever the scalp EEG shows, and coherence from
+# few windows is never zero. The control therefore exchanges the signals of the scalp
+# electrodes at random. What remains the same does not come from the scalp EEG.
 rng = np.random.default_rng(0)
 data = raw.get_data()[rng.permutation(len(raw.ch_names))]
 control = coherence(mne.io.RawArray(data, raw.info, verbose=False), seed=1)
 
 # %%
-# Left, the median over draws. Right, each pair's median and 90 % interval against its
-# median in the control. Points near the diagonal are pairs whose coherence is that of
-# the prior: worth knowing before anything is built on it.
+# The left panel shows the median over draws. The right panel shows the median and 90 %
+# interval of each pair against its median in the control. Points near the diagonal are
+# pairs whose coherence is that of the prior. Do not draw conclusions from them.
 low, middle, high = np.quantile(alpha, [0.05, 0.5, 0.95], axis=0)
 expected = np.median(control, axis=0)
 
@@ -101,7 +100,7 @@ ax.errorbar(
 )
 limit = 1.05 * high.max()
 ax.set(
-    xlabel="Coherence with the scalp in disorder (median)",
+    xlabel="Coherence with shuffled electrodes (median)",
     ylabel="Coherence (median and 90 % of draws)",
     xlim=(0, limit),
     ylim=(0, limit),

@@ -2,13 +2,13 @@
 Figures and a report
 ====================
 
-Spectra, lateralization and connectivity of virtual contacts with their intervals, and
-all of it in one HTML file.
+This example plots spectra, lateralization and connectivity of virtual contacts with
+their intervals, and writes a report as an HTML file.
 """
 
 # %%
-# All figures of :mod:`mne_neuroflow.viz` start from draws. They return Matplotlib
-# figures, and say in their titles that they show predictions.
+# The functions of :mod:`mne_neuroflow.viz` take draws and return Matplotlib figures.
+# The titles say that the signals are predictions.
 import tempfile
 from pathlib import Path
 
@@ -26,21 +26,22 @@ draws = mne_neuroflow.sample_ieeg(
 # %%
 # Spectra
 # -------
-# The spectrum of each draw is computed apart.
+# The spectrum of each draw is computed separately.
 plot_spectra(draws)
 
 # %%
 # Connectivity
 # ------------
-# Coherence, imaginary coherence or phase locking by mne-connectivity.
+# mne-connectivity computes coherence, imaginary coherence or phase locking.
 plot_connectivity(draws, band="alpha")
 
 # %%
 # A report
 # --------
-# :func:`mne_neuroflow.make_report` puts the recording's checks, observability, traces,
-# spectra, connectivity, lateralization and the provenance into one :class:`mne.Report`.
-# ``mne-neuroflow report recording.edf report.html`` does the same on the command line.
+# :func:`mne_neuroflow.make_report` makes a :class:`mne.Report` with the checks of the
+# recording, observability, traces, spectra, connectivity, lateralization and
+# provenance. ``mne-neuroflow report recording.edf report.html`` does the same on the
+# command line.
 report = mne_neuroflow.make_report(
     raw,
     contacts="mtl-core",
@@ -57,6 +58,7 @@ print(f"{fname.name}: {fname.stat().st_size / 1e6:.1f} MB, {len(report)} section
 # %%
 # Lateralization
 # --------------
-# By how much the left side has more power than the right, per structure and band, with
-# the interval over draws: filled where it leaves out zero.
+# The figure shows the difference in power between left and right for each structure and
+# band, with intervals over draws. Symbols are filled where the 90 % interval does not
+# contain zero.
 plot_lateralization(draws, "mtl-core")

@@ -2,17 +2,16 @@
 First prediction on a real recording
 ====================================
 
-A scalp recording goes in, virtual intracranial EEG comes out: an ordinary
-:class:`~mne.io.Raw`, and behind it a distribution.
+This example predicts virtual intracranial EEG from a scalp recording. The result is an
+ordinary :class:`~mne.io.Raw`, which is one draw from a distribution.
 """
 
 # %%
 # The recording
 # -------------
-# The recording that ships with the package: 54 s of scalp EEG from 64 electrodes, a
-# part of the EEG Motor Movement/Imagery dataset. With a file of your own,
-# ``mne.io.read_raw`` takes the place of this line. Channels need positions or the names
-# of the 10-05 system.
+# This recording ships with the package: 54 s of scalp EEG from 64 electrodes, a part of
+# the EEG Motor Movement/Imagery dataset. Read your own file with ``mne.io.read_raw``
+# instead. Channels need positions or names of the 10-05 system.
 import matplotlib.pyplot as plt
 
 import mne_neuroflow
@@ -24,25 +23,25 @@ print(raw)
 # %%
 # One draw
 # --------
-# One ``'seeg'`` channel for each of the 80 contacts of the default implant, at the rate
-# and with the annotations of the recording (but for those of single scalp channels, of
-# which nothing is left). The recording is not preloaded, so that the signals are
-# computed when they are read. The log tells how much the scalp can say: for
-# half of the contacts it explains less than a sixth of the variance.
+# The result has one ``'seeg'`` channel for each of the 80 contacts of the default
+# implant. It has the rate and the annotations of the recording, except annotations of
+# single scalp channels. The recording is not preloaded, so that the signals are
+# computed when they are read. The log says how much the scalp EEG can show: for half of
+# the contacts it explains less than a sixth of the variance.
 virtual = mne_neuroflow.predict_ieeg(raw, random_state=0)
 print(virtual)
 
 # %%
-# What it is, and how to make it again, is written into the file.
+# The description says what the signals are and how to reproduce them.
 print(virtual.info["description"])
 
 # %%
 # The distribution
 # ----------------
-# A draw is one of many signals that fit the scalp. A hundred of them show what they
-# agree on. Three contacts of an electrode through the left posterior hippocampus, from
-# its tip in the medial temporal lobe out to the lateral surface, and three of its
-# mirror image on the right:
+# A draw is one of many signals that fit the scalp EEG. A hundred draws show on what
+# they agree. Here are three contacts of a depth electrode through the left posterior
+# hippocampus, from its tip in the medial temporal lobe to the lateral surface, and
+# three contacts of its mirror image on the right:
 names = ["vPHL1", "vPHL5", "vPHL8", "vPHR1", "vPHR5", "vPHR8"]
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 draws = mne_neuroflow.sample_ieeg(
@@ -56,10 +55,10 @@ draws = mne_neuroflow.sample_ieeg(
 draws = draws.assign_coords(channel=names)
 
 # %%
-# The scalp on the left is recorded, the contacts on the right are predicted. The nearer
-# a contact is to the scalp, the more the median follows it, and the narrower the
-# intervals are in relation to the signal. At the tips there is nearly nothing but the
-# interval.
+# The scalp EEG on the left was recorded, the contacts on the right were predicted. The
+# closer a contact is to the scalp, the more the median follows the scalp EEG, and the
+# narrower the intervals are relative to the signal. At the tips the median is almost
+# zero.
 electrodes = ["F7", "T7", "P7", "F8", "T8", "P8"]
 scalp = raw.get_data(electrodes, tmin=20, tmax=24) * 1e6
 times = raw.times[(raw.times >= 20) & (raw.times < 24)]
@@ -87,8 +86,8 @@ for ax, name in zip(axes[:, 1], names, strict=True):
     ax.plot(draws["time"], contact.median("draw"), color="#0072B2", label="median")
     ax.plot(draws["time"], contact[0], color="0.2", lw=0.6, label="one draw")
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
-    told = f"{100 * float(contact['observability']):.0f} % explained"
-    ax.text(1.01, 0.5, told, transform=ax.transAxes, va="center", fontsize=8)
+    label = f"{100 * float(contact['observability']):.0f} % explained"
+    ax.text(1.01, 0.5, label, transform=ax.transAxes, va="center", fontsize=8)
 for ax in axes.flat:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8)

@@ -2,15 +2,16 @@
 Intervals and observability
 ===========================
 
-How much can a montage say about a contact, and what do the intervals of a draw mean?
+How much can scalp EEG show of a contact, and what do the intervals mean?
 """
 
 # %%
-# Before any signal: observability
-# --------------------------------
-# The share of a contact's prior variance that the scalp explains follows from the head
-# model and the electrodes alone. It needs no recording, only an :class:`~mne.Info` with
-# positions, and can be asked before a study.
+# Observability of a montage
+# --------------------------
+# The observability is the share of a contact's prior variance that the scalp EEG
+# explains. With typical sources it depends on the head model and the electrodes alone.
+# It needs no recording, only an :class:`~mne.Info` with positions, and can be computed
+# before a study.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -29,13 +30,13 @@ table.groupby("structure").agg(
 # sphinx_gallery_thumbnail_number = 2
 
 # %%
-# The outer contacts of each depth electrode are told a lot, the tips in the medial
-# temporal lobe little. Contacts below 0.05 *abstain*: their prediction rests on the
-# prior alone.
+# The observability is high at the outer contacts of each depth electrode and low at the
+# tips in the medial temporal lobe. Contacts below 0.05 *abstain*: their prediction
+# rests on the prior alone.
 plot_contacts("mtl", table["observability"], label="Observability")
 
 # %%
-# Fewer electrodes say less. The same implant under four usual montages:
+# Fewer electrodes show less. This is the same implant with four common montages:
 montages = {
     "64": raw.ch_names,
     "32": (
@@ -46,13 +47,15 @@ montages = {
     "8": "F3 F4 C3 C4 T7 T8 O1 O2".split(),
 }
 structures = ["temporal-lateral", "parahippocampal", "hippocampus", "amygdala"]
-told = {
+observability = {
     size: mne_neuroflow.observability(raw.copy().pick(names).info, verbose=False)
     for size, names in montages.items()
 }
 fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
 for k, structure in enumerate(structures):
-    for shift, (size, one) in zip(np.linspace(-0.3, 0.3, 4), told.items(), strict=True):
+    for shift, (size, one) in zip(
+        np.linspace(-0.3, 0.3, 4), observability.items(), strict=True
+    ):
         values = one.loc[one["structure"] == structure, "observability"]
         color = plt.colormaps["viridis"](0.85 - (shift + 0.3) * 1.3)
         label = f"{size} electrodes" if k == 0 else None
@@ -73,9 +76,9 @@ plt.show()
 # %%
 # Draws and their intervals
 # -------------------------
-# Six contacts of this recording, from much to little explained. The shaded intervals
-# hold for each sample apart: if the model is right, the true signal leaves the 90 %
-# interval in one of ten samples. The line is one draw, as good as any other.
+# These are six contacts, from high to low observability. The shaded intervals hold for
+# each sample separately: if the model is calibrated, the true signal is outside the 90
+# % interval in one of ten samples. The line is one draw, and any other draw is as good.
 ranked = table.sort_values("observability", ascending=False).index
 names = list(ranked[[0, 10, 30, 50, 65, 79]])
 draws = mne_neuroflow.sample_ieeg(
@@ -84,13 +87,13 @@ draws = mne_neuroflow.sample_ieeg(
 plot_virtual(draws.sel(channel=names))
 
 # %%
-# What the draws agree on
-# -----------------------
-# Where the scalp tells something, draws agree in part, and their mean moves. The share
-# of their variance on which they agree is what the flow makes of the scalp;
-# observability is what the linear spatial model would make of it. On this recording the
-# flow believes the scalp less. It was trained with muscle and eyes in the scalp EEG;
-# the spatial model takes all of it for the brain.
+# Agreement of the draws
+# ----------------------
+# Where the scalp EEG shows something of a contact, draws agree in part, and their mean
+# varies over time. The share of variance on which they agree is what the flow takes
+# from the scalp EEG. The observability is what the linear spatial model would take. In
+# this recording the flow takes less: it was trained on scalp EEG with muscle and eye
+# artifacts, whereas the spatial model assumes that all of it comes from the brain.
 mean, spread = draws.mean("draw"), draws.var("draw", ddof=1).mean("time")
 agreed = mean.var("time") - spread / draws.sizes["draw"]  # without the draws' own noise
 share = agreed / (agreed + spread)
@@ -100,8 +103,8 @@ ax.plot([0, 0.7], [0, 0.7], color="0.5", ls="--", lw=1)
 colors = ("#56B4E9", "#CC79A7", "#D55E00", "#009E73")  # as in the package's figures
 for structure, color in zip(structures, colors, strict=True):
     of = draws["structure"].values == structure
-    told = draws["observability"][of]
-    ax.scatter(told, share[of], s=20, color=color, label=structure)
+    observability = draws["observability"][of]
+    ax.scatter(observability, share[of], s=20, color=color, label=structure)
 ax.set(
     xlabel="Observability: share explained in the spatial model",
     ylabel="Share of variance on which draws agree",

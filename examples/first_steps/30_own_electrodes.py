@@ -2,14 +2,14 @@
 Your own electrodes
 ===================
 
-Predict at the contacts of a patient: from a BIDS ``electrodes.tsv``, from the Info of a
-stereo-EEG recording, or from coordinates.
+This example predicts at the contacts of a patient, given as a BIDS ``electrodes.tsv``,
+as the Info of a stereo-EEG recording, or as coordinates.
 """
 
 # %%
 # From a BIDS ``electrodes.tsv``
 # ------------------------------
-# Here is a small one, in MNI coordinates and millimetres, as a BIDS dataset has it.
+# This is a small file as in a BIDS dataset, with MNI coordinates in millimetres.
 import json
 import tempfile
 from pathlib import Path
@@ -39,24 +39,23 @@ print(montage)
 # sphinx_gallery_thumbnail_number = -1
 
 # %%
-# Space and unit are read from the ``coordsystem.json``. Where a dataset has none, say
-# ``read_contacts(electrodes, space="MNI152", units="mm")``: neither is ever guessed.
-# Contacts outside the brain of the template, twice at one place or without coordinates
-# are errors that name them: nothing is ever moved.
+# Space and unit are read from the ``coordsystem.json``. If a dataset has none, use
+# ``read_contacts(electrodes, space="MNI152", units="mm")``. Neither is ever guessed.
+# Contacts outside the template's brain, at the same position or without coordinates are
+# errors that name the contacts. No contact is moved.
 plot_contacts(montage)
 
 # %%
-# Contacts in a patient's own coordinates must be brought to MNI space first, for
-# instance by :func:`mne.compute_volume_registration` between the patient's MRI and the
-# template's.
+# Contacts in a patient's own coordinates must be transformed to MNI space first, for
+# example by :func:`mne.compute_volume_registration` between the MRIs of the patient and
+# of the template.
 #
 # From a stereo-EEG recording
 # ---------------------------
-# An Info with ``'seeg'`` channels gives virtual channels of the same names in the same
-# order, so that recorded and virtual signals lie beside each other without any
-# bookkeeping. Note the fiducials: :meth:`~mne.channels.DigMontage.add_mni_fiducials`
-# lets MNE-Python know where MNI coordinates are in the head (``read_contacts`` has done
-# it).
+# With an Info that has ``'seeg'`` channels, virtual channels have the same names in the
+# same order, so that recorded and virtual signals are easy to compare. The positions
+# need fiducials: :meth:`~mne.channels.DigMontage.add_mni_fiducials` says where MNI
+# coordinates are in the head. ``read_contacts`` has added them.
 recorded = mne.create_info(montage.ch_names, 512.0, "seeg").set_montage(montage)
 raw = load_demo(verbose=False)
 virtual = mne_neuroflow.predict_ieeg(raw, contacts=recorded, random_state=0)
@@ -65,23 +64,23 @@ print(virtual.ch_names == recorded.ch_names)
 # %%
 # From coordinates
 # ----------------
-# Positions in metres, fsaverage surface RAS (MNI Talairach as MNE-Python uses it), are
-# named ``VC001`` and so on.
+# Positions are in metres, in fsaverage surface RAS (MNI Talairach in MNE-Python). The
+# contacts are named ``VC001`` and so on.
 pair = mne_neuroflow.make_contacts([[-0.024, -0.016, -0.020], [0.024, -0.016, -0.020]])
 print(pair.ch_names)
 
 # %%
 # Shipped implants
 # ----------------
-# ``'mtl'`` and ``'mtl-core'`` are designed, ``'ds004752-sub-01'`` to
-# ``'ds004752-sub-15'`` are those of real patients :cite:p:`dimakopoulos2022`.
+# ``'mtl'`` and ``'mtl-core'`` were designed for this package. ``'ds004752-sub-01'`` to
+# ``'ds004752-sub-15'`` are those of patients :cite:p:`dimakopoulos2022`.
 plot_contacts("ds004752-sub-06")
 
 # %%
-# Two electrodes of one's own
-# ---------------------------
-# And the prediction at the first three contacts on either side, with what the 64
-# electrodes of this recording tell about them.
+# Prediction at your own electrodes
+# ---------------------------------
+# These are predictions at three contacts of each depth electrode, with the share of
+# their variance that the 64 scalp electrodes explain.
 draws = mne_neuroflow.sample_ieeg(
     raw, 60, tmin=20, tmax=24, contacts=montage, random_state=0
 )

@@ -9,9 +9,9 @@ contact is the average over *its* epochs, with an interval from the draws.
 # %%
 # Epochs of a task
 # ----------------
-# The recording's annotations: T0 is rest, T1 and T2 are imagined movements of the left
-# and right fist. An average of this few trials serves to show the calls, not to find
-# anything.
+# The annotations of the recording are T0 for rest, and T1 and T2 for imagined movements
+# of the left and right fist. With so few trials, averages only show how the functions
+# are used.
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
@@ -34,16 +34,16 @@ print(epochs)
 # %%
 # Virtual epochs
 # --------------
-# The same events, metadata, selection and times. Every epoch is predicted by itself and
-# sees nothing of its neighbours; only the gain of the recording, one number, is taken
-# from all of them. Epochs must last for a second or more, shorter ones are refused:
-# predict the continuous recording, and cut the result.
+# Events, metadata, selection and times are those of the scalp epochs. Each epoch is
+# predicted separately; only the gain of the recording, one number, comes from all of
+# them. Epochs must last one second or more. For shorter ones, predict the continuous
+# recording and cut the result into epochs.
 virtual = mne_neuroflow.predict_ieeg(epochs, contacts="mtl-core", random_state=0)
 print(virtual["task == 'movement' and trial > 4"])
 
 # %%
-# They are ordinary MNE epochs of ``'seeg'`` channels, so that everything that
-# MNE-Python does with epochs works.
+# They are ordinary epochs of ``'seeg'`` channels and work with all methods of epochs in
+# MNE-Python.
 spectrum = virtual.compute_psd(fmin=1, fmax=45)
 fig = spectrum.plot(picks="seeg", amplitude=False, spatial_colors=False, ci=None)
 fig.axes[0].set_title("Virtual contacts: predicted from scalp EEG, not recorded")
@@ -51,10 +51,10 @@ fig.axes[0].set_title("Virtual contacts: predicted from scalp EEG, not recorded"
 # %%
 # Evoked responses
 # ----------------
-# An :class:`~mne.Evoked` is refused: for a model that is not linear the prediction of
-# an average is not the average prediction. Predict epochs, and average. To have an
-# interval, average each draw: the spread of these averages is what the scalp leaves
-# open about the evoked response.
+# Predicting an :class:`~mne.Evoked` is an error: with a non-linear model, the
+# prediction of an average is not the average of predictions. Predict epochs, and
+# average them. For an interval, average each draw. The spread of these averages is what
+# the scalp EEG leaves open about the evoked response.
 names = ["vAHL1", "vAHL4", "vAHL8", "vAHR1", "vAHR4", "vAHR8"]
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 montage = mne.channels.make_dig_montage(
@@ -68,8 +68,9 @@ evoked = {
 }
 
 # %%
-# The two conditions at three contacts of either anterior hippocampal electrode, tip
-# first. The intervals overlap nearly everywhere, as they should for a dozen trials.
+# The figure shows both conditions at three contacts of each anterior hippocampal
+# electrode, beginning with the tip. The intervals overlap nearly everywhere, as
+# expected for a dozen trials.
 fig, axes = plt.subplots(
     3, 2, figsize=(10, 6), sharex=True, sharey="row", layout="constrained"
 )
@@ -86,8 +87,8 @@ for ax, name in zip(axes.T.flat, names, strict=True):
             average["time"], middle, color=color, label=f"{task}, {n_epochs} epochs"
         )
     ax.axvline(0, color="0.5", lw=0.8, ls="--")
-    told = float(draws["observability"].sel(channel=name))
-    ax.set_title(f"{name}, observability {told:.2f}", fontsize=10)
+    observability = float(draws["observability"].sel(channel=name))
+    ax.set_title(f"{name}, observability {observability:.2f}", fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
 for ax in axes[-1]:
     ax.set_xlabel("Time from cue (s)")

@@ -2,17 +2,17 @@
 Fitting to pairs of your own
 ============================
 
-A few minutes of simultaneous scalp and intracranial EEG teach the model what no other
-patient can: the sign and the lag of the coupling between this patient's contacts and
+From a few minutes of simultaneous scalp and intracranial EEG, the model learns what
+differs between patients: the sign and the lag of the coupling between contacts and
 scalp.
 """
 
 # %%
 # Two sessions of a simulated patient
 # -----------------------------------
-# Head, implant and couplings stay, the signals are new. Real pairs go the same way: a
-# :class:`~mne.io.Raw` or :class:`~mne.Epochs` of the scalp, one of the contacts, or
-# lists of them.
+# Head, implant and couplings are the same in both sessions, but the signals are new.
+# Use recorded pairs in the same way: a :class:`~mne.io.Raw` or :class:`~mne.Epochs` of
+# the scalp EEG and one of the contacts, or lists of them.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -31,9 +31,9 @@ later_scalp, later_ieeg = mne_neuroflow.simulate_pair(duration=16, session=2, **
 # %%
 # Fit
 # ---
-# The first session is cut into parts before anything is estimated, and the last part is
-# kept to judge by. ``n_steps=0`` leaves the flow as it is and fits the spatial stage
-# and the intervals, which takes seconds; the default trains the flow too.
+# The first session is divided into parts before anything is estimated, and the last
+# part is held out. With ``n_steps=0`` only the spatial stage and the intervals are
+# fitted, which takes seconds. By default the flow is trained as well.
 model = mne_neuroflow.NeuroFlow.load("mtl-v2")
 history = model.fit(scalp, ieeg, n_steps=0, random_state=0, verbose=False)
 print(model)
@@ -41,8 +41,8 @@ print(model)
 # %%
 # The later session
 # -----------------
-# The same recording, predicted by the shipped weights and by the fitted model, against
-# what nobody has shown them.
+# The later session, which neither model has seen, is predicted with the shipped weights
+# and with the fitted model.
 truth = later_ieeg.get_data()
 shipped = mne_neuroflow.sample_ieeg(
     later_scalp, 40, contacts=later_ieeg.info, random_state=0, verbose=False
@@ -57,18 +57,18 @@ for name, draws in (("shipped", shipped), ("fitted", fitted)):
     )
 
 # %%
-# After fitting the error is smaller and the intervals are sharper. They may cover less
-# than they promise, as another session is never quite like the one that was fitted.
-# ``doc/decisions/fitting.md`` has the figures of several patients.
+# After fitting, the error is smaller and the intervals are narrower. They may cover
+# less than their nominal level, because sessions differ. ``doc/decisions/fitting.md``
+# has the figures of several patients.
 #
-# A fitted model is saved with its weights, what was fitted, and a model card. It can be
-# given to :func:`mne_neuroflow.predict_ieeg` and its companions as ``model``.
+# A fitted model is saved with its weights, its fits and a model card. Give it to
+# :func:`mne_neuroflow.predict_ieeg` and similar functions as ``model``.
 #
 # Where it helps
 # --------------
-# Correlation of the mean over draws with the truth, contact by contact, and four
-# seconds of the contact that gained most. What the shipped weights could not know, the
-# sign of a contact's coupling, pairs can tell.
+# The figure shows the correlation of the mean over draws with the truth for each
+# contact, and four seconds of the contact with the largest gain. Pairs show the sign of
+# a contact's coupling, which the shipped weights cannot know.
 before = pearson_r(shipped.mean("draw").values, truth)
 after = pearson_r(fitted.mean("draw").values, truth)
 best = int(np.argmax(after - before))

@@ -2,17 +2,18 @@
 The working-memory dataset step by step
 =======================================
 
-Simultaneous scalp and depth electrodes of OpenNeuro ds004752: load a session, predict
-at the patient's own contacts, and compare with what was recorded there.
+OpenNeuro ds004752 has simultaneous recordings from the scalp and from depth electrodes.
+This example loads a session, predicts at the patient's contacts, and compares with the
+recording.
 """
 
 # %%
-# A stand-in, and the real data by one line
-# -----------------------------------------
+# Simulated or real data
+# ----------------------
 # These pages are built without a network. The signals below are simulated, and written
-# in exactly the layout of the dataset beside its real side-car files: **no figure here
-# shows a patient.** With a network leave this cell out and set ``path = None`` in the
-# next one: what is missing is then downloaded (80 to 550 MB a session) and checked.
+# in the layout of the dataset with its real side-car files: **no figure here shows a
+# patient.** To use the real data, leave out this cell and set ``path = None`` in the
+# next one. Missing files are then downloaded (80 to 550 MB per session) and checked.
 import sys
 import tempfile
 from importlib import import_module
@@ -45,8 +46,8 @@ layout.write_session(path, 1, 1, n_trials, lambda n_channels, _: signals[n_chann
 # %%
 # One session
 # -----------
-# Scalp and iEEG come back as Epochs of the same trials and times, with the task's
-# metadata, and a table of the contacts.
+# The results are Epochs of scalp EEG and iEEG with the same trials, times and metadata,
+# and a table of the contacts.
 scalp, ieeg, contacts = verbal_wm.load(1, 1, path)
 scalp.metadata[["trial", "set_size", "match", "correct", "response_time", "artifact"]]
 
@@ -54,7 +55,8 @@ scalp.metadata[["trial", "set_size", "match", "correct", "response_time", "artif
 contacts.groupby(["structure", "hemisphere"]).size().unstack(fill_value=0)
 
 # %%
-# Trials that the dataset marks as clean. Their maintenance lasts from -3 to 0 s.
+# Only trials that the dataset marks as clean are kept. Maintenance lasts from -3 to 0
+# s.
 clean = "artifact == 0"
 scalp, ieeg = scalp[clean], ieeg[clean]
 print(scalp)
@@ -62,7 +64,7 @@ print(scalp)
 # %%
 # Prediction at the patient's contacts
 # ------------------------------------
-# ``contacts=ieeg.info`` gives virtual channels of the same names in the same order.
+# With ``contacts=ieeg.info``, virtual channels have the same names in the same order.
 draws = mne_neuroflow.sample_ieeg(
     scalp, 15, tmin=-3, tmax=-0.1, contacts=ieeg.info, random_state=0, verbose=False
 )
@@ -70,8 +72,9 @@ draws = mne_neuroflow.sample_ieeg(
 # %%
 # The same reference and band
 # ---------------------------
-# The dataset's contacts have a common reference in the brain, the model's potentials
-# none. Both are compared against the mean of all contacts, between 0.5 and 50 Hz.
+# The contacts of the dataset have a common reference in the brain; the model's
+# potentials have none. Both are re-referenced to the mean of all contacts, and compared
+# between 0.5 and 50 Hz.
 ieeg = ieeg.load_data().filter(0.5, 50, verbose=False)
 ieeg.set_eeg_reference("average", ch_type="seeg", verbose=False)
 recorded = ieeg.copy().crop(-3, -0.1)
@@ -80,29 +83,30 @@ draws = draws - draws.mean("channel")
 # %%
 # The waveform
 # ------------
-# Correlation of the mean over draws with the contacts, trial by trial. Without pairs of
-# the patient's own the waveform is hardly to be had; :ref:`limits` says why.
+# This is the correlation of the mean over draws with the contacts in each trial.
+# Without pairs of this patient, the waveform can hardly be predicted; :ref:`limits`
+# says why.
 r = pearson_r(draws.mean("draw").values, recorded.get_data())
 print(f"mean over contacts and trials: r = {r.mean():.2f}")
 
 # %%
-# Spectra of the draws and of the contacts, by structure.
+# The next figure shows spectra of draws and contacts for each structure.
 plot_spectra(draws, {"stand-in for the recording": recorded})
 
 # %%
-# Do the intervals hold?
-# ----------------------
-# On the real data nobody knows until somebody runs this.
+# Calibration
+# -----------
+# The result on real data is not known yet.
 plot_calibration(draws, recorded)
 
 # %%
-# Decoding of load, and the control that needs no brain
-# ------------------------------------------------------
+# Decoding of load, and a control without EEG
+# -------------------------------------------
 # In this task an error is followed by a trial of low load. The correctness of the
-# previous trial alone therefore decodes load, with an area under the curve of 0.596 in
-# a pre-registered study of these patients, whose scalp EEG reached 0.616. Whatever is
-# decoded must beat this control, not 0.5. Each draw is decoded apart, so that the
-# result has an interval.
+# previous trial alone therefore decodes load. In a pre-registered study of these
+# patients its area under the curve was 0.596, and that of scalp EEG 0.616. A decoder
+# must therefore be better than this control, not better than 0.5. Each draw is decoded
+# separately, so that the result has an interval.
 known = scalp.metadata["previous_correct"].notna().to_numpy()
 load = (scalp.metadata["set_size"] >= 6).to_numpy()[known]
 control = scalp.metadata["previous_correct"].to_numpy()[known]
@@ -112,5 +116,5 @@ print(f"control: {decoding_auc(control, load, n_folds=2):.2f}")
 print(f"draws: {min(auc):.2f} to {max(auc):.2f}, n = {known.sum()} trials")
 
 # %%
-# With a handful of trials of a stand-in these figures mean nothing; the lines are for
-# the real data, where a session has some fifty.
+# With a few simulated trials these figures are meaningless. Sessions of the real data
+# have about fifty trials.

@@ -2,16 +2,16 @@
 Calibration against a known truth
 =================================
 
-Simulate scalp EEG and what the contacts would have recorded, predict from the scalp
-alone, and see what the intervals hold.
+This example simulates scalp EEG and the signals of contacts, predicts the contacts from
+the scalp EEG alone, and compares the intervals with the truth.
 """
 
 # %%
 # A simulated pair
 # ----------------
 # Head, couplings, rhythms and artifacts are drawn from the prior that the weights were
-# trained on: the model's idea of the brain holds here, as it need not in people. The
-# contacts are those of a real patient whom the training never saw.
+# trained on. The assumptions of the model therefore hold here, which may not be true in
+# people. The contacts are those of a patient whose implant was not used in training.
 import warnings
 
 import matplotlib.pyplot as plt
@@ -32,8 +32,8 @@ print(ieeg.info["description"])
 # %%
 # Prediction at the same contacts
 # -------------------------------
-# ``contacts=ieeg.info`` gives the same names in the same order, so that truth and
-# prediction lie over each other.
+# With ``contacts=ieeg.info``, truth and prediction have the same names in the same
+# order.
 draws = mne_neuroflow.sample_ieeg(
     scalp, 30, contacts=ieeg.info, random_state=0, verbose=False
 )
@@ -44,8 +44,8 @@ plot_virtual(shown, {"simulated truth": ieeg})
 # %%
 # Scores
 # ------
-# Proper scores weigh error against spread; the correlation of the mean tells about the
-# waveform alone. Both are best read beside what knows nothing, here the draws of the
+# Proper scores combine error and spread. The correlation of the mean depends on the
+# waveform alone. Compare both with a control without information, here the draws of the
 # same contacts half a recording later.
 truth = ieeg.get_data()
 later = draws.roll(time=draws.sizes["time"] // 2)
@@ -60,24 +60,25 @@ for name, some in (("draws", draws), ("half a recording later", later)):
 # %%
 # Spectra
 # -------
-# A draw has the spectrum of a signal. How loud a contact is, the scalp does not tell,
-# which is why the intervals are so wide. In this patient three structures are louder
+# A draw has the spectrum of a signal. The scalp EEG does not show the amplitude of a
+# contact, so that intervals are wide. In this patient three structures have more power
 # than nearly all draws.
 plot_spectra(draws, {"simulated truth": ieeg})
 
 # %%
 # Calibration
 # -----------
-# So this recording's samples lie outside of the intervals too often.
-# :ref:`calibration` tells how to read the panels.
+# For this reason, samples of this recording are outside the intervals too often.
+# :ref:`calibration` explains the panels.
 plot_calibration(draws, ieeg)
 
 # %%
 # Eight patients
 # --------------
-# One recording does not tell whether intervals hold. Intervals are right on average:
-# where contacts happen to be loud they cover too little, where they are quiet nearly
-# everything. The :ref:`model card <model_card>` has the means over many recordings.
+# One recording does not show whether intervals are calibrated, which is a property of
+# the average. If the amplitudes of contacts happen to be large, intervals cover too
+# little; if they are small, intervals cover nearly everything. The
+# :ref:`model card <model_card>` has means over many recordings.
 positions = mne_neuroflow.make_contacts("mtl").get_positions()["ch_pos"]
 contacts = [places for name, places in positions.items() if name[-1] in "147"]
 levels = np.linspace(0.05, 0.9, 18)
@@ -95,7 +96,7 @@ for patient in range(8):
 covered = 100 * np.array(covered)
 
 fig, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
-ax.plot([0, 100], [0, 100], color="0.5", ls="--", lw=1, label="what is promised")
+ax.plot([0, 100], [0, 100], color="0.5", ls="--", lw=1, label="calibrated")
 for patient, share in enumerate(covered):
     label = None if patient else "simulated patients"
     ax.plot(100 * levels, share, color="#56B4E9", lw=1, label=label)

@@ -2,17 +2,17 @@
 Comparison with eLORETA and LCMV
 ================================
 
-The same contacts on the same head, once by the flow and once by MNE-Python's own
-inverse methods.
+This example predicts the same contacts of the same head with the flow and with
+MNE-Python's inverse methods.
 """
 
 # %%
 # Source localization at contacts
 # -------------------------------
-# Inverse methods estimate moments of sources; the intracranial lead field of the same
+# Inverse methods estimate source moments, and the intracranial lead field of the same
 # head turns them into potentials at the contacts. eLORETA :cite:p:`pascualmarqui2011`
-# gives moments, sLORETA, dSPM and the LCMV beamformer :cite:p:`vanveen1997` statistics
-# without a unit, for which one number a method is fitted to the scalp.
+# estimates moments. sLORETA, dSPM and the LCMV beamformer :cite:p:`vanveen1997` compute
+# statistics without a unit. One number per method scales them to fit the scalp EEG.
 import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
 from mne_neuroflow.viz import plot_comparison
@@ -25,22 +25,23 @@ comparison = mne_neuroflow.compare_sources(
 # %%
 # How far they agree
 # ------------------
-# One row per method, contact and band. Here is the median over contacts of the
-# correlation between the source estimate and the mean of the draws, and of the share of
-# the source estimate's samples that lie in the 90 % interval of the draws.
+# The table has one row per method, contact and band. Shown are medians over contacts:
+# ``r`` is the correlation of the source estimate with the mean of the draws, and
+# ``inside`` is the share of its samples that lie in the 90 % interval of the draws.
 table = comparison.table.query("band in ('broad', 'theta', 'alpha')")
 table.groupby(["method", "band"], sort=False)[["r", "inside"]].median().round(2)
 
 # %%
-# What the estimates are is an ordinary Raw for each method.
+# The estimates of each method are an ordinary Raw.
 print(comparison.estimates["eLORETA"])
 
 # %%
 # Both are predictions
 # --------------------
-# At the outermost contact, where the scalp tells a lot, all see the same. Deeper,
-# source localization is louder than the draws and leaves their interval at times, most
-# of all in the amygdala: a linear inverse method turns everything that the scalp shows
-# into activity somewhere, eyes and muscle included, and has no interval that says so.
-# Agreement says that two methods read the same scalp alike, not that either is right.
+# At the outermost contact, where the observability is high, all methods agree. At
+# deeper contacts, the source estimates are larger than the draws and sometimes outside
+# their interval, most often in the amygdala. A linear inverse method explains all scalp
+# EEG, including eye and muscle artifacts, by brain activity, and has no interval that
+# shows this. Agreement says that two methods read the scalp EEG in the same way, not
+# that either is right.
 plot_comparison(comparison)

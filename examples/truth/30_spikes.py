@@ -2,15 +2,15 @@
 Interictal spikes with a known truth
 ====================================
 
-Can spikes of the medial temporal lobe be found in virtual contacts? On simulated spikes
-one knows where and when they are.
+Can spikes of the medial temporal lobe be found in virtual contacts? This example uses
+simulated spikes, whose times and positions are known.
 """
 
 # %%
 # Simulated spikes
 # ----------------
-# A minute of a patient with interictal spikes of a mesial focus. The annotations tell
-# when they peak, and where.
+# This is a minute of a patient with interictal spikes of a mesial focus. The
+# annotations mark the time and place of each peak.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -27,10 +27,10 @@ print(sorted(set(ieeg.annotations.description)), len(onsets), "spikes")
 # %%
 # A detector on virtual contacts
 # ------------------------------
-# How sharp a signal is at each moment, against its own background, is computed for each
-# draw apart; the mean over draws is large where many of them are sharp. The area under
-# the ROC curve says how well it tells spikes from other moments: 1 is perfect, 0.5 is
-# chance. The focus is on the left.
+# The spike score compares a signal with its background at each time. It is computed for
+# each draw separately, and averaged over draws. The area under the ROC curve says how
+# well the score separates spikes from other times: 1 is perfect, 0.5 is chance. The
+# focus is on the left.
 sfreq = scalp.info["sfreq"]
 draws = mne_neuroflow.sample_ieeg(
     scalp, 20, contacts=ieeg.info, random_state=0, verbose=False
@@ -55,18 +55,18 @@ for name, area in (
     print(f"{name}: median {np.median(area):.2f}, best {area.max():.2f}")
 
 # %%
-# The best scalp electrode finds these spikes better than any virtual contact does, and
-# virtual contacts of the side of the focus only a little better than the others. To
-# detect spikes, look at the scalp.
+# The best scalp electrode detects these spikes better than any virtual contact. Virtual
+# contacts on the side of the focus are only slightly better than the others. To detect
+# spikes, use the scalp EEG.
 #
 # The average spike
 # -----------------
-# The true potential averaged over spikes, the scalp where it shows them best, and the
-# virtual contact with the interval over draws of the same average. An average over many
-# spikes can show what a single one does not, but somebody has to know their times.
-# Last, single spikes: this focus is one of those that the scalp shows. With
-# ``random_state=2``, a hippocampal focus, the best scalp electrode reaches 0.75 and the
-# best virtual contact 0.65, at a median of 0.52.
+# The first panels show averages over spikes: the true potential, the best scalp
+# electrode, and the virtual contact with the interval of this average over draws. An
+# average over many spikes can show what a single spike does not, but the times of the
+# spikes must be known. The last panel is about single spikes. The scalp EEG shows the
+# spikes of this focus well. With ``random_state=2``, a hippocampal focus, the best
+# scalp electrode reaches 0.75 and the best virtual contact 0.65, with a median of 0.52.
 focus = ieeg.ch_names[int(np.argmax(inside))]
 nearest = scalp.ch_names[int(np.argmax(outside))]
 samples = np.round(onsets * sfreq).astype(int)

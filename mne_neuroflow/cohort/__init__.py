@@ -1,1 +1,1 @@
-"""Cohorts: a dataset of recordings in, tables of features with intervals out."""
+"""Cohorts: from a dataset of recordings to tables of features with intervals."""

@@ -1,8 +1,8 @@
-"""Features of virtual signals: measured window by window, then told with intervals.
+"""Features of virtual signals, computed in windows, with intervals over draws.
 
-A recording is cut into windows at fixed places, and every window is computed for
-itself, so that neither the number of workers nor where a long recording is cut between
-them can change a bit of the result.
+A recording is divided into windows at fixed times, and each window is computed
+independently. The result therefore does not depend on the number of workers or on how a
+long recording is divided between them.
 """
 
 from typing import NamedTuple
@@ -23,12 +23,16 @@ from ..scores.signals import (
     spike_score,
 )
 
-#: What each feature is, and its unit.
+#: Description and unit of each feature.
 FEATURES = {
     "power": ("mean power in the band", "dB re 1 µV²"),
     "relative_power": ("share of the power between 0.5 and 45 Hz", "1"),
-    "aperiodic_exponent": ("fall of the spectrum between 2 and 40 Hz", "1"),
-    "spike_rate": ("sharp waves that a detector finds in the draws", "1/min"),
+    "aperiodic_exponent": ("exponent of the spectrum between 2 and 40 Hz", "1"),
+    "specparam_exponent": (
+        "the same by specparam, with rhythms as peaks, if specparam is installed",
+        "1",
+    ),
+    "spike_rate": ("sharp waves that a detector finds in draws", "1/min"),
     "rhythmic_discharge": (
         "share of seconds whose line length is more than twice the median",
         "1",
@@ -39,11 +43,11 @@ FEATURES = {
         "1",
     ),
     "lateralization": ("(left - right) / (left + right) of power", "1"),
-    "observability": ("share of prior variance that the scalp explains", "1"),
-    "channels_used": ("scalp EEG channels that the prediction rests on", "1"),
-    "channels_left_out": ("scalp EEG channels bad, silent or without a place", "1"),
+    "observability": ("share of prior variance that scalp EEG explains", "1"),
+    "channels_used": ("scalp EEG channels that are used", "1"),
+    "channels_left_out": ("scalp EEG channels bad, flat or without position", "1"),
     "good_time": ("share of seconds that are not bad", "1"),
-    "gain": ("amplitude of the scalp over what the model expects", "1"),
+    "gain": ("ratio of scalp EEG amplitude to its expected value", "1"),
     "head_misfit": ("median distance of the electrodes to the template's scalp", "mm"),
 }
 _LEVELS = {"50": 0.5, "90": 0.9}
@@ -51,11 +55,13 @@ _SPIKE, _APART = 4.0, 0.3  # of the background; seconds between two spikes
 _DISCHARGE = 2.0  # times the median second's line length
 _SIDES = {-1: "left", 0: "midline", 1: "right"}
 _AT_ONCE = 2**24  # line lengths in memory
+_EXPONENT_RANGE = (2.0, 40.0)  # hertz
+_PEAK_WIDTHS = (2.0, 12.0)  # hertz: at least twice the resolution, for specparam
 SHORTEST = 4.0  # seconds that connectivity needs, two of its windows
 
 
 class Window(NamedTuple):
-    """What is measured in one window of one recording."""
+    """Measurements in one window of one recording."""
 
     density: np.ndarray  #: (n_draws, n_contacts, n_freqs), V²/Hz
     n_spikes: np.ndarray  #: (n_draws, n_contacts)
@@ -67,12 +73,12 @@ class Window(NamedTuple):
 
 
 class Places:
-    """Where contacts are: their structures, sides, and who stands for a structure.
+    """Structures and sides of contacts, and one contact that represents a structure.
 
     Parameters
     ----------
     montage : DigMontage
-        From :func:`mne_neuroflow.make_contacts`.
+        Contacts from :func:`mne_neuroflow.make_contacts`.
     """
 
     def __init__(self, montage):
@@ -112,8 +118,8 @@ def cut_windows(n_times, sfreq, seconds):
     Returns
     -------
     windows : list of tuple of int
-        Half-open ranges of samples. What is left at the end is a window of its own if
-        it lasts for half of one, and otherwise belongs to the last.
+        Half-open ranges of samples. The rest at the end is a separate window if it has
+        at least half of the duration. Otherwise it belongs to the last window.
     """
     size = round(seconds * sfreq)
     n_windows = max(1, (n_times + size // 2) // size)
@@ -136,7 +142,7 @@ def measure(draws, sfreq, places):
     Returns
     -------
     window : Window
-        All features follow from it.
+        Measurements from which all features are computed.
     """
     measured = [_measure_draw(draw, sfreq, places) for draw in draws]
     arrays = [np.stack(parts) for parts in zip(*measured, strict=True)]
@@ -183,24 +189,25 @@ class Values(NamedTuple):
     spike_rate: np.ndarray  #: (n_draws, n_contacts), a minute
     discharge: np.ndarray  #: (n_draws, n_contacts)
     connectivity: np.ndarray  #: (n_draws, n_pairs, n_bands)
+    specparam_exponent: np.ndarray | None = None  #: (n_draws, n_contacts)
 
 
 def typical_line_length(windows):
-    """Find the median second of each contact in a whole recording.
+    """Compute the median line length of seconds in a whole recording, by contact.
 
     Parameters
     ----------
     windows : list of Window
-        All of them, in order; their line lengths may lie on disk.
+        All windows in order. Their line lengths may be on disk.
 
     Returns
     -------
     middle : ndarray, shape (n_draws, n_contacts)
-        Volts a sample.
+        Volts per sample.
     """
     n_draws, n_contacts, _ = windows[0].line_length.shape
     n_seconds = sum(float(window.seconds) for window in windows)
-    # A few contacts at a time, so that a day needs no more memory than an hour.
+    # Process a few contacts at a time, so that a day needs no more memory than an hour.
     step = max(1, int(_AT_ONCE / (n_draws * n_seconds)))
     parts = []
     for first in range(0, n_contacts, step):
@@ -209,22 +216,24 @@ def typical_line_length(windows):
     return np.concatenate(parts, axis=1)
 
 
-def combine(windows, typical):
-    """Turn windows into features of all the time that they cover.
+def combine(windows, typical, specparam=False):
+    """Compute features from the measurements in all windows.
 
     Parameters
     ----------
     windows : iterable of Window
-        In order: sums depend on it to the last bit.
+        Windows in order, because rounding errors of sums depend on it.
     typical : ndarray, shape (n_draws, n_contacts)
-        From :func:`typical_line_length`, of the whole recording.
+        Result of :func:`typical_line_length` for the whole recording.
+    specparam : bool
+        Whether specparam fits the exponents as well.
 
     Returns
     -------
     values : Values
         Spectra and connectivity are means over windows, weighted by their good time.
     """
-    total = seconds = density = connectivity = n_spikes = n_loud = n_seconds = 0
+    total = seconds = density = connectivity = n_spikes = n_strong = n_seconds = 0
     for window in windows:
         weight = float(window.seconds) * float(window.good)
         total, seconds = total + weight, seconds + float(window.seconds)
@@ -232,17 +241,29 @@ def combine(windows, typical):
         connectivity = connectivity + weight * np.asarray(window.connectivity, float)
         n_spikes = n_spikes + np.asarray(window.n_spikes)
         length = np.asarray(window.line_length)
-        n_loud = n_loud + (length > _DISCHARGE * typical[..., None]).sum(-1)
+        n_strong = n_strong + (length > _DISCHARGE * typical[..., None]).sum(-1)
         n_seconds = n_seconds + length.shape[-1]
     density = density / total
     freqs = np.arange(1.0, 1 + density.shape[-1])  # of `power_spectrum`
     return Values(
         _band_power(freqs, density),
-        aperiodic_exponent(freqs, density),
+        aperiodic_exponent(freqs, density, *_EXPONENT_RANGE),
         60 * n_spikes / seconds,
-        n_loud / n_seconds,
+        n_strong / n_seconds,
         connectivity / total,
+        _specparam_exponent(freqs, density) if specparam else None,
     )
+
+
+def _specparam_exponent(freqs, density):
+    """Fit exponents together with the peaks of rhythms (Donoghue et al. 2020)."""
+    from specparam import SpectralGroupModel
+
+    model = SpectralGroupModel(peak_width_limits=_PEAK_WIDTHS, verbose=False)
+    spectra = np.maximum(density.reshape(-1, density.shape[-1]), 1e-30)
+    model.fit(freqs, spectra, _EXPONENT_RANGE)
+    exponents = model.results.get_params("aperiodic", "exponent")
+    return exponents.reshape(density.shape[:-1])
 
 
 def _band_power(freqs, density):
@@ -260,11 +281,11 @@ def tabulate(values, places, contacts=True):
     Parameters
     ----------
     values : Values
-        From :func:`combine`.
+        Result of :func:`combine`.
     places : Places
-        Of the contacts.
+        The contacts.
     contacts : bool
-        Write rows of single contacts as well as those of structures.
+        Whether to write rows of single contacts in addition to structures.
 
     Returns
     -------
@@ -291,17 +312,19 @@ def tabulate(values, places, contacts=True):
 
 
 def _by_contact(values):
-    """Yield each feature of contacts with its bands, draws first, bands last."""
+    """Yield each feature and its bands, with axes draws, contacts and bands."""
     level = decibels(1e12 * values.power)
     yield "power", level, list(BANDS)
     share = values.power / np.maximum(values.power[..., :1], 1e-30)
     yield "relative_power", share[..., 1:], list(BANDS)[1:]
     for name, value in (
         ("aperiodic_exponent", values.exponent),
+        ("specparam_exponent", values.specparam_exponent),
         ("spike_rate", values.spike_rate),
         ("rhythmic_discharge", values.discharge),
     ):
-        yield name, value[..., None], [""]
+        if value is not None:
+            yield name, value[..., None], [""]
 
 
 def _add_sides(rows, values, places):
@@ -328,17 +351,17 @@ def _add_pairs(rows, values, places):
 
 
 def tabulate_known(known):
-    """Write what has no draws, such as the observability.
+    """Write features without draws, such as the observability.
 
     Parameters
     ----------
     known : list of tuple
-        Feature, value, and a dict of where it belongs.
+        Feature, value, and a dict with columns of its place.
 
     Returns
     -------
     table : DataFrame
-        Like that of :func:`tabulate`, without limits.
+        A table as from :func:`tabulate`, without limits.
     """
     rows = _Rows()
     for feature, value, where in known:
@@ -346,17 +369,17 @@ def tabulate_known(known):
     return rows.table()
 
 
-#: What each column of the tables is.
+#: Description of each column of the tables.
 COLUMNS = {
     "recording": "name of the recording, as in status.tsv",
     "participant": "label of the participant",
-    "session": "label of the session, empty where there is none",
-    "task": "label of the task, empty where there is none",
-    "run": "label of the run, empty where there is none",
+    "session": "label of the session, empty if there is none",
+    "task": "label of the task, empty if there is none",
+    "run": "label of the run, empty if there is none",
     "scalp": "'recorded', or 'shifted' for the control in which every scalp channel is "
     "shifted in time by a different amount",
-    "start": "where the window begins, seconds from the first sample (courses only)",
-    "stop": "where the window ends, seconds from the first sample (courses only)",
+    "start": "start of the window in seconds from the first sample (courses only)",
+    "stop": "end of the window in seconds from the first sample (courses only)",
     "level": "'contact', 'structure' (mean over its contacts on one side), 'sides' "
     "(left against right), 'pair' (between two structures) or 'recording'",
     "contact": "name of the virtual contact",
@@ -364,8 +387,8 @@ COLUMNS = {
     "side": "'left', 'right' or 'midline'",
     "other_structure": "the second structure of a pair",
     "other_side": "the side of the second structure of a pair",
-    "feature": "what was measured, see 'Features'",
-    "band": "frequency band, see 'Bands'; empty where the feature has none",
+    "feature": "name of the feature, see 'Features'",
+    "band": "frequency band, see 'Bands'; empty if the feature has none",
     "unit": "unit of the value and its limits",
     "median": "median over draws",
     "low_50": "lower limit of the central 50 % of draws",
@@ -374,6 +397,10 @@ COLUMNS = {
     "high_90": "upper limit of the central 90 % of draws",
     "draws": "the values of all draws; not in TSV files",
 }
+#: Units of numeric columns. The unit of a feature is in its row.
+UNITS = {"start": "s", "stop": "s"} | dict.fromkeys(
+    ("median", "low_50", "high_50", "low_90", "high_90", "draws"), "see column 'unit'"
+)
 _TEXT = ("level", "contact", "structure", "side", "other_structure", "other_side")
 
 

@@ -1,4 +1,4 @@
-"""Which recordings a dataset holds, and how each is read."""
+"""Finding and reading the recordings of a dataset."""
 
 import hashlib
 import re
@@ -9,23 +9,23 @@ from typing import NamedTuple
 
 import mne
 
-#: How names of recordings end in BIDS, and in the derivatives of MNE-BIDS-Pipeline.
+#: Endings of names of recordings in BIDS and in derivatives of MNE-BIDS-Pipeline.
 _BIDS_NAME = re.compile(r"(sub-[^/]+?)_(?:eeg|raw)\.(?:edf|bdf|vhdr|set|fif)", re.I)
 _LATER_PART = re.compile(r"_split-(?!0*1(_|$))")
 _CLEAN = re.compile(r"_(desc|proc)-clean(_|$)")
 _ENTITIES = {"subject": "sub", "session": "ses", "task": "task", "run": "run"}
-# Of every file, what counts as its header: it holds channels, rate and calibration in
-# the formats of BIDS.
+# Bytes at the beginning of a file that contain its header, with channels, rate and
+# calibration in the formats of BIDS.
 _HEADER = 2**16
 
 
 class Found(NamedTuple):
     """A recording of a dataset."""
 
-    name: str  #: what it is called in the results, ``sub-01_task-rest``
-    file: str  #: where it is
-    in_bids: bool  #: whether MNE-BIDS knows more of it than the file says
-    problem: str = ""  #: why it cannot be used, if so
+    name: str  #: name in the results, such as ``sub-01_task-rest``
+    file: str  #: path of the file
+    in_bids: bool  #: whether it belongs to a BIDS dataset with further tables
+    problem: str = ""  #: reason if it cannot be used
 
     def entity(self, which):
         """Return the label of an entity of BIDS.
@@ -38,7 +38,7 @@ class Found(NamedTuple):
         Returns
         -------
         label : str
-            Empty where the name has none.
+            The label, or an empty string.
         """
         return dict(part.split("-", 1) for part in self.name.split("_")).get(
             _ENTITIES[which], ""
@@ -64,22 +64,22 @@ def find_recordings(
     root : path-like
         The dataset, or any folder if there is a pattern.
     out : path-like | None
-        A folder inside that holds results, in which no recordings are looked for.
+        A folder of results inside ``root``, which is not searched.
     pattern : str | None
-        Which files of a folder that is not BIDS, for example ``'*.edf'``; its
-        subfolders are searched too.
-    subjects, sessions, tasks, runs : list of str | None
-        Labels, with or without ``sub-`` and the like; ``None`` for all.
+        The files in a folder that is not BIDS, for example ``'*.edf'``. Its subfolders
+        are searched too.
+    subjects, sessions, tasks, runs : list of str | str | None
+        Labels, with or without a prefix such as ``sub-``. ``None`` takes all.
     derivatives : str | None
-        Name of a pipeline in ``derivatives/`` whose recordings are taken, those with
-        ``desc-clean`` or ``proc-clean`` if there are such.
+        Name of a pipeline in ``derivatives/`` whose recordings are used. If there are
+        recordings with ``desc-clean`` or ``proc-clean``, only these are used.
     validate : bool
         Refuse a folder without ``dataset_description.json``.
 
     Returns
     -------
     found : list of Found
-        In the order of their names, which are unique.
+        The recordings, sorted by their unique names.
     """
     root = Path(root)
     if not root.is_dir():
@@ -98,6 +98,7 @@ def find_recordings(
                 "Use pattern='*.edf' for a folder of recordings."
             )
         found = _find_in_bids(root, derivatives is not None)
+    everything = found
     chosen = [
         _labels(labels, _ENTITIES[which])
         for which, labels in zip(
@@ -114,31 +115,36 @@ def find_recordings(
     ]
     if not found:
         what = "EEG recordings" if pattern is None else f"files {pattern}"
-        raise ValueError(f"There are no {what} with these labels in {root}.")
+        if not everything:
+            raise ValueError(f"There are no {what} in {root}.")
+        raise ValueError(
+            f"None of the {len(everything)} {what} in {root} has these labels. The "
+            f"first is {everything[0].name}."
+        )
     return _with_unique_names(sorted(found))
 
 
 def read_recording(found):
-    """Read a recording, without its samples.
+    """Open a recording without loading its samples.
 
     Parameters
     ----------
     found : Found
-        From :func:`find_recordings`.
+        A result of :func:`find_recordings`.
 
     Returns
     -------
     raw : Raw
-        Of a BIDS dataset with the types of channels, bad channels and positions that
-        its tables tell.
+        The recording. In a BIDS dataset, types of channels, bad channels and positions
+        are taken from its tables.
     """
     try:
         return _read(found)
     except OSError:
-        raise  # the disk's or the network's fault
+        raise  # errors of the disk or the network
     except Exception as err:  # readers raise many kinds
-        told = " ".join(f"{type(err).__name__}: {err}".split())
-        raise ValueError(f"{Path(found.file).name} cannot be read: {told}") from err
+        reason = " ".join(f"{type(err).__name__}: {err}".split())
+        raise ValueError(f"{Path(found.file).name} cannot be read: {reason}") from err
 
 
 def _read(found):
@@ -151,17 +157,17 @@ def _read(found):
 
 
 def fingerprint(found):
-    """Hash what tells whether a recording has changed.
+    """Compute a hash that shows whether a recording has changed.
 
     Parameters
     ----------
     found : Found
-        From :func:`find_recordings`.
+        A result of :func:`find_recordings`.
 
     Returns
     -------
     digest : str
-        Of the names, sizes and first 64 KiB of its files, tables of BIDS included.
+        Hash of the names, sizes and first 64 KiB of its files and its BIDS tables.
     """
     file, digest = Path(found.file), hashlib.sha256()
     files = [*file.rglob("*")] if file.is_dir() else [*_same_stem(file)]
@@ -192,19 +198,20 @@ def _find_in_bids(root, is_derivative):
 
 
 def _plain_name(path):
-    """Name a file outside of BIDS as a subject of its own, by the rules of BIDS."""
+    """Make a BIDS name for a file outside of BIDS, as a separate subject."""
     label = re.sub("[^0-9A-Za-z]", "", "".join(path.with_suffix("").parts))
     return f"sub-{label}"
 
 
 def _labels(labels, prefix):
-    return (
-        None if labels is None else {str(l).removeprefix(f"{prefix}-") for l in labels}
-    )
+    if labels is None:
+        return None
+    labels = [labels] if isinstance(labels, str) else labels
+    return {str(label).removeprefix(f"{prefix}-") for label in labels}
 
 
 def _with_unique_names(found):
-    """Keep one of those with the same name, and say why it cannot be used."""
+    """Keep one of several recordings with the same name, marked as unusable."""
     by_name = defaultdict(list)
     for one in found:
         by_name[one.name.lower()].append(one)

@@ -1,4 +1,4 @@
-"""The folder of results: where things are, and how they get there whole."""
+"""The folder of results: names of files, and complete writing of files."""
 
 import json
 import re
@@ -8,71 +8,87 @@ import pandas as pd
 
 from .. import __version__
 from .._files import written_whole
+from ..head.contacts import contact_positions, contact_structures
 from ..scores.signals import BANDS
-from .features import COLUMNS, FEATURES
+from .features import COLUMNS, FEATURES, UNITS
 
 _README = """Features of virtual intracranial EEG, predicted from scalp EEG.
 
 Nothing in this dataset was recorded inside a head. Every value is a prediction for
 research, and must not be used for diagnosis, for planning an operation or for any
-other decision about a patient. Rows with scalp = 'shifted' are a control: an effect
+other decision about a patient. Rows with scalp = 'shifted' are a control. An effect
 that they show as well does not come from the pattern over the scalp.
 
-desc-virtual_features.json tells what the columns of the tables are; status.tsv, what
-became of each recording. All tables together, in pandas, polars and DuckDB, after
-the command's group level:
+desc-virtual_features.json describes the columns of the tables. The positions of the
+virtual contacts are in desc-virtual_contacts.tsv, and the state of each recording is in
+status.tsv. After the command's group level, this reads all tables together in pandas,
+polars and DuckDB:
 
     pandas.read_parquet("group/features")
-    polars.scan_parquet("group/features/**/*.parquet")
+    polars.scan_parquet("group/features")
     duckdb.sql("select * from read_parquet('group/features/**/*.parquet')")
 """
-STATES = ("done", "failed", "waiting")
-#: What status.tsv holds.
-STATUS = (
-    "recording",
-    "participant",
-    "session",
-    "task",
-    "run",
-    "state",
-    "reason",
-    "duration",
-    "seconds",
-    "peak_memory",
-    "finished",
-    "file",
-    "fingerprint",
-)
+_NOT_BIDS = """**/*desc-virtual_*
+options.toml
+status*
+group/
+work/
+"""
+#: Descriptions and units of the columns of desc-virtual_contacts.tsv.
+CONTACTS = {
+    "name": ("name of the virtual contact", ""),
+    "x": ("position to the right in fsaverage's MNI space", "m"),
+    "y": ("position to the front", "m"),
+    "z": ("position upwards", "m"),
+    "structure": ("anatomical structure of the template head", ""),
+}
+#: Descriptions and units of the columns of status.tsv.
+STATUS = {
+    "recording": ("name of the recording", ""),
+    "participant": ("label of the participant", ""),
+    "session": ("label of the session, n/a if there is none", ""),
+    "task": ("label of the task, n/a if there is none", ""),
+    "run": ("label of the run, n/a if there is none", ""),
+    "state": ("'done', 'failed', 'skipped' or 'waiting' for its turn", ""),
+    "reason": ("error, or differences from what the model was built for", ""),
+    "duration": ("duration of the recording", "s"),
+    "seconds": ("computing time of the worker", "s"),
+    "peak_memory": ("peak memory of the worker", "MiB"),
+    "finished": ("time of completion in UTC", ""),
+    "file": ("path of the recording", ""),
+    "options": ("hash of the options and weights that change results", ""),
+    "fingerprint": ("hash of everything on which the results depend", ""),
+}
 
 
 class Folder:
-    """The derivative dataset that a cohort is written to.
+    """The derivative dataset with the results of a cohort.
 
     Parameters
     ----------
     root : path-like
-        The folder; it need not exist.
+        The folder, which need not exist.
     """
 
     def __init__(self, root):
         self.root = Path(root)
 
     def table(self, found, what="features", ending=".parquet"):
-        """Return where a file of a recording belongs.
+        """Return the path of a file of a recording.
 
         Parameters
         ----------
         found : Found
             The recording.
         what : str
-            The end of its name.
+            The end of the file name.
         ending : str
-            Its format.
+            The file extension.
 
         Returns
         -------
         fname : Path
-            By the rules of BIDS derivatives.
+            The path by the rules of BIDS derivatives.
         """
         folder = self.root / f"sub-{found.entity('subject')}"
         if found.entity("session"):
@@ -80,16 +96,20 @@ class Folder:
         name = re.sub("_desc-[^_]+", "", found.name)
         return folder / "ieeg" / f"{name}_desc-virtual_{what}{ending}"
 
-    def create(self, source, settings):
-        """Write what the dataset is, unless it is there.
+    def create(self, source, options, montage):
+        """Write the description of the dataset and of the virtual contacts.
 
         Parameters
         ----------
         source : path-like
             The dataset of recordings.
-        settings : dict
-            What was asked for.
+        options : dict
+            The options of the run.
+        montage : DigMontage
+            The contacts.
         """
+        if self.root.is_file():
+            raise ValueError(f"{self.root} is a file, not a folder for results.")
         self.root.mkdir(parents=True, exist_ok=True)
         about = self.root / "dataset_description.json"
         if about.is_file() and '"derivative"' not in about.read_text("utf-8"):
@@ -109,7 +129,7 @@ class Folder:
                     {
                         "Name": "mne_neuroflow",
                         "Version": __version__,
-                        "Description": "Options: " + json.dumps(settings),
+                        "Description": "Options: " + json.dumps(options, default=str),
                     }
                 ],
                 "SourceDatasets": [{"URL": Path(source).absolute().as_uri()}],
@@ -118,38 +138,60 @@ class Folder:
         features = {name: f"{what} ({unit})" for name, (what, unit) in FEATURES.items()}
         write_json(
             self.root / "desc-virtual_features.json",
-            {name: {"Description": what} for name, what in COLUMNS.items()}
+            describe_columns({n: (what, UNITS.get(n)) for n, what in COLUMNS.items()})
             | {"Features": features}
             | {"Bands": {name: f"{a:g}-{b:g} Hz" for name, (a, b) in BANDS.items()}},
         )
+        self._write_contacts(montage)
+        write_json(self.root / "status.json", describe_columns(STATUS))
         write_text(self.root / "README", _README)
+        write_text(self.root / ".bidsignore", _NOT_BIDS)
+        self.copy_participants(source)
+
+    def copy_participants(self, source):
+        """Copy participants.tsv, if there is one.
+
+        Parameters
+        ----------
+        source : path-like
+            The dataset of recordings.
+        """
         participants = Path(source) / "participants.tsv"
         if participants.is_file():
             text = participants.read_text("utf-8-sig")
             write_text(self.root / "participants.tsv", text)
 
+    def _write_contacts(self, montage):
+        names, positions = contact_positions(montage)
+        table = pd.DataFrame(positions, columns=list("xyz")).round(6)
+        table.insert(0, "name", names)
+        table["structure"] = contact_structures(montage)[0]
+        write_tsv(table, self.root / "desc-virtual_contacts.tsv")
+        described = describe_columns(CONTACTS)
+        write_json(self.root / "desc-virtual_contacts.json", described)
+
     def record(self, row):
-        """Keep what became of a recording.
+        """Save the state of a recording.
 
         Parameters
         ----------
         row : dict
-            With the keys :data:`STATUS`.
+            A row with the keys of :data:`STATUS`.
         """
         write_json(self._row_file(row["recording"]), row)
 
     def recorded(self, name):
-        """Return what became of a recording in the last run that came to it.
+        """Return the last saved state of a recording.
 
         Parameters
         ----------
         name : str
-            Of the recording.
+            Name of the recording.
 
         Returns
         -------
         row : dict
-            Empty where no run has.
+            The state, or an empty dict.
         """
         try:
             return json.loads(self._row_file(name).read_text("utf-8"))
@@ -157,7 +199,7 @@ class Folder:
             return {}
 
     def all_recorded(self):
-        """Return what became of all recordings of all runs.
+        """Return the states of all recordings in all runs.
 
         Returns
         -------
@@ -168,7 +210,7 @@ class Folder:
         return {name: self.recorded(name) for name in names}
 
     def write_status(self, rows):
-        """Write the table of what became of each recording.
+        """Write the table with the state of each recording.
 
         Parameters
         ----------
@@ -178,19 +220,53 @@ class Folder:
         Returns
         -------
         status : DataFrame
-            The same as a table.
+            The table.
         """
-        status = pd.DataFrame([rows[name] for name in sorted(rows)], columns=STATUS)
-        with written_whole(self.root / "status.tsv") as fname:
-            status.to_csv(fname, sep="\t", index=False, na_rep="n/a")
+        status = pd.DataFrame(
+            [rows[name] for name in sorted(rows)], columns=list(STATUS)
+        )
+        write_tsv(status, self.root / "status.tsv")
         return status
 
     def _row_file(self, name):
         return self.root / "status" / f"{name}.json"
 
 
+def describe_columns(columns):
+    """Describe columns in the form of BIDS' JSON files for tables.
+
+    Parameters
+    ----------
+    columns : dict of str to tuple of str
+        Description of each column, and its unit, if any.
+
+    Returns
+    -------
+    content : dict
+        Content for :func:`write_json`.
+    """
+    return {
+        name: {"Description": what} | ({"Units": unit} if unit else {})
+        for name, (what, unit) in columns.items()
+    }
+
+
+def write_tsv(table, fname):
+    """Write a table completely or not at all, with n/a in empty cells.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The table, without its index.
+    fname : Path
+        The file.
+    """
+    with written_whole(fname) as part:
+        table.replace("", "n/a").to_csv(part, sep="\t", index=False, na_rep="n/a")
+
+
 def write_text(fname, text):
-    """Write a text file whole.
+    """Write a text file completely or not at all.
 
     Parameters
     ----------
@@ -205,7 +281,7 @@ def write_text(fname, text):
 
 
 def write_json(fname, content):
-    """Write a JSON file whole.
+    """Write a JSON file completely or not at all.
 
     Parameters
     ----------

@@ -1,50 +1,87 @@
 """The group level: all tables as one dataset, effects over people, and a report."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 
-from .._compat import logger, verbose
-from .._files import draft_folder, written_whole
+from .._compat import logger, verbose, warn
+from .._docs import fill_doc
+from .._files import draft_folder
 from .features import FEATURES
 from .find import Found
-from .folder import Folder
+from .folder import Folder, describe_columns, write_json, write_tsv
 from .mixed import combine_draws, fit_random_intercept
 
-#: What tells one effect from another.
+#: Descriptions and units of the columns of effects.tsv.
+EFFECTS = {
+    "formula": ("formula of the model", ""),
+    "feature": ("dependent variable, see desc-virtual_features.json", ""),
+    "scalp": (
+        "'recorded'; 'shifted' for the control, in which every scalp channel is "
+        "shifted in time by a different amount; or their difference",
+        "",
+    ),
+    "structure": ("anatomical structure of the template head", ""),
+    "side": ("'left', 'right' or 'midline'", ""),
+    "other_structure": ("the second structure of a pair", ""),
+    "other_side": ("the side of the second structure of a pair", ""),
+    "band": ("frequency band; empty if the feature has none", ""),
+    "term": ("term of the formula", ""),
+    "estimate": ("the effect", "unit of the feature per unit of the term"),
+    "low_95": ("lower limit of its 95 % interval", "as the estimate"),
+    "high_95": ("upper limit of its 95 % interval", "as the estimate"),
+    "p": ("p value", "1"),
+    "df": ("degrees of freedom", "1"),
+    "missing_information": (
+        "share of the variance that comes from the uncertainty of predictions",
+        "1",
+    ),
+    "p_fdr": ("p value that controls the false discovery rate", "1"),
+    "n_recordings": ("number of recordings", "1"),
+    "n_people": ("number of people", "1"),
+    "reading": ("interpretation of the effect by the control", ""),
+}
+#: Columns that identify an effect.
 CELL = ("scalp", "structure", "side", "other_structure", "other_side", "band")
 _RANDOM = re.compile(r"\+?\s*\(\s*1\s*\|\s*(\w+)\s*\)")
 _FORMULA = re.compile(r"\s*(\w+)\s*~\s*(\S.*)")
-_LEVEL = 0.05  # of false discoveries, and of the intervals of effects
-_CONTACT = "contact"  # the level of rows that no effect is told of
+_WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?!\s*[\w(.=])")  # without functions
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_QUOTED_NAME = re.compile(r"\bQ\(\s*(?:'([^']*)'|\"([^\"]*)\")\s*\)")
+_LEVEL = 0.05  # of the false discovery rate, and of the intervals of effects
+_CONTACT = "contact"  # the level of rows for which no effects are computed
+_OF_RECORDINGS = ("recording", "participant", "session", "task", "run")
 _DIFFERENCE = "recorded - shifted"
 
 
 @verbose
+@fill_doc
 def analyze_cohort(out, formula=None, *, verbose=None) -> pd.DataFrame:
-    """Put the recordings of a cohort together, and tell effects over people.
+    """Combine the recordings of a cohort, and estimate effects over people.
 
     Parameters
     ----------
     out : path-like
-        The folder that :func:`predict_cohort` has written.
+        The folder of results from :func:`predict_cohort`, with its copy of the
+        dataset's ``participants.tsv``.
     formula : str | list of str | None
-        What is to be explained by what: a feature, ``~``, columns of the dataset's
-        ``participants.tsv``, and perhaps ``(1|participant)`` for people with several
-        recordings, for example ``'power ~ group + age + (1|participant)'``. ``None``
-        tells no effects.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        A model formula: a feature, ``~``, columns of ``participants.tsv`` or
+        ``session``, ``task`` and ``run`` of recordings, and ``(1|participant)`` if
+        people have several recordings, for example ``'power ~ group + age +
+        (1|participant)'``. Names that are not words are quoted: ``Q('age at onset')``.
+        ``None`` estimates no effects.
+    %(verbose)s
 
     Returns
     -------
     effects : pandas.DataFrame
         One row per formula, scalp, place, band and term: ``estimate`` with
         ``low_95`` and ``high_95``, ``p``, ``p_fdr``, ``df``, ``missing_information``
-        (the share of the variance that comes from what the scalp leaves open),
-        ``n_recordings``, ``n_people`` and ``reading``, what the control says of it.
-        Empty without a formula.
+        (the share of the variance that comes from the uncertainty of predictions),
+        ``n_recordings``, ``n_people`` and ``reading``, the interpretation by the
+        control. The table is empty without a formula.
 
     See Also
     --------
@@ -52,21 +89,29 @@ def analyze_cohort(out, formula=None, *, verbose=None) -> pd.DataFrame:
 
     Notes
     -----
-    Written to ``out/group``: ``features``, all rows of all recordings as one
-    partitioned parquet dataset; ``effects.tsv``; and ``report.html``.
+    The function writes to ``out/group``: ``features``, all rows of all recordings as
+    one partitioned parquet dataset; ``courses``, if there are time courses;
+    ``effects.tsv``; and ``report.html``.
 
-    Every draw is one completed dataset. A model is fitted to each of them, and fits
+    Each draw is one completed dataset. A model is fitted to each of them, and the fits
     are combined by Rubin's rules :cite:p:`rubin1987` with degrees of freedom for small
-    samples :cite:p:`barnard1999`, so that what the scalp leaves open about each person
-    widens the interval of the effect. With ``(1|participant)`` there is a random
-    intercept for each person, fitted by restricted maximum likelihood. ``p_fdr``
-    controls the share of false discoveries over the places and bands of a term
+    samples :cite:p:`barnard1999`. The uncertainty of the predictions for each person
+    therefore widens the interval of the effect. With ``(1|participant)`` there is a
+    random intercept for each person, fitted by restricted maximum likelihood. ``p_fdr``
+    controls the false discovery rate over the places and bands of a term
     :cite:p:`benjamini1995`.
 
-    Each effect is told three times: of the recorded scalps; of the control, in which
-    every scalp channel is shifted in time by a different amount; and of the difference
-    of the two. An effect that the control shows as well does not rest on the pattern
-    over the scalp: it comes from the prior, or from the amplitudes of single channels.
+    Draws do not depend on the group of a person. Where the scalp EEG explains little,
+    all people have nearly the same prior. Only about the explained share of a true
+    effect is then found. The estimate is the effect on predicted values, and its
+    interval need not contain the effect on recorded values. If there is no effect, the
+    rate of false discoveries is below the nominal level.
+
+    Each effect is estimated three times: for the recorded scalp EEG; for the control,
+    in which each scalp channel is shifted in time by a different amount; and for the
+    difference of the two. An effect that the control shows as well does not come from
+    the pattern over the scalp, but from the prior or from the amplitudes of single
+    channels.
 
     .. versionadded:: 0.1.0
 
@@ -79,7 +124,12 @@ def analyze_cohort(out, formula=None, *, verbose=None) -> pd.DataFrame:
     ...     part = raw.copy().crop(k, k + 4)
     ...     fname = part.save(f"demo{k}_raw.fif", verbose=False)
     >>> status = mne_neuroflow.predict_cohort(
-    ...     ".", "results", pattern="*_raw.fif", contacts="mtl-core", n_jobs=1
+    ...     ".",
+    ...     "results",
+    ...     pattern="*_raw.fif",
+    ...     contacts="mtl-core",
+    ...     specparam=False,
+    ...     n_jobs=1,
     ... )
     >>> effects = mne_neuroflow.analyze_cohort("results", "relative_power ~ 1")
     >>> effects["n_recordings"].unique()
@@ -92,8 +142,12 @@ def analyze_cohort(out, formula=None, *, verbose=None) -> pd.DataFrame:
     parsed = [_parse(each) for each in formulas]
     rows = folder.all_recorded()
     done = [row for row in rows.values() if row["state"] == "done"]
-    files = [folder.table(Found(row["recording"], row["file"], False)) for row in done]
-    files = [file for file in files if file.is_file()]
+    _check_same_options(out, done)
+    found = [Found(row["recording"], row["file"], False) for row in done]
+    files, courses = (
+        [file for one in found if (file := folder.table(one, what)).is_file()]
+        for what in ("features", "courses")
+    )
     if not files:
         raise RuntimeError(
             f"There are no tables of recordings in {out}. Run the participant level "
@@ -106,15 +160,41 @@ def analyze_cohort(out, formula=None, *, verbose=None) -> pd.DataFrame:
     _gather(files, group / "features")
     effects = [_effects(files, people, *each) for each in parsed]
     effects = pd.concat(effects, ignore_index=True) if effects else pd.DataFrame()
+    _remove_old(group, courses, effects)
+    if courses:
+        _gather(courses, group / "courses")
     if len(effects):
-        with written_whole(group / "effects.tsv") as fname:
-            effects.to_csv(fname, sep="\t", index=False)
+        write_tsv(effects, group / "effects.tsv")
+        write_json(group / "effects.json", describe_columns(EFFECTS))
     write_report(group / "report.html", files, rows, effects)
     return effects
 
 
+def _check_same_options(out, done):
+    """Refuse to mix recordings that were predicted with different options."""
+    first = {}
+    for row in done:
+        first.setdefault(row.get("options"), row["recording"])
+    if len(first) > 1:
+        one, other, *_ = first.values()
+        raise RuntimeError(
+            f"The recordings in {out} were predicted with different options or "
+            f"weights, for example {one} and {other}. Run the participant level again "
+            "for all of them, with the same options."
+        )
+
+
+def _remove_old(group, courses, effects):
+    """Remove results of a former call that this call does not replace."""
+    if not courses:
+        shutil.rmtree(group / "courses", ignore_errors=True)
+    if effects.empty:
+        for name in ("effects.tsv", "effects.json"):
+            (group / name).unlink(missing_ok=True)
+
+
 def _parse(formula):
-    """Split a formula into the feature, what explains it, and who repeats."""
+    """Split a formula into the feature, fixed effects and grouping factor."""
     match = _FORMULA.fullmatch(formula)
     if match is None or match[1] not in FEATURES:
         raise ValueError(
@@ -127,7 +207,8 @@ def _parse(formula):
     if len(repeated) > 1 or "|" in _RANDOM.sub("", right):
         raise ValueError(
             "Invalid value for the 'formula' parameter. Allowed values have at most "
-            f"one random term, such as (1|participant), but got {formula!r}."
+            "one random term, an intercept such as (1|participant), but got "
+            f"{formula!r}."
         )
     fixed = _RANDOM.sub("", right).strip() or "1"
     return formula, feature, fixed.lstrip("+ "), repeated[0] if repeated else None
@@ -139,8 +220,15 @@ def _read_people(root):
     if not file.is_file():
         return pd.DataFrame({"participant": []}, dtype=str)
     people = pd.read_csv(file, sep="\t", na_values="n/a", dtype={"participant_id": str})
-    people.insert(0, "participant", people["participant_id"].str.removeprefix("sub-"))
-    return people
+    if "participant_id" not in people:
+        raise ValueError(f"{file} has no column participant_id.")
+    labels = people["participant_id"].str.removeprefix("sub-")
+    twice = labels[labels.duplicated()]
+    if len(twice):
+        raise ValueError(f"{file} has several rows of {', '.join(sorted(set(twice)))}.")
+    # Labels of recordings are used, not columns with the same names.
+    people = people.drop(columns=["participant_id", *_OF_RECORDINGS], errors="ignore")
+    return people.assign(participant=labels)
 
 
 def _gather(files, target):
@@ -166,28 +254,33 @@ def _gather(files, target):
 
 
 def _effects(files, people, formula, feature, fixed, repeated):
-    """Tell the effects of one formula."""
+    """Estimate the effects of one formula."""
     table = read_draws(files, feature)
-    table = table.merge(people, on="participant", how="left")
-    used = sorted(_names(fixed, table) | ({repeated} if repeated else set()))
-    recordings = table.drop_duplicates("recording").set_index("recording")
-    known = recordings[used].dropna().index if used else recordings.index
-    without = sorted(set(recordings.index).difference(known))
-    if without:
-        logger.info("Without %s: %s.", " or ".join(used), ", ".join(without))
-    recordings = recordings.loc[known]
-    exog, terms = _design(fixed, recordings)
-    who = (recordings[repeated] if repeated else recordings["participant"]).to_numpy()
+    if table.empty:
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed values have a feature "
+            f"of structures, sides or pairs that was measured, but got {feature!r}."
+        )
+    recordings = table[list(_OF_RECORDINGS)].drop_duplicates("recording")
+    recordings = recordings.merge(people, on="participant", how="left")
+    used = _names(formula, fixed, repeated, recordings)
+    recordings = _known_people(formula, used, recordings.set_index("recording"))
+    _check_variation(formula, used, repeated, recordings)
+    exog, terms = _design(formula, fixed, recordings)
+    groups = _groups(formula, repeated, recordings, len(terms))
     blocks, cells = _blocks(table, recordings.index)
+    if not blocks:
+        raise RuntimeError(f"No place and band has {feature} of all recordings.")
     rows = []
-    for cell, values in zip(cells, _fit(blocks, exog, who, repeated), strict=True):
-        for term, told in zip(terms, combine_draws(*values), strict=True):
-            rows.append(dict(zip(CELL, cell, strict=True)) | dict(term=term) | told)
+    for cell, values in zip(cells, _fit(blocks, exog, groups), strict=True):
+        for term, result in zip(terms, combine_draws(*values), strict=True):
+            rows.append(dict(zip(CELL, cell, strict=True)) | dict(term=term) | result)
     effects = pd.DataFrame(rows)
     effects.insert(0, "formula", formula)
     effects.insert(1, "feature", feature)
     effects["p_fdr"] = _false_discoveries(effects)
-    effects["n_recordings"], effects["n_people"] = len(recordings), len(set(who))
+    effects["n_recordings"] = len(recordings)
+    effects["n_people"] = recordings["participant"].nunique()
     effects["reading"] = _readings(effects)
     return effects
 
@@ -200,7 +293,7 @@ def read_draws(files, feature):
     files : list of Path
         Tables of recordings.
     feature : str
-        Which feature.
+        The feature.
 
     Returns
     -------
@@ -211,18 +304,79 @@ def read_draws(files, feature):
 
     field = dataset.field
     tables = dataset.dataset([str(file) for file in files], format="parquet")
-    columns = ["recording", "participant", "session", "task", "run", *CELL, "draws"]
+    columns = [*_OF_RECORDINGS, *CELL, "draws"]
     chosen = (field("feature") == feature) & (field("level") != _CONTACT)
     return tables.to_table(columns=columns, filter=chosen).to_pandas()
 
 
-def _names(fixed, table):
-    """Find the columns that a formula speaks of."""
-    words = set(re.findall(r"[A-Za-z_]\w*", fixed))
-    return words & set(table.columns)
+def _names(formula, fixed, repeated, recordings):
+    """Find the columns in a formula."""
+    words = set(_WORD.findall(_QUOTED.sub("", fixed)))
+    words |= {one or other for one, other in _QUOTED_NAME.findall(fixed)}
+    words |= {repeated} if repeated else set()
+    unknown = sorted(words - set(recordings.columns))
+    if unknown:
+        known = ", ".join(sorted(recordings.columns))
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed columns of "
+            f"participants.tsv and of recordings are {known}, but got "
+            f"{', '.join(unknown)} in {formula!r}."
+        )
+    return sorted(words)
 
 
-def _design(fixed, recordings):
+def _known_people(formula, used, recordings):
+    """Leave out recordings of people with missing values."""
+    known = recordings[used].dropna().index if used else recordings.index
+    if known.empty:
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed columns are known for "
+            f"some recordings, but {' and '.join(used)} of {formula!r} are n/a for "
+            "all of them. Look at participants.tsv in the folder of results."
+        )
+    without = sorted(set(recordings.index).difference(known))
+    if without:
+        logger.info("Without %s: %s.", " or ".join(used), ", ".join(without))
+    return recordings.loc[known]
+
+
+def _check_variation(formula, used, repeated, recordings):
+    """Refuse columns with one value, which formulas leave out without notice."""
+    constant = [
+        name
+        for name in used
+        if name != repeated and recordings[name].nunique() == 1 and len(recordings) > 1
+    ]
+    if constant:
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed columns differ between "
+            f"recordings, but {' and '.join(constant)} of {formula!r} "
+            f"{'is' if len(constant) == 1 else 'are'} the same in all "
+            f"{len(recordings)} of them."
+        )
+
+
+def _groups(formula, repeated, recordings, n_terms):
+    """Return the group of each recording, within which intercepts are common."""
+    if repeated is None:
+        if recordings["participant"].duplicated().any():
+            warn(
+                f"Some people have several recordings, which {formula!r} takes for "
+                "independent. Add (1|participant) to the formula."
+            )
+        return np.arange(len(recordings))
+    groups = recordings[repeated].to_numpy()
+    n_groups = len(set(groups.tolist()))
+    if n_groups <= n_terms:
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed values have fewer "
+            f"terms than there are values of {repeated}, but got {formula!r} with "
+            f"{n_terms} terms and {n_groups} values."
+        )
+    return groups
+
+
+def _design(formula, fixed, recordings):
     """Make the design matrix of the fixed effects."""
     import statsmodels.formula.api as smf
 
@@ -231,15 +385,26 @@ def _design(fixed, recordings):
         model = smf.ols(f"value ~ {fixed}", data)
     except Exception as err:  # the parser of formulas raises many kinds
         raise ValueError(
-            "Invalid value for the 'formula' parameter. Allowed values speak of "
-            f"columns of participants.tsv, but got '{fixed}': "
-            f"{' '.join(str(err).split())}"
+            "Invalid value for the 'formula' parameter. Allowed values are as in "
+            f"statsmodels, but got {formula!r}: {' '.join(str(err).split())}"
         ) from err
     exog = np.asarray(model.exog, float)
-    if np.linalg.matrix_rank(exog) < exog.shape[1] or len(exog) <= exog.shape[1]:
+    n, n_terms = exog.shape
+    if n_terms == 0:
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed values have a term, as "
+            f"'{formula.split('~')[0].strip()} ~ 1' has, but got {formula!r}."
+        )
+    terms = f"but got {formula!r} with {', '.join(model.exog_names)}."
+    if n <= n_terms:
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed values have fewer "
+            f"terms than there are recordings ({n}), {terms}"
+        )
+    if np.linalg.matrix_rank(exog) < n_terms:
         raise ValueError(
             "Invalid value for the 'formula' parameter. Allowed values have terms that "
-            f"{len(exog)} recordings can tell apart, but got '{fixed}'."
+            f"do not follow from each other, {terms}"
         )
     return exog, model.exog_names
 
@@ -247,13 +412,15 @@ def _design(fixed, recordings):
 def _blocks(table, recordings):
     """Arrange draws by cell: arrays of shape (n_recordings, n_draws).
 
-    The difference of the recorded and the shifted scalp has cells of its own.
+    The difference of recorded and shifted scalp EEG has separate cells.
     """
     blocks = {}
     for cell, rows in table.groupby(list(CELL), sort=True):
         rows = rows.set_index("recording")["draws"].reindex(recordings)
         if not rows.isna().any():
-            blocks[cell] = np.stack(rows.to_numpy()).astype(float)
+            block = np.stack(rows.to_numpy()).astype(float)
+            if np.isfinite(block).all():
+                blocks[cell] = block
     for (scalp, *place), block in list(blocks.items()):
         shifted = blocks.get(("shifted", *place))
         if scalp == "recorded" and shifted is not None:
@@ -261,11 +428,10 @@ def _blocks(table, recordings):
     return list(blocks.values()), list(blocks)
 
 
-def _fit(blocks, exog, who, repeated):
-    """Fit every draw of every cell at once; yield estimates and variances by cell."""
+def _fit(blocks, exog, groups):
+    """Fit all draws of all cells at once; yield estimates and variances by cell."""
     n_draws = blocks[0].shape[1]
     values = np.concatenate(blocks, axis=1)
-    groups = who if repeated else np.arange(len(who))
     estimates, variances = fit_random_intercept(values, exog, groups)
     n_people = len(set(groups.tolist()))
     for k in range(len(blocks)):
@@ -283,7 +449,7 @@ def _false_discoveries(effects):
 
 
 def _readings(effects):
-    """Say in words what the control makes of each effect of the recorded scalps."""
+    """Describe each effect of recorded scalp EEG compared with the control."""
     place = ["term", *CELL[1:]]
     by_scalp = {name: rows.set_index(place) for name, rows in effects.groupby("scalp")}
     readings = []
@@ -294,7 +460,7 @@ def _readings(effects):
         elif row["p_fdr"] >= _LEVEL:
             readings.append("no effect found")
         elif "shifted" not in by_scalp:
-            readings.append("an effect, which no control stands beside")
+            readings.append("an effect, without a control")
         else:
             both = (by_scalp[name].loc[key] for name in ("shifted", _DIFFERENCE))
             readings.append(_reading(row, *both))
@@ -314,4 +480,4 @@ def _reading(recorded, shifted, difference):
         return "also there with shifted channels: not from the pattern over the scalp"
     if grows:
         return "not there with shifted channels: from the pattern over the scalp"
-    return "undecided: too little data to tell it from the control"
+    return "undecided: too little data to distinguish it from the control"

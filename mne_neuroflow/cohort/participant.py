@@ -1,4 +1,4 @@
-"""One recording, from its file to its tables: what a worker does."""
+"""The work of a worker: one recording, from its file to its tables."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,48 +36,53 @@ from .features import (
     typical_line_length,
 )
 from .find import fingerprint, read_recording
-from .folder import Folder, write_json
+from .folder import Folder, write_json, write_tsv
 
-_WINDOW = 60.0  # seconds, unless courses are asked for
-_MOSTLY = 0.5  # share of a window that is good, below which it is left out
+_WINDOW = 60.0  # seconds, without time courses
+_CHANGES_NO_NUMBER = ("out", "work", "stretch", "device", "keep_recordings", "tsv")
+_MIN_GOOD = 0.5  # windows with a smaller share of good time are left out
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How recordings are predicted, and where to."""
+    """Settings of the prediction, and the folders of its results."""
 
     out: str  #: the folder of results
-    work: str  #: the folder of what is measured in parts of long recordings
+    work: str  #: the folder for parts of long recordings
     montage: mne.channels.DigMontage  #: contacts
     model: str  #: name of the weights, or their file
-    n_draws: int  #: behind each interval
-    seed: int  #: of the cohort
-    window: float | None  #: seconds of the windows of courses; None for no courses
-    control: bool  #: whether to do the same with a shifted scalp
+    n_draws: int  #: number of draws for each interval
+    seed: int  #: seed of the cohort
+    window: float | None  #: seconds of windows of time courses; None for no courses
+    control: bool  #: whether to repeat everything with shifted scalp EEG
     keep_recordings: str | None  #: 'fif' or 'edf' to write a draw of the signals
     tsv: bool  #: whether to write tables as TSV too
-    stretch: float  #: seconds of a long recording that one task measures
+    stretch: float  #: seconds of a long recording in one task
+    trans: str  #: 'fsaverage', or the file name of the transforms of participants
+    device: str  #: device of the flow
+    specparam: bool  #: whether specparam fits the exponents too
 
     def digest(self):
-        """Hash what a change of must change results.
+        """Compute a hash of the settings that change the numbers of results.
 
         Returns
         -------
         digest : str
-            Of all but folders and how the work is cut.
+            Hash of all settings except folders, the division of the work, the device
+            and additional files.
         """
-        told = {
+        settings = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("out", "work", "stretch", "montage")
+            if name not in _CHANGES_NO_NUMBER + ("montage",)
         }
         names, positions = contact_positions(self.montage)
-        told |= dict(names=list(names), positions=positions.round(6).tolist())
-        told |= dict(weights=find_model(self.model).sha256, version=__version__)
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        settings |= dict(names=list(names), positions=positions.round(6).tolist())
+        settings |= dict(weights=find_model(self.model).sha256, version=__version__)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def seed_of(self, found):
-        """Return the seed of a recording, which follows from its name alone.
+        """Return the seed of a recording, which depends on its name.
 
         Parameters
         ----------
@@ -91,51 +97,72 @@ class Settings:
         digest = hashlib.sha256(f"{self.seed} {found.name}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
+    def trans_of(self, found):
+        """Return the transform from head coordinates to the fsaverage MRI.
+
+        Parameters
+        ----------
+        found : Found
+            The recording.
+
+        Returns
+        -------
+        trans : str
+            ``'fsaverage'`` or a file.
+        """
+        return self.trans.format(
+            participant=found.entity("subject"), session=found.entity("session")
+        )
+
 
 class Measured(NamedTuple):
-    """What a stretch says beside what is measured in its windows."""
+    """Results for a stretch in addition to the measurements in its windows."""
 
-    known: list  #: feature, value and place of what has no draws
-    warnings: list  #: what was found unlike what the model was built for
+    known: list  #: feature, value and place of features without draws
+    warnings: list  #: differences from what the model was built for
     description: str  #: provenance
-    seconds: float  #: that it took
+    seconds: float  #: computing time
 
 
 def expected_fingerprint(found, settings):
-    """Hash all that the results of a recording follow from.
+    """Compute a hash of everything on which the results of a recording depend.
 
     Parameters
     ----------
     found : Found
         The recording.
     settings : Settings
-        How it is predicted.
+        The settings of the prediction.
 
     Returns
     -------
     digest : str
-        Results with this fingerprint need not be made again.
+        The fingerprint. Results with this fingerprint need not be computed again.
     """
-    both = fingerprint(found) + settings.digest()
-    return hashlib.sha256(both.encode()).hexdigest()[:16]
+    digest = hashlib.sha256((fingerprint(found) + settings.digest()).encode())
+    trans = Path(settings.trans_of(found))
+    if trans.is_file():
+        digest.update(trans.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def begin(found, settings):
-    """Predict a recording, or say into how many stretches it is to be cut.
+    """Predict a recording, or return into how many stretches to divide it.
 
     Parameters
     ----------
     found : Found
         The recording.
     settings : Settings
-        How it is predicted.
+        The settings of the prediction.
 
     Returns
     -------
     row : dict | None
-        What became of it, see :data:`mne_neuroflow.cohort.folder.STATUS`.
+        The row of the status table, see :data:`mne_neuroflow.cohort.folder.STATUS`.
     n_stretches : int
-        More than one where :func:`measure_stretch` and :func:`finish` are to follow.
+        The number of stretches. If there are several, call :func:`measure_stretch` for
+        each, and then :func:`finish`.
     """
     with _as_a_row(found) as outcome:
         if found.problem:
@@ -152,21 +179,21 @@ def begin(found, settings):
 
 
 def measure_stretch(found, settings, number):
-    """Measure the windows of one stretch of a long recording, into the work folder.
+    """Measure the windows of one stretch, and save them to the work folder.
 
     Parameters
     ----------
     found : Found
         The recording.
     settings : Settings
-        How it is predicted.
+        The settings of the prediction.
     number : int
-        Which stretch.
+        Index of the stretch.
 
     Returns
     -------
     measured : Measured
-        What it says beside. A stretch that is there is not measured again.
+        The other results. A stretch that was saved before is not measured again.
     """
     folder = _work_folder(found, settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -187,21 +214,21 @@ def measure_stretch(found, settings, number):
 
 
 def finish(found, settings, measured):
-    """Put the stretches of a long recording together.
+    """Combine the stretches of a long recording.
 
     Parameters
     ----------
     found : Found
         The recording.
     settings : Settings
-        How it is predicted.
+        The settings of the prediction.
     measured : list of Measured
-        Of all stretches.
+        Results for all stretches.
 
     Returns
     -------
     row : dict
-        What became of the recording.
+        The row of the status table.
     """
     with _as_a_row(found) as outcome:
         raw = read_recording(found)
@@ -223,7 +250,7 @@ def finish(found, settings, measured):
 
 
 def _measure(found, settings, raw, windows):
-    """Measure some windows with the recorded scalp and, as a control, the shifted."""
+    """Measure some windows with recorded and, as a control, shifted scalp EEG."""
     begun, sfreq = time.perf_counter(), raw.info["sfreq"]
     places, parts = Places(settings.montage), {}
     with one_thread(), mne.use_log_level("error"):
@@ -238,7 +265,7 @@ def _measure(found, settings, raw, windows):
                     places,
                 )._replace(start=first / sfreq, good=share)
                 for (first, last), share in zip(windows, shares, strict=True)
-                if share >= _MOSTLY
+                if share >= _MIN_GOOD
             ]
     measured = Measured(
         _known(recorded, raw, places),
@@ -263,8 +290,9 @@ _LAST = {}  # the predictors of the last recording of this process
 
 
 def _prepared(found, settings, raw, scalp):
-    """Go through a recording once for all its stretches in this process."""
-    recording = (found, settings.digest())
+    """Prepare a recording once for all its stretches in this process."""
+    # A worker may live on while files of the recording are replaced.
+    recording = (found, expected_fingerprint(found, settings))
     if _LAST.get("recording") != recording:
         _LAST.clear()
         _LAST["recording"] = recording
@@ -278,23 +306,23 @@ def _prepared(found, settings, raw, scalp):
 
 
 def prepare(found, settings, raw):
-    """Estimate what a prediction needs to know of a whole recording.
+    """Make the predictor, with estimates from the whole recording.
 
     Parameters
     ----------
     found : Found
         The recording.
     settings : Settings
-        How it is predicted.
+        The settings of the prediction.
     raw : Raw
-        Its scalp.
+        The scalp EEG.
 
     Returns
     -------
     predictor : Predictor
-        Ready to draw.
+        The predictor.
     warned : list of str
-        What was found unlike what the model was built for.
+        Differences from what the model was built for.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -303,15 +331,17 @@ def prepare(found, settings, raw):
             contacts=settings.montage,
             model=settings.model,
             random_state=settings.seed_of(found),
+            device=settings.device,
+            trans=settings.trans_of(found),
         )
     return predictor, [" ".join(str(one.message).split()) for one in caught]
 
 
 @contextmanager
 def one_thread():
-    """Let torch work with one thread: workers that share cores wait for each other.
+    """Make torch use one thread, because workers that share cores wait for each other.
 
-    It also makes the result the same for any number of workers.
+    The result is then also the same for any number of workers.
     """
     import torch
 
@@ -324,7 +354,7 @@ def one_thread():
 
 
 def _known(predictor, raw, places):
-    """List what has no draws: the observability, and the quality of the scalp."""
+    """List features without draws: observability, and quality of the scalp EEG."""
     known = [
         (
             "observability",
@@ -378,7 +408,7 @@ def _work_folder(found, settings):
 
 
 class _Saved:
-    """Windows that lie on disk, read one at a time."""
+    """Windows on disk, which are read one at a time."""
 
     def __init__(self, files):
         self._files = files
@@ -395,7 +425,7 @@ class _Saved:
 
 
 def _finish(found, settings, raw, measured, parts):
-    """Write the tables of a recording; return what its row of the status says."""
+    """Write the tables of a recording, and return its row of the status table."""
     folder, places = Folder(settings.out), Places(settings.montage)
     if not len(parts["recorded"]):
         raise ValueError("No window of the recording is good for half of its time.")
@@ -403,11 +433,13 @@ def _finish(found, settings, raw, measured, parts):
     scalps = ["recorded"]
     for scalp, windows in parts.items():
         typical = typical_line_length(windows)
-        tables.append(tabulate(combine(windows, typical), places))
+        values = combine(windows, typical, settings.specparam)
+        tables.append(tabulate(values, places))
         scalps.append(scalp)
         if settings.window is not None:
             courses += [_course(window, typical, places, scalp) for window in windows]
     table = pd.concat(tables, keys=scalps, names=["scalp", None]).reset_index("scalp")
+    _remove_old(found, folder, settings)
     _write_table(table, found, folder, "features", settings)
     if courses:
         _write_table(pd.concat(courses), found, folder, "courses", settings)
@@ -429,8 +461,42 @@ def _finish(found, settings, raw, measured, parts):
         reason=" ".join(said),
         duration=round(raw.n_times / raw.info["sfreq"], 3),
         seconds=round(sum(one.seconds for one in measured), 1),
+        options=settings.digest()[:16],
         fingerprint=expected_fingerprint(found, settings),
     )
+
+
+def outputs(found, settings):
+    """List the files with the results of a recording.
+
+    Parameters
+    ----------
+    found : Found
+        The recording.
+    settings : Settings
+        The settings of the prediction.
+
+    Returns
+    -------
+    fnames : list of Path
+        Tables, and the virtual recording if it is kept.
+    """
+    endings = (".parquet", ".tsv") if settings.tsv else (".parquet",)
+    tables = ("features",) if settings.window is None else ("features", "courses")
+    kinds = [(what, ending) for what in tables for ending in endings]
+    if settings.keep_recordings is not None:
+        kinds.append(("ieeg", f".{settings.keep_recordings}"))
+    return [Folder(settings.out).table(found, *kind) for kind in kinds]
+
+
+def _remove_old(found, folder, settings):
+    """Remove results of other options or of another recording with this name."""
+    row = folder.recorded(found.name)
+    if row.get("fingerprint") != expected_fingerprint(found, settings):
+        features = folder.table(found)
+        stem = features.stem.removesuffix("features")
+        for file in features.parent.glob(f"{escape(stem)}*"):
+            file.unlink(missing_ok=True)
 
 
 def _course(window, typical, places, scalp):
@@ -453,35 +519,36 @@ def _write_table(table, found, folder, what, settings):
     with written_whole(fname) as fname:
         table.to_parquet(fname, index=False)
     if settings.tsv:
-        with written_whole(folder.table(found, what, ".tsv")) as fname:
-            table.drop(columns="draws").to_csv(fname, sep="\t", index=False)
+        write_tsv(table.drop(columns="draws"), folder.table(found, what, ".tsv"))
 
 
 def _write_recording(found, settings, raw, folder):
     from ..export import export_edf
 
     with one_thread(), mne.use_log_level("error"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said when the recording was measured
+        warnings.simplefilter("ignore")  # already recorded by the measurement
         virtual = predict_ieeg(
             raw,
             contacts=settings.montage,
             model=settings.model,
             random_state=settings.seed_of(found),
+            device=settings.device,
+            trans=settings.trans_of(found),
         )
         fname = folder.table(found, "ieeg", f".{settings.keep_recordings}")
+        if fname.suffix == ".edf":
+            export_edf(virtual, fname, overwrite=True)  # completely or not at all
+            return
         with draft_folder(fname.parent) as draft:
-            if fname.suffix == ".fif":
-                virtual.save(draft / fname.name)
-            else:
-                export_edf(virtual, draft / fname.name)
+            virtual.save(draft / fname.name)
             move_into(draft, fname.parent)
 
 
 @contextmanager
 def _as_a_row(found):
-    """Make a row of the status of what happens.
+    """Catch errors, and add them to the row of the status table.
 
-    Errors of the disk, of the network and of memory are left to be tried again.
+    Errors of the disk, of the network and of memory are raised, for another attempt.
     """
     row = new_row(found)
     try:
@@ -502,12 +569,12 @@ def new_row(found, **known):
     found : Found
         The recording.
     **known : dict
-        What is known of it.
+        Values of columns.
 
     Returns
     -------
     row : dict
-        See :data:`mne_neuroflow.cohort.folder.STATUS`.
+        The row, see :data:`mne_neuroflow.cohort.folder.STATUS`.
     """
     return (
         dict(
@@ -525,17 +592,17 @@ def new_row(found, **known):
 
 
 def one_line(err):
-    """Write an error as one line.
+    """Format an error as one line.
 
     Parameters
     ----------
     err : Exception
-        What was raised.
+        The error.
 
     Returns
     -------
     reason : str
-        With the kind of error where users are not spoken to.
+        The message, with the type of the error if it is not an error for users.
     """
     message = " ".join(str(err).split())
     spoken = (OSError, RuntimeError, TypeError, ValueError)

@@ -1,4 +1,4 @@
-"""What a cohort would take, from a trial of ten seconds."""
+"""Estimates of time and disk space for a cohort, from a trial of ten seconds."""
 
 import io
 import time
@@ -13,11 +13,11 @@ from .participant import one_line, one_thread, prepare
 from .run import not_done
 
 _TRIAL = 10.0  # seconds
-_HEADERS = 20  # recordings whose duration stands for all
+_HEADERS = 20  # recordings from whose duration the total is estimated
 
 
 class Plan(NamedTuple):
-    """What would be done, and what it would take."""
+    """The recordings to predict, and estimates of time and disk space."""
 
     missing: list  #: recordings to be predicted
     n_done: int  #: recordings that are done already
@@ -27,7 +27,7 @@ class Plan(NamedTuple):
 
 
 def plan_cohort(root, settings, **chosen):
-    """Tell what :func:`mne_neuroflow.predict_cohort` would do and take.
+    """Estimate the work of :func:`mne_neuroflow.predict_cohort`.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ def plan_cohort(root, settings, **chosen):
     settings : Settings
         How recordings are predicted.
     **chosen : dict
-        Which recordings, see :func:`mne_neuroflow.cohort.find.find_recordings`.
+        Parameters of :func:`mne_neuroflow.cohort.find.find_recordings`.
 
     Returns
     -------
     plan : Plan
-        Hours and disk are estimated from the durations of up to twenty recordings and
-        a trial with the first that can be read. Nothing is written.
+        The estimates. They use the durations of up to twenty recordings, and a trial
+        with the first that can be read. Nothing is written.
     """
     found = find_recordings(root, settings.out, **chosen)
     missing = not_done(found, settings)
@@ -63,13 +63,15 @@ def plan_cohort(root, settings, **chosen):
     setup, pace, bytes_once, bytes_a_second = trial
     n_scalps = 1 + settings.control
     work = n_scalps * (len(missing) * setup + seconds * pace)
+    if settings.keep_recordings is not None:  # one further prediction of one draw
+        work += len(missing) * setup + seconds * pace / settings.n_draws
     disk = n_scalps * len(missing) * bytes_once + seconds * bytes_a_second
     n_done = len(found) - len(missing)
     return Plan(missing, n_done, seconds / 3600, work / 3600, disk)
 
 
 def _try(found, settings, raw):
-    """Return seconds to begin, seconds and bytes of a second, bytes of a recording."""
+    """Return seconds per recording and per second, then bytes of both."""
     stop = min(raw.n_times, round(_TRIAL * raw.info["sfreq"]))
     sfreq, places = raw.info["sfreq"], Places(settings.montage)
     with one_thread(), mne.use_log_level("error"):
@@ -79,8 +81,10 @@ def _try(found, settings, raw):
         ready = time.perf_counter()
         draws = predictor.draws(0, stop, range(settings.n_draws))
         window = measure(draws, sfreq, places)
-        done = time.perf_counter()
-    values = combine([window], typical_line_length([window]))
+        measured = time.perf_counter()
+    typical = typical_line_length([window])
+    values = combine([window], typical, settings.specparam)
+    setup = ready - begun + time.perf_counter() - measured
     n_bytes = 0.0
     if settings.window is not None:
         n_bytes += _size(tabulate(values, places, contacts=False)) / settings.window
@@ -88,8 +92,8 @@ def _try(found, settings, raw):
     if settings.keep_recordings is not None:
         width = 4 if settings.keep_recordings == "fif" else 2
         n_bytes += width * sfreq * len(places.names)
-    pace = (done - ready) / (stop / sfreq)
-    return ready - begun, pace, _size(tabulate(values, places)), n_bytes
+    pace = (measured - ready) / (stop / sfreq)
+    return setup, pace, _size(tabulate(values, places)), n_bytes
 
 
 def _size(table):

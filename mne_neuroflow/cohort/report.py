@@ -1,4 +1,4 @@
-"""The report on a cohort: distributions, quality, who is missing, and effects."""
+"""The report on a cohort: distributions, quality, missing recordings and effects."""
 
 from html import escape
 
@@ -19,26 +19,30 @@ from ..viz._style import (
     add_legend,
     tidy,
 )
+from .features import FEATURES
 
 _WARNING = """
 <div class="alert alert-danger" role="alert">
 <strong>These are predictions for research, not recordings, and not for
 diagnosis.</strong> No electrode was in these brains. Every value was computed from
-scalp EEG by a model; most of the activity of deep structures leaves no trace on the
-scalp, and there the model shows what is plausible, not what was. Nothing here may be
+scalp EEG by a model. Most of the activity of deep structures is not visible in scalp
+EEG, and the model then shows plausible signals, not the true ones. Nothing here may be
 used for diagnosis, for planning an operation or for any other decision about a patient.
 </div>
 """
 _CONTROL = """
-<p>The control repeats everything with every scalp channel shifted in time by a
-different amount: channels keep their amplitudes and spectra, and lose the pattern over
-the scalp. <strong>An effect that the control shows as well does not come from that
-pattern: it comes from the prior, or from the amplitudes of single channels, and says
-nothing of its own about a deep structure.</strong></p>
+<p>The control repeats everything with each scalp channel shifted in time by a different
+amount. Channels keep their amplitudes and spectra, and lose the pattern over the scalp.
+<strong>An effect that the control shows as well does not come from this pattern. It
+comes from the prior, or from the amplitudes of single channels, and is no evidence
+about a deep structure.</strong></p>
+<p>Effects are those on predicted values. Only about the share of a true effect that the
+scalp EEG explains can be found (see the feature observability). If no effect is found,
+there may still be one.</p>
 """
 _SHOWN = tuple(BANDS)[1:]
 _QUALITY = ("channels_used", "channels_left_out", "good_time", "gain", "head_misfit")
-_MOST_ROWS = 40  # of a table or a figure of effects
+_MAX_ROWS = 40  # of a table or a figure of effects
 
 
 def write_report(fname, files, rows, effects):
@@ -51,9 +55,9 @@ def write_report(fname, files, rows, effects):
     files : list of Path
         Tables of the recordings.
     rows : dict of str to dict
-        What became of each recording.
+        The state of each recording.
     effects : DataFrame
-        From :func:`mne_neuroflow.analyze_cohort`; may be empty.
+        Result of :func:`mne_neuroflow.analyze_cohort`, which may be empty.
     """
     table = _read(files)
     report = mne.Report(
@@ -86,18 +90,19 @@ def _read(files):
 def _add_recordings(report, rows):
     status = pd.DataFrame(rows.values())
     counts = status["state"].value_counts()
-    told = ", ".join(f"{number} {state}" for state, number in counts.items())
+    states = ", ".join(f"{number} {state}" for state, number in counts.items())
     people = status.loc[status["state"] == "done", "participant"].nunique()
     hours = status["duration"].sum() / 3600 if "duration" in status else 0
     html = (
-        f"<p>Recordings: {told}. People: {people}. Hours of scalp EEG: {hours:.2f}.</p>"
+        f"<p>Recordings: {states}. People: {people}. Hours of scalp EEG: "
+        f"{hours:.2f}.</p>"
     )
     missing = status[status["state"] != "done"]
     if len(missing):
         html += "<p>Missing, and why:</p>" + _html(missing[["recording", "reason"]])
     warned = status[(status["state"] == "done") & (status["reason"] != "")]
     if len(warned):
-        html += "<p>Unlike what the model was built for:</p>"
+        html += "<p>Differences from what the model was built for:</p>"
         html += _html(warned[["recording", "reason"]])
     report.add_html(html, "Recordings")
 
@@ -113,7 +118,7 @@ def _add_quality(report, table):
         ax.set_yticks([])
         tidy(ax)
     axes[0].set_ylabel("Recordings")
-    caption = "The scalp recordings: what the predictions rest on."
+    caption = "The quality of the scalp recordings."
     _add_figure(report, fig, "Quality of the scalp", caption)
 
 
@@ -209,23 +214,24 @@ def _add_effects(report, effects):
         recorded = recorded.sort_values("p")
         first = recorded.iloc[0]
         counts = recorded["reading"].value_counts()
-        told = "".join(f"<li>{escape(t)}: {n}</li>" for t, n in counts.items())
+        items = "".join(f"<li>{escape(t)}: {n}</li>" for t, n in counts.items())
         html = (
             f"{_CONTROL}<p>{first['n_recordings']} recordings of {first['n_people']} "
-            f"people. Of {len(recorded)} effects (terms, places and bands), with one "
-            f"in twenty discoveries allowed to be false:</p><ul>{told}</ul>"
+            f"people. Of {len(recorded)} effects (terms, places and bands), at a false "
+            f"discovery rate of 5 %:</p><ul>{items}</ul><p>Missing information is the "
+            "share of the variance that comes from the uncertainty of predictions.</p>"
         )
         table = _effect_table(recorded)
-        html += _html(table.head(_MOST_ROWS))
-        if len(table) > _MOST_ROWS:
-            html += f"<p>The others of {len(table)} stand in effects.tsv.</p>"
+        html += _html(table.head(_MAX_ROWS))
+        if len(table) > _MAX_ROWS:
+            html += f"<p>All {len(table)} effects are in effects.tsv.</p>"
         report.add_html(html, f"Effects: {formula}")
         _add_figure(
             report,
             _plot_effects(rows, recorded),
-            f"Effects beside their control: {formula}",
-            "The effects with the lowest p of the recorded scalps, with 95 % "
-            "intervals that hold what the scalp leaves open about each person.",
+            f"Effects and their control: {formula}",
+            "The effects with the lowest p values for recorded scalp EEG, with 95 % "
+            "intervals that include the uncertainty of the predictions.",
         )
 
 
@@ -238,10 +244,11 @@ def _effect_table(rows):
                 f"{row.estimate:.3g} ({row.low_95:.3g} to {row.high_95:.3g})"
                 for row in rows.itertuples()
             ],
+            "df": rows["df"].map("{:.1f}".format),
             "p": rows["p"].map("{:.2g}".format),
-            "p, false discoveries": rows["p_fdr"].map("{:.2g}".format),
-            "Open": rows["missing_information"].map("{:.0%}".format),
-            "What the control says": rows["reading"],
+            "p (FDR)": rows["p_fdr"].map("{:.2g}".format),
+            "Missing information": rows["missing_information"].map("{:.0%}".format),
+            "Compared with the control": rows["reading"],
         }
     )
 
@@ -278,7 +285,10 @@ def _plot_effects(rows, recorded):
     names = [f"{row['term']}: {_place(row)}" for _, row in chosen.iterrows()]
     ax.set_yticks(range(len(chosen)), names)
     ax.invert_yaxis()
-    ax.set_xlabel("Effect on " + chosen["feature"].iloc[0].replace("_", " "))
+    feature = chosen["feature"].iloc[0]
+    unit = FEATURES[feature][1]
+    name = feature.replace("_", " ")
+    ax.set_xlabel(f"Effect on {name}" + (f" ({unit})" if unit != "1" else ""))
     tidy(ax)
     add_legend(fig, [ax])
     fig.suptitle("Virtual iEEG, predicted from scalp EEG, not recorded", fontsize=LARGE)

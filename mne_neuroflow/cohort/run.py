@@ -1,4 +1,4 @@
-"""Many recordings on dask: the participant level of a cohort."""
+"""The participant level of a cohort: prediction of many recordings with dask."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import random
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
 from .._compat import _check_option, _validate_type, logger, verbose
+from .._docs import fill_doc
 from ..head.contacts import make_contacts
 from ..weights.model import find_model
 from .find import find_recordings
@@ -25,19 +27,21 @@ from .participant import (
     measure_stretch,
     new_row,
     one_line,
+    outputs,
 )
 
 if TYPE_CHECKING:
     import pandas
 
-# Tasks that the scheduler knows of at a time: enough for large clusters to grow, few
-# enough that a corpus does not fill its memory.
+# Maximum number of tasks in the scheduler: enough for large clusters, and few enough
+# for its memory.
 _IN_FLIGHT = 2000
 _WRITE_EVERY = 2.0  # seconds between two versions of the status table, at least
-_LEAST_DRAWS = 19  # that have a 90 % interval
+_MIN_DRAWS = 19  # minimum for a 90 % interval
 
 
 @verbose
+@fill_doc
 def predict_cohort(
     root,
     out,
@@ -53,8 +57,11 @@ def predict_cohort(
     model="mtl-v2",
     n_draws=20,
     random_state=0,
+    device="auto",
+    trans="fsaverage",
     window=None,
     control=True,
+    specparam=None,
     keep_recordings=None,
     tsv=False,
     n_jobs=None,
@@ -71,35 +78,47 @@ def predict_cohort(
     root : path-like
         A BIDS dataset with scalp EEG, or any folder if there is a ``pattern``.
     out : path-like
-        The folder of results, a BIDS derivative dataset. What is there already and
-        has not changed is not made again.
+        The folder of results, a BIDS derivative dataset. Results that are present and
+        up to date are not computed again.
     pattern : str | None
-        Which files of a folder that is not BIDS, for example ``'*.edf'``.
-    subjects, sessions, tasks, runs : list of str | None
-        Labels; ``None`` for all.
+        The files of a folder that is not a BIDS dataset, such as ``'*.edf'``.
+    subjects, sessions, tasks, runs : list of str | str | None
+        The labels to predict. ``None`` takes all.
     derivatives : str | None
-        Name of a pipeline in ``derivatives/`` whose cleaned recordings are read.
+        The name of a pipeline in ``derivatives/`` whose recordings are read instead.
     validate : bool
         Refuse a folder without ``dataset_description.json``.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        As for :func:`predict_ieeg`, the same for all recordings.
+    %(contacts)s
     model : str | path-like
-        As for :func:`predict_ieeg`.
+        The name of the weights, see :func:`mne_neuroflow.fetch_model`, or a file that
+        :meth:`mne_neuroflow.NeuroFlow.save` has written.
     n_draws : int
-        Draws behind every interval, 19 or more.
+        The number of draws, 19 or more, which 90-percent intervals need.
     random_state : int
-        The seed of a recording follows from this number and the recording's name.
+        A seed. The seed of each recording depends on it and on the recording's name.
+    device : str
+        The device of every worker: ``'cpu'``, ``'cuda'``, or ``'auto'``, which uses a
+        GPU if there is one. Results of a GPU differ from those of a CPU by rounding.
+    trans : str | path-like
+        ``'fsaverage'`` for template positions, or the file of the transform from head
+        coordinates to the fsaverage MRI. In its name, ``{participant}`` and
+        ``{session}`` stand for the labels of a recording.
     window : float | None
-        Seconds of the windows of courses over time; ``None`` writes no courses.
+        The length of the windows of time courses in seconds. ``None`` writes no time
+        courses.
     control : bool
-        Do the same with every scalp channel shifted in time by a different amount.
+        Whether to repeat everything with each scalp channel shifted in time by a
+        different amount.
+    specparam : bool | None
+        Whether specparam :cite:p:`donoghue2020` fits the aperiodic exponents as well.
+        ``None`` uses it if it is installed.
     keep_recordings : str | None
-        ``'fif'`` or ``'edf'`` also writes a draw of the signals.
+        ``'fif'`` or ``'edf'`` also writes one draw of the signals.
     tsv : bool
-        Write tables as TSV too.
+        Whether to write tables as TSV files as well.
     n_jobs : int | None
-        Worker processes of this machine; ``None`` for one per core. Each works with
-        one thread.
+        The number of worker processes on this machine. ``None`` takes one per core.
+        Each works with one thread.
     scheduler : str | path-like | distributed.Client | None
         A dask cluster to use instead: ``'tcp://host:port'``, a scheduler file, or a
         client.
@@ -107,20 +126,21 @@ def predict_cohort(
         How often a recording is tried again after errors of the disk, the network or
         memory.
     stretch : float
-        Seconds of a long recording that are one task. Results do not depend on it.
+        The length in seconds of the tasks into which long recordings are divided.
+        Results do not depend on it.
     work_dir : path-like | None
-        Folder for parts of long recordings, which all workers see; ``None`` for
+        A folder for parts of long recordings, which all workers can access. ``None`` is
         ``out/work``.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+    %(verbose)s
 
     Returns
     -------
     status : pandas.DataFrame
-        One row per recording: ``state`` (``'done'``, ``'failed'`` or ``'waiting'``),
-        ``reason``, ``duration`` of the recording and ``seconds`` of work,
-        ``peak_memory`` of the worker in megabytes, and more. ``out/status.tsv`` holds
-        it while the work goes on.
+        One row per recording: ``state`` (``'done'``, ``'failed'``, ``'skipped'`` or
+        ``'waiting'``), ``reason``, ``duration`` of the recording and ``seconds`` of
+        work, ``peak_memory`` of the worker in megabytes, and more. Recordings outside
+        the chosen labels are skipped; results that they have already are kept. During
+        the computation, ``out/status.tsv`` has the same table.
 
     See Also
     --------
@@ -131,19 +151,19 @@ def predict_cohort(
     -----
     Needs ``pip install mne-neuroflow[cohort]``.
 
-    Every recording gets a table ``*_desc-virtual_features.parquet`` of power, relative
+    Each recording gets a table ``*_desc-virtual_features.parquet`` of power, relative
     power, aperiodic exponent, rate of spikes, rhythmic discharge, connectivity,
-    lateralization, observability and quality of the scalp, with the median and the
-    limits between which half and nine tenths of draws lie;
-    ``desc-virtual_features.json`` says what its columns are.
+    lateralization, observability and quality of the scalp EEG. It has the median and
+    the limits of the central half and nine tenths of draws.
+    ``desc-virtual_features.json`` describes its columns.
 
-    Windows lie at fixed places of a recording, and each is computed for itself with
-    what was estimated from all of the recording: results are the same to the last bit
+    Windows are at fixed times of a recording. Each is computed independently, with
+    estimates from the whole recording. Results are therefore the same to the last bit
     for any number of workers and any ``stretch``. A recording that fails does not stop
-    the others. Files are written beside and renamed.
+    the others. Files are complete, because they are written elsewhere and renamed.
 
-    Workers are processes that import the script that started them: call this function
-    under ``if __name__ == "__main__":``, as everywhere with dask.
+    Worker processes import the script that started them. Call this function under ``if
+    __name__ == "__main__":``, as always with dask.
 
     .. versionadded:: 0.1.0
 
@@ -154,36 +174,57 @@ def predict_cohort(
     >>> raw = load_demo(verbose=False).crop(0, 5)
     >>> fname = raw.save("demo_raw.fif", verbose=False)
     >>> status = mne_neuroflow.predict_cohort(
-    ...     ".", "results", pattern="*_raw.fif", contacts="mtl-core", n_jobs=1
+    ...     ".",
+    ...     "results",
+    ...     pattern="*_raw.fif",
+    ...     contacts="mtl-core",
+    ...     specparam=False,
+    ...     n_jobs=1,
     ... )
     >>> status["state"].tolist()
     ['done']
     """
-    settings = check_settings(
-        out, contacts, model, n_draws, random_state, window, control,
-        keep_recordings, tsv, stretch, work_dir,
-    )  # fmt: skip
-    found = find_recordings(
-        root,
-        out,
-        pattern=pattern,
-        subjects=subjects,
-        sessions=sessions,
-        tasks=tasks,
-        runs=runs,
-        derivatives=derivatives,
-        validate=validate,
+    options = dict(
+        contacts=contacts,
+        model=model,
+        n_draws=n_draws,
+        random_state=random_state,
+        device=device,
+        trans=trans,
+        window=window,
+        control=control,
+        specparam=specparam,
+        keep_recordings=keep_recordings,
+        tsv=tsv,
+        stretch=stretch,
     )
+    settings = check_settings(out, **options, work_dir=work_dir)
+    # Refuse wrong numbers before the work begins.
+    count_workers(n_jobs)
+    _validate_type(retries, ("int-like",), "retries", "int")
+    if retries < 0:
+        raise ValueError(
+            "Invalid value for the 'retries' parameter. Allowed values are integers "
+            f"from 0, but got {retries}."
+        )
+    where = dict(pattern=pattern, derivatives=derivatives, validate=validate)
+    labels = dict(subjects=subjects, sessions=sessions, tasks=tasks, runs=runs)
+    found = find_recordings(root, out, **where, **labels)
+    skipped = []
+    if any(chosen is not None for chosen in labels.values()):
+        names = {one.name for one in found}
+        everything = find_recordings(root, out, **where)
+        skipped = [one for one in everything if one.name not in names]
     folder = Folder(settings.out)
-    options = dict(contacts=str(contacts), model=str(model), n_draws=n_draws)
-    folder.create(root, options | dict(random_state=random_state, window=window))
+    options |= dict(specparam=settings.specparam)
+    folder.create(root, options, settings.montage)
     missing = not_done(found, settings)
     logger.info(
         "Recordings: %d, of which %d are done already.",
         len(found),
         len(found) - len(missing),
     )
-    with _Status(folder, found, missing) as status:
+    with _Status(folder, found, missing, skipped) as status:
         if missing:
             with _client(scheduler, n_jobs, retries) as client:
                 _predict(client, missing, settings, retries, status)
@@ -191,38 +232,53 @@ def predict_cohort(
 
 
 def check_settings(
-    out, contacts, model, n_draws, random_state, window, control, keep_recordings,
-    tsv, stretch, work_dir,
-):  # fmt: skip
-    """Check how recordings are to be predicted.
+    out,
+    *,
+    contacts,
+    model,
+    n_draws,
+    random_state,
+    device,
+    trans,
+    window,
+    control,
+    specparam,
+    keep_recordings,
+    tsv,
+    stretch,
+    work_dir,
+):
+    """Check the settings of the prediction.
 
     Parameters
     ----------
-    out, contacts, model, n_draws, random_state : object
+    out, contacts, model, n_draws, random_state, device, trans : object
         As for :func:`mne_neuroflow.predict_cohort`.
-    window, control, keep_recordings, tsv, stretch, work_dir : object
+    window, control, specparam, keep_recordings, tsv, stretch, work_dir : object
         As for :func:`mne_neuroflow.predict_cohort`.
 
     Returns
     -------
     settings : Settings
-        The same, as workers need it.
+        The settings for the workers.
     """
     _validate_type(n_draws, ("int-like",), "n_draws")
-    if n_draws < _LEAST_DRAWS:
+    if n_draws < _MIN_DRAWS:
         raise ValueError(
             "Invalid value for the 'n_draws' parameter. Allowed values are integers "
-            f"from {_LEAST_DRAWS}, which a 90 % interval needs, but got {n_draws}."
+            f"from {_MIN_DRAWS}, which a 90 % interval needs, but got {n_draws}."
         )
     _validate_type(random_state, ("int-like",), "random_state", "int")
     _check_option("keep_recordings", keep_recordings, (None, "fif", "edf"))
     for name, value in (("window", window), ("stretch", stretch)):
+        _validate_type(value, ("numeric", None), name)
         if value is not None and value < 10:
             raise ValueError(
                 f"Invalid value for the '{name}' parameter. Allowed values are 10 s "
                 f"and more, but got {value:g}."
             )
-    find_model(model)  # refuses a wrong name before there is any work
+    _check_option("device", str(device).split(":")[0], ("auto", "cpu", "cuda"))
+    find_model(model)  # refuse a wrong name before the work begins
     model = model if isinstance(model, str) else str(Path(model).absolute())
     out = os.path.abspath(out)
     return Settings(
@@ -237,28 +293,92 @@ def check_settings(
         keep_recordings,
         bool(tsv),
         float(stretch),
+        _check_trans(trans),
+        device,
+        _check_specparam(specparam),
     )
+
+
+def _check_trans(trans):
+    _validate_type(trans, ("path-like",), "trans")
+    trans = str(trans)
+    try:
+        trans.format(participant="", session="")
+    except (IndexError, KeyError, ValueError) as err:
+        raise ValueError(
+            "Invalid value for the 'trans' parameter. Allowed values are 'fsaverage' "
+            "and names of files with {participant} and {session} where labels belong, "
+            f"but got {trans!r}."
+        ) from err
+    return trans if trans == "fsaverage" else os.path.abspath(trans)
+
+
+def _check_specparam(specparam):
+    """Decide whether to use specparam, so that all workers do the same."""
+    found = find_spec("specparam") is not None
+    if specparam and not found:
+        raise ImportError(
+            "To fit exponents with specparam, install it: pip install 'specparam>=2rc'"
+        )
+    return found if specparam is None else bool(specparam)
 
 
 # The cluster --------------------------------------------------------------------------
 
 
-@contextmanager
-def _client(scheduler, n_jobs, retries):
-    """Connect with a cluster, or start one on this machine."""
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError as err:
+def count_workers(n_jobs):
+    """Return the number of workers on this machine.
+
+    Parameters
+    ----------
+    n_jobs : int | None
+        As for :func:`mne_neuroflow.predict_cohort`.
+
+    Returns
+    -------
+    n_workers : int
+        By default the number of cores that this process may use.
+    """
+    if find_spec("distributed") is None:
         raise ImportError(
             "To predict cohorts, install dask: pip install mne-neuroflow[cohort]"
-        ) from err
+        )
+    _validate_type(n_jobs, ("int-like", None), "n_jobs")
+    if n_jobs is None:
+        from dask.system import CPU_COUNT
+
+        return CPU_COUNT
+    if n_jobs < 1:
+        raise ValueError(
+            "Invalid value for the 'n_jobs' parameter. Allowed values are integers "
+            f"from 1 and None, which takes one worker per core, but got {n_jobs}."
+        )
+    return int(n_jobs)
+
+
+@contextmanager
+def _client(scheduler, n_jobs, retries):
+    """Connect to a cluster, or start one on this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+
     if isinstance(scheduler, Client):
         yield scheduler
         return
-    with dask.config.set({"distributed.scheduler.allowed-failures": retries}):
+    environ = "distributed.nanny.pre-spawn-environ"
+    settings = {
+        "distributed.scheduler.allowed-failures": retries,
+        # By default, dask sets MALLOC_TRIM_THRESHOLD_ in its workers. glibc then asks
+        # the system for every large array anew, which doubles the processor time.
+        environ: {
+            name: value
+            for name, value in dask.config.get(environ).items()
+            if name != "MALLOC_TRIM_THRESHOLD_"
+        },
+    }
+    with dask.config.set(settings):
         if scheduler is None:
-            n_workers = n_jobs or len(os.sched_getaffinity(0))
+            n_workers = count_workers(n_jobs)
             place = LocalCluster(
                 n_workers=n_workers, threads_per_worker=1, dashboard_address=":0"
             )
@@ -267,16 +387,34 @@ def _client(scheduler, n_jobs, retries):
                 logger.info("Dask dashboard: %s", client.dashboard_link)
                 yield client
         else:
-            is_file = Path(str(scheduler)).is_file()
-            where = dict(scheduler_file=str(scheduler)) if is_file else {}
-            with Client(None if is_file else str(scheduler), **where) as client:
+            with _connect(str(scheduler)) as client:
                 logger.info("Dask dashboard: %s", client.dashboard_link)
                 yield client
 
 
+def _connect(scheduler):
+    """Connect to a scheduler by its address or its file."""
+    from distributed import Client
+
+    if Path(scheduler).is_file():
+        return Client(scheduler_file=scheduler)
+    if "://" not in scheduler:
+        raise ValueError(
+            "Invalid value for the 'scheduler' parameter. Allowed values are "
+            "addresses such as tcp://host:port and files that exist, but got "
+            f"{scheduler!r}."
+        )
+    try:
+        return Client(scheduler)
+    except OSError as err:
+        raise ConnectionError(
+            f"No dask scheduler answers at {scheduler}: {one_line(err)}"
+        ) from err
+
+
 @contextmanager
 def _own_random_numbers():
-    """Leave the state of `random` as it is, from which dask's scheduler draws."""
+    """Restore the state of `random`, which dask's scheduler uses."""
     state = random.getstate()
     try:
         yield
@@ -285,7 +423,7 @@ def _own_random_numbers():
 
 
 def _predict(client, missing, settings, retries, status):
-    """Hand recordings to the workers, and note what becomes of them."""
+    """Submit recordings to the workers, and record their states."""
     from distributed import as_completed
 
     waiting, futures = iter(missing), {}
@@ -327,13 +465,13 @@ def _predict(client, missing, settings, retries, status):
 
 
 def _failed(found, err):
-    """Tell why a recording failed that no worker could finish."""
+    """Describe why no worker could finish a recording."""
     from distributed import CancelledError, KilledWorker
 
     if isinstance(err, CancelledError):
         raise RuntimeError(
-            "The connection with dask's scheduler was lost. What is done is kept: run "
-            "the same again to go on."
+            "The connection to dask's scheduler was lost. Finished recordings are "
+            "kept. Run the same again to continue."
         ) from err
     if isinstance(err, KilledWorker):
         return new_row(
@@ -348,36 +486,41 @@ def _failed(found, err):
 
 
 def not_done(found, settings):
-    """Find the recordings without results, or whose results have become old.
+    """Find the recordings without results or with outdated results.
 
     Parameters
     ----------
     found : list of Found
         Recordings.
     settings : Settings
-        How they are predicted.
+        The settings of the prediction.
 
     Returns
     -------
     missing : list of Found
-        Those to be predicted.
+        The recordings to predict.
     """
     folder = Folder(settings.out)
     missing = []
     for one in found:
         row = folder.recorded(one.name)
-        kept = row.get("state") == "done" and folder.table(one).is_file()
+        kept = row.get("state") == "done" and all(
+            file.is_file() for file in outputs(one, settings)
+        )
         if not kept or row["fingerprint"] != expected_fingerprint(one, settings):
             missing.append(one)
     return missing
 
 
 class _Status:
-    """What became of each recording: a bar, and a table that is always whole."""
+    """The states of recordings: a progress bar, and a table that is always complete."""
 
-    def __init__(self, folder, found, missing):
+    def __init__(self, folder, found, missing, skipped):
         self.folder, self._missing = folder, missing
         self._rows = folder.all_recorded()
+        for one in skipped:
+            row = new_row(one, state="skipped", reason="Not among the chosen labels.")
+            self._rows.setdefault(one.name, row)
         for one in found:
             self._rows.setdefault(one.name, new_row(one))
         self._rows |= {one.name: new_row(one) for one in missing}
@@ -394,11 +537,11 @@ class _Status:
 
     def __exit__(self, *error):
         self._bar.close()
-        self._rows |= self.folder.all_recorded()  # what other runs have done as well
+        self._rows |= self.folder.all_recorded()  # including those of other runs
         self._write()
 
     def note(self, row):
-        """Take in what became of a recording."""
+        """Add the state of a recording."""
         self._rows[row["recording"]] = row
         if row["state"] == "failed":
             logger.info("%s failed: %s", row["recording"], row["reason"])

@@ -1,4 +1,8 @@
-"""Recordings that ship with the package, are downloaded or are simulated."""
+"""Recordings that ship with the package, are downloaded, or are simulated.
+
+This package knows the files and layouts of datasets, and returns MNE-Python objects. It
+does not know what is predicted from them.
+"""
 
 from lazy_loader import attach_stub as _attach_stub
 

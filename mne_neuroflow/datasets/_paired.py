@@ -1,4 +1,4 @@
-"""What every dataset of simultaneous recordings gives."""
+"""The common form of datasets of simultaneous recordings."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,16 @@ from ..head.contacts import contact_positions, contact_structures
 
 
 class PairedSession(NamedTuple):
-    """One session of one subject, on the scalp and inside the head.
+    """Scalp and intracranial EEG of one session.
 
     Attributes
     ----------
     scalp : Raw | Epochs
         Scalp EEG.
     ieeg : Raw | Epochs
-        Intracranial EEG, of the same kind and with the same times.
+        Intracranial EEG of the same type, with the same times.
     contacts : DataFrame
-        What is known of every contact of ``ieeg``, in its order.
+        A description of each contact of ``ieeg``, in the same order.
     """
 
     scalp: mne.io.BaseRaw | mne.BaseEpochs
@@ -29,19 +29,19 @@ class PairedSession(NamedTuple):
 
 
 def describe_contacts(montage):
-    """Say where contacts are.
+    """Describe the positions of contacts.
 
     Parameters
     ----------
     montage : DigMontage
-        In the ``'mni_tal'`` frame.
+        The contacts, in the ``'mni_tal'`` frame.
 
     Returns
     -------
     contacts : DataFrame
-        By name: ``x``, ``y``, ``z`` (metres, MNI), ``hemisphere``, ``group`` (the
-        electrode that carries the contact) and ``structure`` (that of the nearest
-        source of the template head).
+        One row per contact, by name: ``x``, ``y``, ``z`` (metres, MNI),
+        ``hemisphere``, ``group`` (the depth electrode of the contact) and ``structure``
+        (that of the nearest source of the template head).
     """
     names, rr = contact_positions(montage)
     contacts = pd.DataFrame(rr, columns=list("xyz"), index=pd.Index(names, name="name"))

@@ -1,7 +1,7 @@
-"""Epochs around intracranial stimulation, as the Niguarda dataset family keeps them.
+"""Reader of epochs around intracranial stimulation, in the form of two datasets.
 
-Localize-MI and CCEPCOREG were written by the same lines of code, which their authors
-have published: arrays with tables beside them in ``derivatives/epochs``.
+Localize-MI and CCEPCOREG were written by the same code, which their authors have
+published: arrays and tables in ``derivatives/epochs``.
 """
 
 import json
@@ -26,7 +26,7 @@ _SCALES = (0.75, 1.4)
 
 
 def run_files(subject, task, run, kind):
-    """Name what holds one run, of the scalp or of the contacts.
+    """Return the files of one run of the scalp or the intracranial EEG.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def run_files(subject, task, run, kind):
     Returns
     -------
     files : dict of str to str
-        ``channels``, ``events``, ``about`` and ``data``: paths below the dataset.
+        The paths of ``channels``, ``events``, ``about`` and ``data`` in the dataset.
     """
     folder = f"derivatives/epochs/sub-{subject:02d}/{kind}"
     stem = f"{folder}/sub-{subject:02d}_task-{task}_run-{run:02d}"
@@ -69,8 +69,8 @@ def read_run(root, files, ch_type):
     Returns
     -------
     epochs : Epochs
-        In volts, without positions; bad channels are marked, ``metadata`` has the
-        columns of the table of epochs.
+        The epochs in volts, without positions. Bad channels are marked, and
+        ``metadata`` has the columns of the table of epochs.
     """
     channels = read_table(root / files["channels"])
     events = read_table(root / files["events"])
@@ -97,7 +97,7 @@ def read_run(root, files, ch_type):
 
 
 def read_table(fname):
-    """Read a table of BIDS.
+    """Read a BIDS table.
 
     Parameters
     ----------
@@ -107,13 +107,13 @@ def read_table(fname):
     Returns
     -------
     table : DataFrame
-        Its rows.
+        The table.
     """
     return pd.read_csv(fname, sep="\t", encoding="utf-8-sig")
 
 
 def _check(data, channels, events, fname):
-    """Refuse files that are not what their authors' code writes."""
+    """Refuse files that differ from those that the authors' code writes."""
     wrong = None
     if data.ndim != 3 or data.shape[:2] != (len(events), len(channels)):
         wrong = (
@@ -142,14 +142,14 @@ def read_site(description):
     Parameters
     ----------
     description : str
-        As the dataset has it: ``"Stimulation of channel A'1-2 0.5mA"``.
+        The text of the dataset, such as ``"Stimulation of channel A'1-2 0.5mA"``.
 
     Returns
     -------
     contacts : tuple of str
         Both contacts.
     how : str
-        What else is told: current, duration, rate.
+        The rest of the text: current, duration, rate.
 
     Examples
     --------
@@ -167,22 +167,23 @@ def read_site(description):
 
 
 def template_affine(cortex):
-    """Fit the affine map that brings a cortex to that of the template.
+    """Fit the affine map from a patient's cortex to that of the template.
 
     Parameters
     ----------
     cortex : ndarray, shape (n_points, 3)
-        Points all over both hemispheres in metres, x to the right, y to the front.
+        Points of both hemispheres in metres, with x to the right and y to the front.
 
     Returns
     -------
     affine : ndarray, shape (4, 4)
-        To fsaverage surface RAS.
+        The map to fsaverage surface RAS.
 
     Notes
     -----
-    Iterated closest points with twelve parameters, from the box that holds the cortex.
-    Both surfaces count alike: each point is drawn to the nearest of the other.
+    Iterative closest points with twelve parameters, starting from the
+    bounding boxes. Both surfaces have the same weight: each point is matched to the
+    nearest point of the other surface.
     """
     head = load_head()
     target = head.vertices[np.isfinite(head.patch_area[head.vertex_patch])][::3]
@@ -211,7 +212,7 @@ def template_affine(cortex):
 
 
 def _box(points):
-    """Map from the unit cube to the box that holds most of the points."""
+    """Return the map from the unit cube to the box of the central points."""
     low, high = np.percentile(points, [1, 99], axis=0)
     box = np.diag([*(high - low) / 2, 1.0])
     box[:3, 3] = (high + low) / 2
@@ -226,7 +227,8 @@ def set_template_positions(epochs, positions):
     epochs : Epochs
         Changed in place.
     positions : dict of str to ndarray
-        Fsaverage surface RAS in metres; channels without one become bad.
+        Positions in metres, fsaverage surface RAS. Channels without a position become
+        bad.
     """
     montage = mne.channels.make_dig_montage(positions, coord_frame="mni_tal")
     epochs.set_montage(

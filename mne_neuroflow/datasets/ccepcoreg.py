@@ -1,7 +1,7 @@
-"""CCEPCOREG: high-density and stereo-EEG at once during single-pulse stimulation.
+"""CCEPCOREG: simultaneous high-density EEG and stereo-EEG during stimulation.
 
-Thirty-six patients; responses to electrical pulses inside the head, on the scalp (185
-electrodes) and at the contacts. Please cite
+The dataset has responses of thirty-six patients to single electrical pulses inside the
+head, on the scalp (185 electrodes) and at the contacts. Please cite
 
 - Parmigiani S, Mikulan E, Russo S, et al. Simultaneous stereo-EEG and high-density
   scalp EEG recordings to study the effects of intracerebral stimulation parameters.
@@ -16,6 +16,7 @@ import numpy as np
 from mne.io.constants import FIFF
 
 from .._compat import logger, verbose
+from .._docs import fill_doc
 from .._text import listed
 from ..head.contact_file import UNITS
 from ..head.contacts import contact_positions, read_contacts
@@ -28,8 +29,9 @@ _SPACE = "space-MNI152NLin2009aSym"
 
 
 @verbose
+@fill_doc
 def load(subject, run, path, *, verbose=None):
-    """Load one run, scalp and intracranial EEG side by side.
+    """Load the scalp and intracranial EEG of one run.
 
     Parameters
     ----------
@@ -38,19 +40,18 @@ def load(subject, run, path, *, verbose=None):
     run : int
         One of its runs.
     path : path-like
-        The folder of the dataset, which has ``derivatives``. It is not downloaded.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The folder of the dataset, which contains ``derivatives``. It is not downloaded.
+    %(verbose)s
 
     Returns
     -------
     scalp : Epochs
-        From -300 to 700 ms around each pulse, against the average, in volts, with the
-        patient's own electrode positions and fiducials.
+        Epochs from -300 to 700 ms around each pulse, in volts, with average reference
+        and the patient's own electrode positions and fiducials.
     ieeg : Epochs
-        The same pulses at the contacts in **bipolar** derivation, positions in MNI
-        coordinates with fiducials, in volts. Derivations without coordinates are left
-        out. Compare them with :func:`mne_neuroflow.make_bipolar` of a prediction.
+        The same pulses at the contacts in **bipolar** derivations, in volts, with
+        positions in MNI coordinates and fiducials. Derivations without coordinates are
+        left out. Compare them with :func:`mne_neuroflow.make_bipolar` of a prediction.
     contacts : DataFrame
         One row per derivation of ``ieeg``: ``x``, ``y``, ``z`` (metres, MNI),
         ``hemisphere``, ``group``, ``structure`` and ``stimulated``.
@@ -61,22 +62,22 @@ def load(subject, run, path, *, verbose=None):
 
     Notes
     -----
-    The layout is that of the code that the authors published with the paper; no file of
-    the dataset was at hand when this was written. **Assumed**, and an error where it
-    does not hold:
+    The layout was taken from the code that the authors published with the
+    paper. No file of the dataset was available when this function was written. It
+    **assumes** the following, and raises an error otherwise:
 
     - ``derivatives/epochs/sub-XX/{eeg,ieeg}/sub-XX_task-ccepcoreg_run-YY_`` followed by
       ``epochs.npy`` (epochs, channels, samples; volts), ``channels.tsv``,
       ``epochs.tsv`` (``zero_time`` before the pulse) and ``epochs.json``;
-    - both sides hold the same epochs with the same times;
+    - scalp and intracranial EEG have the same epochs with the same times;
     - scalp electrodes are in ``eeg/sub-XX_task-ccepcoreg_electrodes.tsv`` by name, in
-      the unit that ``coordsystem.json`` beside it tells, with its fiducials;
-    - intracranial channels are bipolar, and the coordinates of each are in
+      the unit that ``coordsystem.json`` names, with its fiducials;
+    - intracranial channels are bipolar, and their coordinates are in
       ``ieeg/sub-XX_task-ccepcoreg_space-MNI152NLin2009aSym_electrodes.tsv`` in metres
       under the same name.
 
-    Epochs of one second are shorter than what the model reads best, and the pulse's
-    artefact of some milliseconds is in both sides.
+    The model works best with recordings longer than one second. The artefact of the
+    pulse lasts some milliseconds and is in both recordings.
 
     Examples
     --------
@@ -138,14 +139,14 @@ def _set_electrodes(scalp, folder, stem):
 
 
 def _set_derivations(ieeg, montage):
-    """Keep the derivations whose places are known, and mark them as derivations."""
+    """Keep the derivations with known positions, and mark them as bipolar."""
     known = dict(zip(*contact_positions(montage), strict=True))
     kept = [name for name in ieeg.ch_names if name in known]
     if not kept:
         raise RuntimeError(
-            f"No channel of {listed(ieeg.ch_names)} has coordinates; those of "
-            f"{listed(known)} are told. The dataset has another layout than was "
-            "assumed."
+            f"No channel of {listed(ieeg.ch_names)} has coordinates, only "
+            f"{listed(known)} have some. The layout of the dataset is not the one "
+            "that this version reads."
         )
     lost = [name for name in ieeg.ch_names if name not in known]
     if lost:

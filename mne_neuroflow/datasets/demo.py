@@ -5,33 +5,35 @@ from pathlib import Path
 import mne
 
 from .._compat import verbose
-from ..scalp import template_name
+from .._docs import fill_doc
+from ..montages import template_name
 
 DEMO = Path(__file__).parent / "data" / "eegbci_S001R04_crop.edf"
 
 
 @verbose
+@fill_doc
 def load_demo(*, verbose=None):
     """Load the bundled scalp recording.
 
     Parameters
     ----------
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+    %(verbose)s
 
     Returns
     -------
     raw : Raw
-        54 s of 64-channel EEG at 160 Hz, not preloaded, with standard channel
-        names, template positions and the annotations of the task (T0 rest, T1 and T2
-        imagined movement).
+        EEG of 54 s with 64 channels at 160 Hz, not preloaded, with standard channel
+        names, template positions and the annotations of the task (T0 for rest, T1 and
+        T2 for imagined movement).
 
     Notes
     -----
-    The first 54 s of subject 1, run 4 of the EEG Motor Movement/Imagery dataset of
-    PhysioNet (doi:10.13026/C28G6P), Open Data Commons Attribution License v1.0:
-    Schalk, McFarland, Hinterberger, Birbaumer & Wolpaw, BCI2000: a general-purpose
-    brain-computer interface system, IEEE Trans. Biomed. Eng. 51 (2004) 1034-1043.
+    These are the first 54 s of subject 1, run 4 of the EEG Motor
+    Movement/Imagery dataset of PhysioNet (doi:10.13026/C28G6P), under the Open Data
+    Commons Attribution License v1.0: Schalk, McFarland, Hinterberger, Birbaumer &
+    Wolpaw, BCI2000: a general-purpose brain-computer interface system, IEEE Trans.
+    Biomed. Eng. 51 (2004) 1034-1043.
 
     Examples
     --------

@@ -1,17 +1,19 @@
-"""Localize-MI: high-density EEG while single contacts inside the head are stimulated.
+"""Localize-MI: high-density EEG during intracranial stimulation.
 
-Seven patients, 61 sessions, 256 electrodes, and a source whose place is known to the
+The dataset has 61 sessions of seven patients with 256 electrodes. In each session one
+pair of contacts is stimulated, so that the position of the source is known to the
 millimetre. Please cite
 
 - Mikulan E, Russo S, Parmigiani S, et al. Simultaneous human intracerebral stimulation
   and HD-EEG, ground-truth for source localization methods. Scientific Data 7:127, 2020.
   doi:10.1038/s41597-020-0467-x. Data: doi:10.12751/g-node.1cc1ae
 
-The stimulation artefact lasts a few milliseconds, far above the band of this package:
-of these recordings only the *topography* can be used, with a time course of one's own.
+The stimulation artefact lasts a few milliseconds, and its frequencies are far above the
+band of this package. Only its *topography* can be used, with another time course.
 """
 
 import io
+import re
 import tarfile
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,7 @@ import requests
 from scipy.io import loadmat
 
 from .._compat import _validate_type, logger, verbose
+from .._docs import fill_doc
 from .._download import TIMEOUT, ListedFile, checked_base_url, data_folder, download
 from .._files import file_hash
 from ..head.contacts import contact_positions, read_contacts
@@ -36,8 +39,8 @@ from ._stimulation import (
 BASE_URL = "https://gin.g-node.org/ezemikulan/Localize-MI/raw/master"
 _TASK = "seegstim"
 _SPACE = "space-MNI152NLin2009aSym"
-# The source archive of sesameeg on PyPI (its code is BSD-3; no licence of the data is
-# told) and the session of Localize-MI inside, whose place its example tells.
+# The source archive of sesameeg on PyPI (its code is BSD-3; it names no licence of the
+# data), and the session of Localize-MI inside. Its example gives the position.
 _EXAMPLE = ListedFile(
     "sesameeg-0.0.3.tar.gz",
     "8a8fa1de16ebd72e4db0ca94363e81e6a2ebaa24c6888fa28260b905f4c28f45",
@@ -49,16 +52,16 @@ _EXAMPLE_SITE = (0.034775, -0.00336, 0.039735)
 
 
 class StimulationSession(NamedTuple):
-    """Scalp EEG while one place is stimulated.
+    """Scalp EEG during the stimulation of one site.
 
     Attributes
     ----------
     scalp : Epochs | Evoked
-        In volts, electrodes in template coordinates.
+        The scalp EEG in volts, with electrodes in template coordinates.
     site : ndarray, shape (3,)
-        The middle between both stimulated contacts in metres, fsaverage surface RAS.
+        The middle between the two stimulated contacts in metres, fsaverage surface RAS.
     about : str
-        What was stimulated and how.
+        A description of the stimulation.
     """
 
     scalp: mne.BaseEpochs | mne.Evoked
@@ -67,25 +70,25 @@ class StimulationSession(NamedTuple):
 
 
 @verbose
+@fill_doc
 def fetch(subject, run, path=None, base_url=None, *, verbose=None):
-    """Download one session, as far as it is not there.
+    """Download the missing files of one session.
 
-    The dataset publishes no hashes: files are checked by their size as the server tells
-    it, and their sha256 is logged. A download that broke off goes on where it was.
+    The dataset has no published hashes. Files are compared with their size on the
+    server, and their sha256 is logged. Interrupted downloads are continued.
 
     Parameters
     ----------
     subject : int
         The subject, 1 to 7.
     run : int
-        The session.
+        The number of the session.
     path : path-like | None
         The folder of the dataset. If None, ``localize_mi`` in the folder of the
         MNE-Python config key ``MNE_DATA``, or else in ``~/mne_data``.
     base_url : str | None
-        The web address of the dataset. If None, that at G-Node.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The web address of the dataset. If None, its address at G-Node.
+    %(verbose)s
 
     Returns
     -------
@@ -120,29 +123,32 @@ def fetch(subject, run, path=None, base_url=None, *, verbose=None):
 
 
 @verbose
+@fill_doc
 def load(subject, run, path=None, *, verbose=None):
-    """Load one session, with the stimulated place in template coordinates.
+    """Load one session, with the stimulated site in template coordinates.
 
     Parameters
     ----------
     subject : int
         The subject, 1 to 7.
     run : int
-        The session.
+        The number of the session.
     path : path-like | None
-        As for :func:`fetch`, which is called for what is not there.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The folder of the dataset; what it lacks is downloaded. If None,
+        ``localize_mi`` in the folder of the MNE-Python config key ``MNE_DATA``, or else
+        in ``~/mne_data``.
+    %(verbose)s
 
     Returns
     -------
     scalp : Epochs
-        From -250 to 10 ms around each pulse at 8 kHz, in volts, bad channels marked.
+        Epochs from -250 to 10 ms around each pulse at 8 kHz, in volts. Bad channels are
+        marked.
     site : ndarray, shape (3,)
-        The middle between both stimulated contacts in metres, as the dataset gives
-        them in MNI coordinates.
+        The middle between the two stimulated contacts in metres, from their MNI
+        coordinates in the dataset.
     about : str
-        What was stimulated and how.
+        A description of the stimulation.
 
     See Also
     --------
@@ -150,13 +156,13 @@ def load(subject, run, path=None, *, verbose=None):
 
     Notes
     -----
-    Electrodes are those of the forward solution of each patient (the tables of
-    electrodes are said to be the same for all patients), brought to the template by the
-    affine map that fits the patient's cortex to the template's.
+    Electrode positions are those of the forward solution of each patient (the tables of
+    electrodes are said to be the same for all patients). The affine map that fits the
+    patient's cortex to that of the template transforms them.
 
-    The layout is that of the code that the authors published with the data; no file of
-    the dataset itself was at hand when this was written. What does not hold when real
-    files come is an error.
+    The layout was taken from the code that the authors published with the data. No file
+    of the dataset was available when this function was written. Files with another
+    layout are an error.
 
     Examples
     --------
@@ -186,27 +192,27 @@ def load(subject, run, path=None, *, verbose=None):
 
 
 @verbose
+@fill_doc
 def load_example(path=None, *, verbose=None):
-    """Load the one session that the source archive of sesameeg 0.0.3 holds.
+    """Load the session that the source archive of sesameeg 0.0.3 contains.
 
     Parameters
     ----------
     path : path-like | None
-        The archive, as ``pip download sesameeg==0.0.3 --no-deps --no-binary :all:``
-        brings it. If None, it is downloaded (24 MB) into the folder of :func:`fetch`.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The archive from ``pip download sesameeg==0.0.3 --no-deps --no-binary :all:``.
+        If None, it is downloaded (24 MB) into the folder of :func:`fetch`.
+    %(verbose)s
 
     Returns
     -------
     scalp : Evoked
-        The mean over pulses of subject 1, session 7, from -2 to 2 ms at 8 kHz, at 234
-        good electrodes, in volts.
+        The average over the pulses of subject 1, session 7, from -2 to 2 ms at 8 kHz,
+        at 234 good electrodes, in volts.
     site : ndarray, shape (3,)
-        The middle between both stimulated contacts in metres, brought to the template
-        by the affine map of the patient's cortex.
+        The middle between the two stimulated contacts in metres, transformed to the
+        template by the affine map of the patient's cortex.
     about : str
-        What it is.
+        A description of the recording.
 
     See Also
     --------
@@ -230,18 +236,47 @@ def load_example(path=None, *, verbose=None):
         )
     with tarfile.open(path) as archive:
         content = archive.extractfile(_EXAMPLE_DATA).read()
-    told = loadmat(io.BytesIO(content))
-    affine = template_affine(told["src_coo"])
-    good = told["good_chs"][0] - 1  # they count from 1
+    contents = loadmat(io.BytesIO(content))
+    affine = template_affine(contents["src_coo"])
+    good = contents["good_chs"][0] - 1  # they count from 1
     names = [f"E{k + 1}" for k in good]
-    times = told["times"][0]
+    times = contents["times"][0]
     info = mne.create_info(names, (len(times) - 1) / np.ptp(times), "eeg")
     info["description"] = "Localize-MI, subject 1, session 7, from sesameeg 0.0.3"
-    evoked = mne.EvokedArray(told["evoked"], info, times[0], verbose=False)
-    places = mne.transforms.apply_trans(affine, told["ch_coo"][good])
+    evoked = mne.EvokedArray(contents["evoked"], info, times[0], verbose=False)
+    places = mne.transforms.apply_trans(affine, contents["ch_coo"][good])
     set_template_positions(evoked, dict(zip(names, places, strict=True)))
     site = mne.transforms.apply_trans(affine, np.array([_EXAMPLE_SITE]))[0]
     return StimulationSession(evoked, site, info["description"])
+
+
+def find_sessions(path=None):
+    """Find the sessions that a folder holds.
+
+    Parameters
+    ----------
+    path : path-like | None
+        As for :func:`fetch`, which is not called.
+
+    Returns
+    -------
+    sessions : list of tuple of int
+        Subject and run of each session with epochs of the scalp.
+
+    See Also
+    --------
+    fetch, load
+
+    Examples
+    --------
+    >>> from mne_neuroflow.datasets import localize_mi
+    >>> localize_mi.find_sessions("no such folder")
+    []
+    """
+    pattern = re.compile(rf"sub-(\d+)_task-{_TASK}_run-(\d+)_epochs")
+    names = (file.name for file in _folder(path).rglob("*_epochs.npy"))
+    found = filter(None, map(pattern.match, names))
+    return sorted((int(one[1]), int(one[2])) for one in found)
 
 
 def _folder(path):
@@ -259,7 +294,7 @@ def _check_numbers(subject, run):
 
 
 def _files(subject, run):
-    """Name what a session needs, small files first."""
+    """Return the files of a session, small files first."""
     who = f"sub-{subject:02d}"
     contacts = (
         f"derivatives/epochs/{who}/ieeg/{who}_task-{_TASK}_{_SPACE}_electrodes.tsv"

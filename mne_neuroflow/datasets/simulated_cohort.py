@@ -1,9 +1,9 @@
-"""A simulated cohort: paired recordings that everybody can make, and nobody saw.
+"""A simulated cohort: paired recordings of twelve virtual patients.
 
-Twelve virtual patients with two sessions of three minutes each. A patient keeps the
-head, the implant, the montage and the couplings from one session to the next; the
-signals are new. Implants and seeds are none of those that the weights were trained
-with. It shows what a method does where its prior holds, and nothing about patients.
+Each has two sessions of three minutes, with the same head, implant, montage and
+couplings but new signals. Implants and seeds were not used to train the weights. The
+cohort shows how methods perform when their prior is correct. It shows nothing about
+real patients.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import pandas as pd
 
 from .. import head, simulate, simulation
 from .._compat import _check_option, logger, verbose
+from .._docs import fill_doc
 from .._download import data_folder
 from .._files import draft_folder, move_into
 from ..head.contacts import contact_positions, make_contacts
@@ -29,7 +30,7 @@ _MIN_CONTACTS = 6  # inside the brain, of the eight of a random electrode
 
 
 class _Patient(NamedTuple):
-    """Who is recorded, with which montage, and what happens in each session."""
+    """The seed, implant, montage and scenarios of a virtual patient."""
 
     implant: str  # a held-out implant and its electrodes, or a number of random ones
     montage: str
@@ -59,9 +60,9 @@ def table():
     -------
     table : DataFrame
         One row per session: ``subject``, ``session``, ``scenario`` (see
-        :func:`mne_neuroflow.simulate_pair`), ``implant`` (a real one and its
-        electrodes, or how many random depth electrodes), ``montage`` (number of
-        scalp electrodes) and ``seed``.
+        :func:`mne_neuroflow.simulate_pair`), ``implant`` (that of a patient, with its
+        depth electrodes, or the number of random depth electrodes), ``montage`` (the
+        number of scalp electrodes) and ``seed``.
 
     See Also
     --------
@@ -93,7 +94,7 @@ def sessions():
     Returns
     -------
     sessions : dict of int to list of int
-        Subject to its sessions.
+        The sessions of each subject.
 
     See Also
     --------
@@ -109,31 +110,32 @@ def sessions():
 
 
 @verbose
+@fill_doc
 def load(subject, session, path=None, *, verbose=None):
-    """Load one session, which is simulated when it is asked for the first time.
+    """Load one session, and simulate it at the first call.
 
     Parameters
     ----------
     subject : int
         The virtual patient, 1 to 12.
     session : int
-        1 or 2.
+        The session, 1 or 2.
     path : path-like | None
         The folder whose subfolder ``mne_neuroflow`` keeps the sessions. If None, that
         of the MNE-Python config key ``MNE_DATA``, or else ``~/mne_data``.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+    %(verbose)s
 
     Returns
     -------
     scalp : Raw
-        180 s of scalp EEG at 128 Hz, average reference, template positions, volts.
+        180 s of scalp EEG at 128 Hz, in volts, with average reference and template
+        positions.
     ieeg : Raw
-        The contacts' potentials against infinity, with positions in MNI coordinates,
-        volts. Annotations tell when spikes, seizures and bouts of theta are.
+        The potentials of the contacts against infinity, in volts, with positions in MNI
+        coordinates. Annotations mark spikes, seizures and bouts of theta.
     contacts : DataFrame
         One row per contact, by name: ``x``, ``y``, ``z`` (metres, MNI),
-        ``hemisphere``, ``group`` (the electrode that carries it) and ``structure``
+        ``hemisphere``, ``group`` (the depth electrode of the contact) and ``structure``
         (that of the nearest source of the template head).
 
     See Also
@@ -142,9 +144,9 @@ def load(subject, session, path=None, *, verbose=None):
 
     Notes
     -----
-    Everything follows from :func:`table` and from how this version of the package
-    simulates; sessions that another version made are made again beside them.
-    Kept on disk, the cohort takes about 120 MB.
+    The signals depend only on :func:`table` and on the simulation of this
+    version of the package. Sessions from another version are kept, and simulated again
+    beside them. The cohort takes about 120 MB on disk.
 
     Examples
     --------
@@ -175,7 +177,7 @@ def _seed(subject):
 
 @cache
 def _version():
-    """Hash what the signals follow from: the code that makes them, and its tables."""
+    """Hash the code and the tables that the signals depend on."""
     fnames = [Path(__file__), Path(simulate.__file__)]
     for room in (simulation, head):
         fnames += Path(room.__file__).parent.rglob("*")
@@ -218,7 +220,7 @@ def _implant(subject):
 
 
 def _random_electrodes(n_electrodes, seed):
-    """Draw depth electrodes 'SA', 'SB' and so on: name to position in metres."""
+    """Draw depth electrodes 'SA', 'SB' and so on: positions in metres by name."""
     from ..simulation.setups import random_shaft
 
     rng = np.random.default_rng(seed)
@@ -232,7 +234,7 @@ def _random_electrodes(n_electrodes, seed):
 
 
 def _save(pair, fnames):
-    """Write both files whole, or none of them."""
+    """Write both files completely, or none of them."""
     folder = fnames[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     with draft_folder(folder) as draft:

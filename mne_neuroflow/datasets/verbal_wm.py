@@ -1,7 +1,8 @@
 """OpenNeuro ds004752: scalp EEG and depth electrodes during verbal working memory.
 
-Fifteen patients with epilepsy, 68 sessions of some 50 trials of a Sternberg task,
-simultaneous scalp and intracranial EEG. Licence CC0. Please cite
+The dataset has simultaneous scalp and intracranial EEG of fifteen patients with
+epilepsy, in 68 sessions of about 50 trials of a Sternberg task. The licence is CC0.
+Please cite
 
 - Dimakopoulos V, Mégevand P, Stieglitz LH, Imbach L, Sarnthein J. Information flows
   from hippocampus to auditory cortex during replay of verbal working memory items.
@@ -21,11 +22,12 @@ import pandas as pd
 from scipy.signal import resample_poly
 
 from .._compat import _check_option, logger, set_band, verbose
+from .._docs import fill_doc
 from .._download import ListedFile, checked_base_url, data_folder, download
 from .._text import listed
 from ..head.contact_names import bare_name
 from ..head.contacts import read_contacts
-from ..scalp import template_name
+from ..montages import template_name
 from ._paired import PairedSession, describe_contacts
 
 BASE_URL = "https://s3.amazonaws.com/openneuro.org/ds004752"
@@ -50,7 +52,7 @@ def sessions():
     Returns
     -------
     sessions : dict of int to list of int
-        Subject to its sessions.
+        The sessions of each subject.
 
     See Also
     --------
@@ -70,28 +72,27 @@ def sessions():
 
 
 @verbose
+@fill_doc
 def fetch(subject, session=None, path=None, base_url=None, *, verbose=None):
-    """Download sessions of one subject, as far as they are not there.
+    """Download the missing files of one or all sessions of a subject.
 
-    Every file is checked against the sha256 of version 1.0.1. A download that broke
-    off goes on where it was when it is asked for again.
+    Every file is checked against the sha256 of version 1.0.1. Interrupted downloads are
+    continued.
 
     Parameters
     ----------
     subject : int
         The subject, 1 to 15.
     session : int | None
-        The session, or None for all of the subject: 54 to 288 MB each, of which the
-        log tells the sum before anything is downloaded.
+        The session, or None for all sessions of the subject. A session has 54 to 288
+        MB. The log shows the total before the download begins.
     path : path-like | None
-        The folder of the dataset, which has or will have its ``participants.tsv``. If
+        The folder of the dataset, which contains its ``participants.tsv``. If
         None, ``ds004752`` in the folder of the MNE-Python config key ``MNE_DATA``, or
         else in ``~/mne_data``.
     base_url : str | None
-        The web address of the dataset. If None, that of OpenNeuro's public bucket.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output. A download shows a progress bar at
-        the level ``INFO``.
+        The web address of the dataset. If None, OpenNeuro's public bucket.
+    %(verbose)s
 
     Returns
     -------
@@ -123,8 +124,9 @@ def fetch(subject, session=None, path=None, base_url=None, *, verbose=None):
 
 
 @verbose
+@fill_doc
 def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
-    """Load the trials of one session, scalp and intracranial EEG side by side.
+    """Load the scalp and intracranial EEG of the trials of one session.
 
     Parameters
     ----------
@@ -133,28 +135,30 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
     session : int
         One of its sessions, see :func:`sessions`.
     path : path-like | None
-        As for :func:`fetch`, which is called for what is not there.
+        The folder of the dataset; what it lacks is downloaded. If None,
+        ``ds004752`` in the folder of the MNE-Python config key ``MNE_DATA``, or else
+        in ``~/mne_data``.
     sfreq : float
-        Sampling rate of both, in hertz: at most that of the scalp EEG, which is 200
-        for subjects 1 to 9 and 2000 to 4096 for the others.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The sampling rate of both in hertz. It is at most that of the scalp EEG: 200 for
+        subjects 1 to 9, and 2000 to 4096 for the others.
+    %(verbose)s
 
     Returns
     -------
     scalp : Epochs
-        Scalp EEG against an electrode near the vertex, template positions, in volts.
+        Scalp EEG in volts, against an electrode near the vertex, with template
+        positions.
     ieeg : Epochs
-        The same trials at the contacts against a common intracranial reference, with
-        the same times and metadata, positions in MNI coordinates with fiducials, in
-        volts. Contacts without coordinates are left out.
+        The same trials at the contacts in volts, against a common intracranial
+        reference, with the same times and metadata, positions in MNI coordinates and
+        fiducials. Contacts without coordinates are left out.
     contacts : DataFrame
         One row per contact of ``ieeg``, by name: ``x``, ``y``, ``z`` (metres, MNI),
-        ``hemisphere`` (``'L'`` or ``'R'``), ``group`` (the electrode that carries it,
-        for instance ``'AHL'`` for mAHL1, _AHL1 and AHL1 alike), ``structure`` (that of
-        the nearest source of the template head), and of the dataset ``region`` (gyrus
-        of the Brainnetome atlas, for instance ``'Hipp'``) and ``label`` (the atlas's
-        words, without the side), both None where there is none.
+        ``hemisphere`` (``'L'`` or ``'R'``), ``group`` (the depth electrode, such as
+        ``'AHL'`` for mAHL1, _AHL1 and AHL1), ``structure`` (that of the nearest source
+        of the template head), and from the dataset ``region`` (the gyrus of the
+        Brainnetome atlas, such as ``'Hipp'``) and ``label`` (the label of the atlas,
+        without the side). The last two are None if the dataset has none.
 
     See Also
     --------
@@ -162,31 +166,33 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
 
     Notes
     -----
-    Time 0 is the probe; fixation begins at -6 s, the letters show from -5 to -3 s and
-    the data end just before 2 s. The metadata have ``subject``, ``session``,
+    Time 0 is the probe. Fixation begins at -6 s, the letters are shown from -5 to -3 s,
+    and the data end just before 2 s. The metadata have ``subject``, ``session``,
     ``trial``, ``set_size``, ``probe_letter``, ``match`` (``'IN'`` or ``'OUT'``),
-    ``correct`` (1 or 0), ``previous_correct`` (that of the trial before, NaN where it
-    is not there), ``response_time`` (seconds) and ``artifact`` (as the dataset
-    marks it; nothing is dropped). Of trials that the dataset lists with set size 0
-    only the signals are known: what belongs to the task is NaN.
+    ``correct`` (1 or 0), ``previous_correct`` (that of the previous trial, or NaN),
+    ``response_time`` (seconds) and ``artifact`` (the dataset's mark; no trial is
+    dropped). For trials with set size 0, the dataset has only the signals, and the
+    columns of the task are NaN.
 
-    What the files say and what is so:
+    The files have some peculiarities:
 
-    - The EDF files hold trials of 8 s one after the other, not a continuous
-      recording. Every trial is read and resampled by itself, reflected about its ends.
+    - The EDF files contain concatenated trials of 8 s, not a continuous recording. Each
+      trial is read and resampled separately, and extended by reflection.
     - An error is followed by a trial of low load, so that ``previous_correct`` alone
-      decodes load: hold every decoding against it, see
+      decodes load. Compare every decoding with it, see
       :func:`mne_neuroflow.scores.decoding.decoding_auc`.
-    - ``onset`` counts samples from 1; trials are cut by ``begSample`` and
+    - ``onset`` counts samples from 1. Trials are cut by ``begSample`` and
       ``endSample``.
-    - Where an EDF header names no unit, that of ``channels.tsv`` (µV) is taken. The
-      sampling rate is that of ``channels.tsv``.
+    - Where an EDF header has no unit, that of ``channels.tsv`` (µV) is used. The
+      sampling rate is always that of ``channels.tsv``.
     - ``low_cutoff`` and ``high_cutoff`` in ``channels.tsv`` are swapped.
-    - The hemisphere is that of x, also where the atlas label names the other one.
-    - The template has no ear lobes and no T1 or T2: A1, A2, T1 and T2 get the
+    - The hemisphere is that of the x coordinate, even if the atlas label names the
+      other one.
+    - The template has no ear lobes and no T1 or T2. A1, A2, T1 and T2 have the
       positions of T9, T10, FT9 and FT10.
 
-    Memory: the trials at ``sfreq``, for 64 contacts 41 MB per 50 trials at 200 Hz.
+    The trials are kept in memory at ``sfreq``: 41 MB for 50 trials of 64 contacts at
+    200 Hz.
 
     Examples
     --------
@@ -204,7 +210,7 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
     _check_rate(sfreq, scalp_files, ieeg_files)
     metadata = _metadata(subject, session, scalp_files, ieeg_files)
 
-    # The dataset has no coordsystem.json; its README tells the space.
+    # The dataset has no coordsystem.json; its README names the space.
     montage = read_contacts(
         ieeg_files.electrodes, space="MNI152", units="mm", on_missing="ignore"
     )
@@ -216,7 +222,7 @@ def load(subject, session, path=None, sfreq=200.0, *, verbose=None):
 
 
 class _Files:
-    """The files of one session, of the scalp or of the contacts."""
+    """The files of the scalp or intracranial EEG of one session."""
 
     def __init__(self, folder, name):
         self.edf = folder / f"{name}_{folder.name}.edf"
@@ -235,7 +241,7 @@ def _folder(path):
 
 
 def _files(subject, session):
-    """Return what a session needs, small files first."""
+    """Return the files of a session, small files first."""
     known = sessions()
     _check_option("subject", subject, list(known))
     if session is not None:
@@ -266,7 +272,7 @@ def _check_rate(sfreq, scalp_files, ieeg_files):
 
 
 def _metadata(subject, session, scalp_files, ieeg_files):
-    """Describe the trials, which both sides must have in the same order."""
+    """Describe the trials, which must be the same in both recordings."""
     scalp, ieeg = scalp_files.events, ieeg_files.events
     if not scalp["nTrial"].equals(ieeg["nTrial"]):
         raise RuntimeError(
@@ -293,7 +299,7 @@ def _metadata(subject, session, scalp_files, ieeg_files):
     metadata["previous_correct"] = metadata["correct"].shift().where(follows)
     if unknown.any():
         logger.info(
-            "The dataset does not tell what was shown in %d of %d trials: %s.",
+            "The dataset does not say what was shown in %d of %d trials: %s.",
             unknown.sum(),
             len(metadata),
             listed(map(str, metadata["trial"][unknown])),
@@ -302,7 +308,7 @@ def _metadata(subject, session, scalp_files, ieeg_files):
 
 
 def _epochs(files, names, sfreq, metadata):
-    """Read, trial by trial, at the wanted rate."""
+    """Read the epochs, trial by trial, at the requested rate."""
     raw = _read_edf(files)
     picks = _find_channels(raw, names)
     start = files.events["begSample"].to_numpy() - 1  # they count from 1
@@ -337,7 +343,7 @@ def _epochs(files, names, sfreq, metadata):
 
 
 def _read_edf(files):
-    """Read the header, without the data."""
+    """Open an EDF file without reading its data."""
     with files.edf.open("rb") as stream:
         stream.seek(252)
         n_channels = int(stream.read(4))
@@ -352,7 +358,7 @@ def _read_edf(files):
 
 
 def _find_channels(raw, names):
-    """Return the places of channels in a file, whatever the style of their names."""
+    """Return the indices of channels in a file, for all styles of names."""
     places = {bare_name(name): place for place, name in enumerate(raw.ch_names)}
     missing = [name for name in names if bare_name(name) not in places]
     if missing:
@@ -376,7 +382,7 @@ def _make_info(channels, sfreq, metadata):
 
 
 def _set_template(scalp):
-    """Set template positions, under the names that the dataset uses."""
+    """Set template positions, with the channel names of the dataset."""
     sites = {old: new for old, new in _TEMPLATE_SITES.items() if old in scalp.ch_names}
     logger.info(
         "Positions of the template %s; %s.",
@@ -394,7 +400,7 @@ def _log_left_out(files, montage):
 
 
 def _describe(files, montage):
-    """Say where the contacts are, with the labels of the dataset."""
+    """Describe the positions of the contacts, with the labels of the dataset."""
     contacts = describe_contacts(montage)
     texts = _read_tsv(files.electrodes).set_index("name")["AnatomicalLocation"]
     labels = texts[contacts.index].str.extract(_LABEL).astype(object)

@@ -1,5 +1,6 @@
 """The benchmark: methods, protocols, the runner and its page.
 
-This room knows all methods alike, as arrays in and draws out; formulas are in
-:mod:`mne_neuroflow.scores`, and it never knows the figures of users.
+All methods take arrays and return draws. The formulas of scores are in
+:mod:`mne_neuroflow.scores`. This package does not use the figures of
+:mod:`mne_neuroflow.viz`.
 """

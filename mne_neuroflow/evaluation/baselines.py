@@ -1,6 +1,6 @@
-"""Methods to beat: controls, the spatial posterior alone and lagged ridge regression.
+"""Baselines: controls, the spatial posterior alone and lagged ridge regression.
 
-All have the interface that :mod:`~mne_neuroflow.evaluation.pairs` describes.
+:mod:`~mne_neuroflow.evaluation.pairs` describes their interface.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import signal
 
+from .._docs import fill_doc
 from ..contract import SAME_PLACE
 from ..head.geometry import load_head
 from ..head.leadfield import contact_lead_field
@@ -22,15 +23,15 @@ from ..head.posterior import (
 # Positions nearer than this (metres) are the same.
 # Independent signals of a montage that are kept, those of most variance first, and
 # what is added to their variance, relative to the mean: an electrode that was dead in
-# the training must not be heard a thousand times as loud once it is not.
+# the training must not be amplified a thousand times when it is not.
 _N_COMPONENTS, _FLOOR = 32, 0.01
 # Relative to what it was in the training: electrodes whose typical amplitude is more
 # than this are taken for bad and silenced; components are clipped.
-_BAD, _LOUDEST = 3.0, 6.0
+_BAD_RMS, _MAX_COMPONENT = 3.0, 6.0
 # Seconds of a window for the spectrum of residuals.
 _SPECTRUM_WINDOW = 2.0
-# Volts, r.m.s. of white noise that densities allow for. Recordings hold next to nothing
-# between 50 and 64 Hz, and how much less than nothing must not decide.
+# Volts, r.m.s. of white noise that is added in densities. Recordings have almost no
+# power between 50 and 64 Hz, and densities must not depend on how little.
 _FLOOR_OF_DENSITY = 1e-6
 
 
@@ -40,13 +41,13 @@ class ResidualNoise:
     Parameters
     ----------
     covariance : array of shape (n_channels, n_channels)
-        Of channels, square units.
+        The covariance of the channels, in square units.
     freqs : array of shape (n_freqs,)
-        Hz.
+        The frequencies of the spectra in hertz.
     density : array of shape (n_freqs,) | array of shape (n_channels, n_freqs)
-        Shape of the power spectrum of every channel.
+        The shape of the power spectrum of every channel.
     sfreq : float
-        Samples a second.
+        The sampling rate in hertz.
     """
 
     def __init__(self, covariance, freqs, density, sfreq):
@@ -67,12 +68,12 @@ class ResidualNoise:
         examples : list of array, shape (n_channels, n_times)
             Signals with mean zero, in any unit.
         sfreq : float
-            Samples a second.
+            The sampling rate in hertz.
 
         Returns
         -------
         noise : ResidualNoise
-            In the examples' unit.
+            The noise, in the unit of the examples.
         """
         n_times = sum(example.shape[1] for example in examples)
         covariance = sum(example @ example.T for example in examples) / n_times
@@ -85,19 +86,19 @@ class ResidualNoise:
         Parameters
         ----------
         n_draws, n_times : int
-            How many, how long.
+            The number of draws and of samples.
         rng : numpy.random.Generator
-            Random numbers.
+            The random numbers.
 
         Returns
         -------
         noise : array of float32, shape (n_draws, n_channels, n_times)
-            Each channel with its standard deviation. Channels whose spectra differ
-            are correlated as far as their spectra overlap.
+            The noise, with the standard deviation of each channel. Channels with
+            different spectra are correlated as far as their spectra overlap.
         """
         freqs = np.fft.rfftfreq(n_times, 1 / self._sfreq)
         power = np.array([np.interp(freqs, self._freqs, d) for d in self._density])
-        # The spectrum of a real signal holds each frequency but the ends twice.
+        # The spectrum of a real signal contains each frequency twice, except the ends.
         times = np.full(len(freqs), 2.0)
         times[0], times[-1] = 1, 1 + n_times % 2
         power *= n_times / np.maximum(power @ times, 1e-300)[:, None]
@@ -114,21 +115,22 @@ class ResidualNoise:
         Parameters
         ----------
         series : array of shape (n_channels, n_times)
-            In the noise's unit.
+            The signals, in the unit of the noise.
         floor : float | array of shape (n_channels,)
-            Root mean square of white noise that is allowed for, in the noise's unit.
+            The root mean square of additional white noise, in the same unit.
 
         Returns
         -------
         log_density : float
-            Of all channels and samples together, divided by their number: nats.
+            The log-density of all channels and samples, divided by their number, in
+            nats.
 
         Notes
         -----
-        Each channel is an autoregressive process with its variance and spectrum; its
-        innovations have the noise's correlation. Where channels have the same
-        spectrum this is the density of what :meth:`draw` draws, but for the floor and
-        for the draws' being periodic.
+        Each channel is an autoregressive process with its variance and spectrum, whose
+        innovations have the correlation of the noise. If channels have the same
+        spectrum, this is the density of the noise from :meth:`draw`, except for the
+        additional white noise and for the periodicity of the draws.
         """
         autocorrelation = np.fft.irfft(self._density)[:, : len(self._freqs)]
         autocorrelation /= autocorrelation[:, :1]
@@ -143,22 +145,22 @@ class ResidualNoise:
 
 
 def _innovations(series, autocorrelation):
-    """Take from every sample what those before it tell.
+    """Subtract from every sample its best linear prediction from earlier samples.
 
-    Recursion of Levinson and Durbin (Brockwell & Davis 1991, Time Series: Theory and
-    Methods, proposition 5.2.1), of the order for which there are lags.
+    This is the Levinson-Durbin recursion (Brockwell & Davis 1991, Time Series: Theory
+    and Methods, proposition 5.2.1). The number of lags is its order.
 
     Parameters
     ----------
     series : array of shape (n_channels, n_times)
         Signals.
     autocorrelation : array of shape (n_channels, n_lags)
-        From lag zero on.
+        The autocorrelation, beginning with lag zero.
 
     Returns
     -------
     innovations, variance : array of shape (n_channels, n_times)
-        Errors of the best linear prediction, and their expected squares.
+        The errors of the best linear prediction, and their expected squares.
     """
     n_first = min(autocorrelation.shape[1] - 1, series.shape[1])
     innovations, variance = series.astype(float), np.empty(series.shape)
@@ -166,8 +168,8 @@ def _innovations(series, autocorrelation):
     for k in range(n_first):
         innovations[:, k] -= np.sum(weights * series[:, :k][:, ::-1], axis=1)
         variance[:, k] = left
-        told = np.sum(weights * autocorrelation[:, k:0:-1], axis=1)
-        last = ((autocorrelation[:, k + 1] - told) / left)[:, None]
+        predicted = np.sum(weights * autocorrelation[:, k:0:-1], axis=1)
+        last = ((autocorrelation[:, k + 1] - predicted) / left)[:, None]
         weights = np.hstack([weights - last * weights[:, ::-1], last])
         left = left * (1 - last[:, 0] ** 2)
     for channel, (w, x) in enumerate(zip(weights, series, strict=True)):
@@ -178,10 +180,10 @@ def _innovations(series, autocorrelation):
 
 
 class GaussianMethod:
-    """Methods that predict a mean and Gaussian noise around it.
+    """A base class of methods that predict a mean with Gaussian noise.
 
-    They have a function ``predict(scalp, contacts)`` that returns the mean, an array of
-    shape (n_contacts, n_times) in volts, and the :class:`ResidualNoise`.
+    Subclasses have a method ``predict(scalp, contacts)``, which returns the mean, an
+    array of shape (n_contacts, n_times) in volts, and the :class:`ResidualNoise`.
 
     Examples
     --------
@@ -197,19 +199,18 @@ class GaussianMethod:
     (5, 2, 256)
     """
 
+    @fill_doc
     def sample(self, scalp, contacts, n_draws, random_state=0):
         """Draw contact potentials.
 
         Parameters
         ----------
-        scalp : ScalpData
-            A recording, see :mod:`~mne_neuroflow.evaluation.pairs`.
-        contacts : array of shape (n_contacts, 3)
-            Positions in metres, fsaverage surface RAS.
+        %(scalp_data)s
+        %(positions)s
         n_draws : int
-            How many.
+            The number of draws.
         random_state : int
-            Seed of the noise.
+            The seed of the noise.
 
         Returns
         -------
@@ -220,17 +221,16 @@ class GaussianMethod:
         rng = np.random.default_rng(random_state)
         return mean.astype(np.float32) + noise.draw(n_draws, mean.shape[1], rng)
 
+    @fill_doc
     def log_density(self, scalp, contacts, ieeg):
         """Compute the log-density of recorded contacts.
 
         Parameters
         ----------
-        scalp : ScalpData
-            As for :meth:`sample`.
-        contacts : array of shape (n_contacts, 3)
-            As for :meth:`sample`.
+        %(scalp_data)s
+        %(positions)s
         ieeg : array of shape (n_contacts, n_times)
-            What was recorded, in volts.
+            The recorded potentials in volts.
 
         Returns
         -------
@@ -249,14 +249,14 @@ def mean_spectrum(examples, sfreq):
     examples : list of array, shape (n_channels, n_times)
         Signals with mean zero.
     sfreq : float
-        Samples a second.
+        The sampling rate in hertz.
 
     Returns
     -------
     freqs : array of shape (n_freqs,)
-        Hz.
+        The frequencies in hertz.
     density : array of shape (n_channels, n_freqs)
-        Square units per Hz.
+        The power spectral density in square units per hertz.
     """
     n_times = [example.shape[1] for example in examples]
     size = int(min(_SPECTRUM_WINDOW * sfreq, *n_times))
@@ -271,7 +271,7 @@ def _posterior(electrodes, contacts):
 
 
 def posterior_of(scalp, contacts):
-    """Compute the spatial posterior of a recording, kept for the next time.
+    """Compute the spatial posterior of a recording, or return the cached one.
 
     Parameters
     ----------
@@ -283,9 +283,10 @@ def posterior_of(scalp, contacts):
     Returns
     -------
     posterior : SpatialPosterior
-        At unit gain.
+        The posterior at unit gain.
     gain : float
-        Of the recording: the median over electrodes of measured to expected amplitude.
+        The gain of the recording: the median over electrodes of the ratio of measured
+        to expected amplitude.
     """
     arrays = (np.ascontiguousarray(a, float) for a in (scalp.electrodes, contacts))
     posterior = _posterior(*(array.tobytes() for array in arrays))
@@ -293,55 +294,43 @@ def posterior_of(scalp, contacts):
 
 
 class HeadModel(GaussianMethod):
-    """The package's linear-Gaussian stage alone: physics, and nothing learned.
+    """The linear-Gaussian spatial stage of the package, without anything learned.
 
-    Its mean is a source estimate with the package's prior, its covariance what the
-    scalp cannot say, drawn with the average spectrum of the scalp recording. The
-    equations are those of :func:`~mne_neuroflow.head.posterior.spatial_posterior`.
+    Its mean is a source estimate with the package's prior. Noise has the posterior
+    covariance, and the average spectrum of the scalp recording. The equations are those
+    of :func:`~mne_neuroflow.head.posterior.spatial_posterior`.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=2)
     >>> method = HeadModel().fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=5).shape
     (5, 2, 256)
     """
 
     def fit(self, pairs):
-        """Learn nothing."""
+        """Do nothing, as this method is not trained."""
         return self
 
     def predict(self, scalp, contacts):
-        """Predict the mean in volts and the noise around it."""
+        """Return the mean in volts and the noise."""
         posterior, gain = posterior_of(scalp, contacts)
         noise = _physical_noise(gain**2 * posterior.covariance, scalp)
         return posterior.operator @ scalp.data, noise
 
 
 class Prior(GaussianMethod):
-    """What is known of contacts before the scalp is seen: the control to beat.
+    """The prior of the contacts, a control without scalp EEG.
 
-    Contacts that occur in the training pairs have the covariance and the spectra
-    that they had there. Others have those of the package's spatial prior, at the
-    amplitude and with the average spectrum of the scalp recording.
+    Contacts of the training pairs have the covariance and the spectra of these pairs.
+    Other contacts have the covariance of the package's spatial prior, with the
+    amplitude and the average spectrum of the scalp recording.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=2)
     >>> method = Prior().fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=5).shape
     (5, 2, 256)
@@ -351,7 +340,7 @@ class Prior(GaussianMethod):
         self._known = None
 
     def fit(self, pairs):
-        """Take the covariance and the spectra of contacts that are always there."""
+        """Estimate covariance and spectra of the contacts that all pairs have."""
         contacts = pairs[0][1]
         if all(same_places(contacts, other) for _, other, _ in pairs):
             examples = [ieeg - ieeg.mean(1, keepdims=True) for _, _, ieeg in pairs]
@@ -359,7 +348,7 @@ class Prior(GaussianMethod):
         return self
 
     def predict(self, scalp, contacts):
-        """Predict nothing, in volts, and the noise around it."""
+        """Return a mean of zeros in volts, and the noise."""
         nothing = np.zeros((len(contacts), scalp.data.shape[1]))
         if self._known and same_places(self._known[0], contacts):
             return nothing, self._known[1]
@@ -368,14 +357,14 @@ class Prior(GaussianMethod):
 
 
 def _physical_noise(covariance, scalp):
-    """Noise of a covariance with the average spectrum of the scalp."""
+    """Return noise with a covariance and the average spectrum of the scalp EEG."""
     freqs, density = mean_spectrum([scalp.data], scalp.sfreq)
     density = (density / density.sum(1, keepdims=True)).mean(0)
     return ResidualNoise(covariance, freqs, density, scalp.sfreq)
 
 
 def _prior_covariance(contacts):
-    """Covariance of contact potentials under the spatial prior at unit gain, V²."""
+    """Return the prior covariance of contact potentials at unit gain, V²."""
     head = load_head()
     field = contact_lead_field(head, np.asarray(contacts, float)).astype(np.float32)
     field = (field @ source_generators(head).factor).astype(float)
@@ -383,36 +372,30 @@ def _prior_covariance(contacts):
 
 
 def same_places(first, second):
-    """Tell whether two sets of positions (metres) are the same in the same order."""
+    """Return whether two arrays of positions (metres) are the same."""
     return len(first) == len(second) and bool(
         np.abs(np.asarray(first) - second).max() < SAME_PLACE
     )
 
 
 class OtherScalp:
-    """A control: a method that is shown a scalp that does not belong to the time.
+    """A control: a method with mismatched scalp EEG.
 
-    Its skill must be gone. What is left is what it knows without the scalp.
+    Its skill must disappear. What remains does not come from the scalp EEG.
 
     Parameters
     ----------
     method : object
         The method.
     how : str
-        ``'shifted'`` shows the scalp of the same recording half of its length later;
-        ``'shuffled'`` that of another time or patient, the longest of the pairs that
-        were given to :meth:`fit`, with the electrodes of that recording.
+        ``'shifted'`` uses the scalp EEG of the same recording, shifted by half of its
+        duration. ``'shuffled'`` uses that of another time or patient, with its
+        electrodes: the longest of the pairs that were given to :meth:`fit`.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=2)
     >>> method = OtherScalp(HeadModel(), "shifted")
     >>> method = method.fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=5).shape
@@ -428,7 +411,7 @@ class OtherScalp:
         self.method, self.how, self._other = method, how, None
 
     def fit(self, pairs):
-        """Fit the method to true pairs."""
+        """Fit the method to pairs that belong together."""
         self.method.fit(pairs)
         self._other = max((pair[0] for pair in pairs), key=lambda s: s.data.shape[1])
         return self
@@ -439,7 +422,7 @@ class OtherScalp:
         return self.method.sample(other, contacts, n_draws, random_state)
 
     def log_density(self, scalp, contacts, ieeg):
-        """Log-density that the method has with the other scalp, or else NaN."""
+        """Return the log-density with the mismatched scalp EEG, or NaN."""
         if not hasattr(self.method, "log_density"):
             return np.nan
         return self.method.log_density(self._scalp_for(scalp), contacts, ieeg)
@@ -454,13 +437,12 @@ class OtherScalp:
 
 
 class Encoding:
-    """How scalp and contacts become the channels of a regression.
+    """The inputs and outputs of a regression from scalp EEG to contacts.
 
-    Where all pairs have the same electrodes and contacts, the inputs are the
-    montage's principal components and the outputs the contacts. Otherwise nothing
-    but anatomy is common: the inputs of each contact are the spatial posterior's mean
-    there, its cortical virtual sensors and the contact's position, and contacts are
-    predicted one by one with common weights.
+    If all pairs have the same electrodes and contacts, the inputs are the principal
+    components of the scalp EEG, and the outputs are the contacts. Otherwise contacts
+    are predicted one by one with common weights. The inputs of a contact are then the
+    mean of the spatial posterior there, its cortical virtual sensors and the position.
 
     Parameters
     ----------
@@ -474,7 +456,7 @@ class Encoding:
         self.fixed = all(self._is_same(s, c) for s, c, _ in pairs)
         if self.fixed:
             self._rms = np.median([s.robust_rms() for s, _, _ in pairs], axis=0)
-            data = np.concatenate([self._heard(s) for s, _, _ in pairs], axis=1)
+            data = np.concatenate([self._good_scalp(s) for s, _, _ in pairs], axis=1)
             values, vectors = np.linalg.eigh(data @ data.T / data.shape[1])
             kept = slice(-_N_COMPONENTS, None)
             scale = np.sqrt(values[kept] + _FLOOR * values.mean())
@@ -487,13 +469,13 @@ class Encoding:
             contacts, self._contacts
         )
 
-    def _heard(self, scalp):
-        """Scalp without bad electrodes."""
-        good = scalp.robust_rms() < _BAD * self._rms
+    def _good_scalp(self, scalp):
+        """Return the scalp EEG with zeros for bad electrodes."""
+        good = scalp.robust_rms() < _BAD_RMS * self._rms
         return np.where(good[:, None], scalp.data, 0)
 
     def check(self, scalp, contacts):
-        """Refuse what is not that which the pairs were."""
+        """Refuse electrodes and contacts that differ from those of the pairs."""
         if self.fixed and not self._is_same(scalp, contacts):
             raise ValueError(
                 "The method was fitted to one patient's electrodes and contacts and "
@@ -501,11 +483,13 @@ class Encoding:
             )
 
     def inputs(self, scalp, contacts):
-        """Encode a scalp, (n_items, n_inputs, n_times) of order one."""
+        """Encode scalp EEG, (n_items, n_inputs, n_times) of order one."""
         self.check(scalp, contacts)
         if self.fixed:
-            components = self._components @ self._heard(scalp)
-            return np.clip(components, -_LOUDEST, _LOUDEST)[None].astype(np.float32)
+            components = self._components @ self._good_scalp(scalp)
+            return np.clip(components, -_MAX_COMPONENT, _MAX_COMPONENT)[None].astype(
+                np.float32
+            )
         posterior, gain = posterior_of(scalp, contacts)
         mean = posterior.operator @ scalp.data / posterior.mean_std[:, None] / gain
         rois = posterior.roi_operator @ scalp.data / gain
@@ -519,7 +503,7 @@ class Encoding:
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def unit(self, scalp, contacts):
-        """Return what an output of one means at each contact, (n_contacts,) volts."""
+        """Return the unit of the outputs at each contact, (n_contacts,) volts."""
         if self.fixed:
             return self._unit
         posterior, gain = posterior_of(scalp, contacts)
@@ -531,21 +515,21 @@ class Encoding:
         return (unit[None] if self.fixed else unit[:, None]).astype(np.float32)
 
     def log_density(self, noise, residuals, scalp, contacts):
-        """Log-density of residuals in volts: nats per sample and contact.
+        """Return the log-density of residuals in nats per sample and contact.
 
         Parameters
         ----------
         noise : ResidualNoise
-            In the unit of outputs.
+            The noise, in the unit of the outputs.
         residuals : array of shape (n_items, n_outputs, n_times)
-            Outputs less their prediction; items are independent.
+            Outputs minus their prediction. Items are independent.
         scalp, contacts
             As for :meth:`unit`.
 
         Returns
         -------
         log_density : float
-            Of all contacts together, divided by the number of values.
+            The log-density of all contacts together, divided by the number of values.
         """
         unit = self.unit(scalp, contacts)
         floors = (_FLOOR_OF_DENSITY / unit).reshape(len(residuals), -1)
@@ -555,37 +539,31 @@ class Encoding:
         return np.mean(parts) - np.log(unit).mean()
 
     def decode(self, outputs, scalp, contacts):
-        """Turn (n_draws, n_items, n_outputs, n_times) into volts."""
+        """Convert outputs, (n_draws, n_items, n_outputs, n_times), to volts."""
         volts = outputs.reshape(len(outputs), -1, outputs.shape[-1])
         return volts * self.unit(scalp, contacts)[:, None].astype(np.float32)
 
 
 class LaggedRidge:
-    """Linear regression of each contact on the scalp 120 ms before and after.
+    """Ridge regression of each contact on the scalp EEG within 120 ms.
 
-    The penalty is chosen for every contact by cross-validation over blocks of time;
-    intervals are Gaussian with the covariance and the spectra of the residuals that
-    the cross-validation leaves. For contacts of several patients the regressor is the
-    spatial posterior's mean at the contact, see :class:`Encoding`. Ridge regression:
-    Hoerl & Kennard 1970, Technometrics 12:55.
+    Cross-validation over blocks of time chooses the penalty for every contact.
+    Intervals are Gaussian, with the covariance and the spectra of the residuals of the
+    cross-validation. For contacts of several patients, the regressor is the mean of the
+    spatial posterior, see :class:`Encoding`. Ridge regression: Hoerl & Kennard 1970,
+    Technometrics 12:55.
 
     Parameters
     ----------
     reach : float
-        Seconds before and after.
+        The largest lag before and after a sample, in seconds.
     n_blocks : int
-        Blocks of the cross-validation.
+        The number of blocks of the cross-validation.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 640))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 640))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=5)
     >>> method = LaggedRidge(reach=0.03).fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=5).shape
     (5, 2, 640)
@@ -616,7 +594,7 @@ class LaggedRidge:
         return self
 
     def _blocks(self, pairs):
-        """Stretches of time as (inputs, targets, span), dealt to the blocks."""
+        """Return parts as (inputs, targets, span), distributed over the blocks."""
         blocks = [[] for _ in range(self.n_blocks)]
         # A few long recordings are cut, many short ones dealt whole.
         n_parts = self.n_blocks if len(pairs) < self.n_blocks else 1
@@ -637,7 +615,7 @@ class LaggedRidge:
         return inputs if self.encoding.fixed else inputs[:, :1]
 
     def _lagged(self, inputs, span):
-        """Every input at every lag, (n_inputs * n_lags, n_times)."""
+        """Return every input at every lag, (n_inputs * n_lags, n_times)."""
         start, stop = span
         padded = np.pad(inputs, ((0, 0), (self._lag, self._lag)))
         lags = range(2 * self._lag + 1)
@@ -675,7 +653,7 @@ class LaggedRidge:
 
 
 class _Ridge:
-    """Solutions for all penalties from one eigendecomposition."""
+    """Ridge solutions for all penalties from one eigendecomposition."""
 
     # Relative to the mean eigenvalue of the regressors' second moment.
     penalties = 10.0 ** np.arange(-4, 4)
@@ -686,12 +664,12 @@ class _Ridge:
         self._penalties = self.penalties * np.trace(xx) / len(xx)
 
     def weights(self, choice):
-        """Weights with a penalty of its own for each target, (n, n_targets)."""
+        """Return weights with a separate penalty for each target, (n, n_targets)."""
         shrunk = self._turned / (self._values[:, None] + self._penalties[choice])
         return self._vectors @ shrunk
 
     def gain(self, xx, xy):
-        """Squared error that each penalty explains elsewhere, (penalty, target)."""
+        """Return the held-out squared error explained, (penalty, target)."""
         gains = []
         for k in range(len(self._penalties)):
             weights = self.weights(np.full(xy.shape[1], k))

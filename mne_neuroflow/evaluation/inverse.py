@@ -1,8 +1,8 @@
-"""Virtual contacts by source localization: MNE's own inverse methods as baselines.
+"""Virtual contacts by source localization: MNE-Python's inverse methods as baselines.
 
-Moments are estimated from the scalp with :mod:`mne.minimum_norm` or
-:mod:`mne.beamformer` on the package's template head, and read out at contacts with
-the intracranial lead field of the same head: ``x = L W y``.
+:mod:`mne.minimum_norm` or :mod:`mne.beamformer` estimates source moments from the scalp
+EEG on the package's template head. The intracranial lead field of the same head
+projects them to the contacts: ``x = L W y``.
 """
 
 from copy import deepcopy
@@ -12,6 +12,7 @@ import mne
 import numpy as np
 
 from .._compat import _check_option, make_projector
+from .._docs import fill_doc
 from ..contract import SAME_PLACE
 from ..head.geometry import load_head
 from ..head.leadfield import contact_lead_field, scalp_lead_field
@@ -43,45 +44,40 @@ class SourceImaging(GaussianMethod):
     method : str
         ``'eLORETA'``, ``'sLORETA'``, ``'dSPM'``, ``'MNE'`` or ``'LCMV'``.
     snr : float
-        Amplitude signal-to-noise ratio that regularizes minimum-norm methods,
-        ``lambda2 = 1 / snr ** 2``; 1 is usual for recordings that are not averaged,
-        3 for averages. Not used by ``'LCMV'``.
+        The amplitude signal-to-noise ratio that regularizes minimum-norm methods,
+        ``lambda2 = 1 / snr ** 2``. 1 is usual for recordings that are not averaged, and
+        3 for averages. ``'LCMV'`` does not use it.
     projs : list of Projection
         Projectors that were applied to the recordings, beside the average reference.
-        They go by the names of channels.
+        Their channels are found by name.
     head : Head | None
         None takes the template head.
 
     Notes
     -----
-    **Volts.** eLORETA and MNE estimate dipole moments, whose potential at a contact
-    is in volts as it is. dSPM and sLORETA divide each moment by a standard
-    deviation, and the beamformer's weights have unit noise gain: statistics, which
-    have no potential. Each is multiplied by one number per recording, the one with
-    which the potentials of the map at the scalp fit the recording best in least
-    squares. (To multiply dSPM and sLORETA with their standard deviations again
-    would give MNE.) The beamformer treats every source as if it were alone, so that
-    its sum over sources has no scale of its own either.
+    **Volts.** eLORETA and MNE estimate dipole moments, whose potentials at contacts are
+    in volts. dSPM and sLORETA divide each moment by a standard deviation, and the
+    weights of the beamformer have unit noise gain. These are statistics without a unit.
+    One number per recording scales them, so that the potentials of the sources at the
+    scalp fit the recording in least squares. (Multiplying dSPM and sLORETA by their
+    standard deviations would give MNE.) The beamformer treats every source as if it
+    were the only one, so that its sum over sources has no scale either.
 
-    **Interval.** Before :meth:`fit` the error's covariance is the one that the
-    package's spatial prior implies for this linear estimate,
-    ``(L - A G) Q (L - A G)' + A R A'`` plus the contacts' own noise, where ``A = L W``
-    is the estimate, ``G`` and ``L`` the lead fields of scalp and contacts, ``Q`` the
-    covariance of sources and ``R`` of the scalp noise, times the squared gain of the
-    recording. It needs no truth. :meth:`fit` scales estimates and errors to those
-    of training pairs.
+    **Interval.** Before :meth:`fit`, the covariance of the error follows from the
+    spatial prior of the package. For a linear estimate it is
+    ``(L - A G) Q (L - A G)' + A R A'`` plus the noise of the contacts, times the
+    squared gain of the recording. ``A = L W`` is the estimate, ``G`` and ``L`` are the
+    lead fields of scalp and contacts, ``Q`` is the covariance of the sources and ``R``
+    that of the scalp noise. It needs no recorded contacts. :meth:`fit` scales estimates
+    and errors to those of training pairs.
 
     The error is drawn with the average spectrum of the scalp recording.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from mne_neuroflow.evaluation.inverse import SourceImaging
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> data = 1e-5 * np.random.default_rng(0).standard_normal((20, 256))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, _ = toy_pair(seconds=2)
     >>> SourceImaging("eLORETA").sample(scalp, contacts, n_draws=5).shape
     (5, 2, 256)
     """
@@ -113,10 +109,9 @@ class SourceImaging(GaussianMethod):
 
         Notes
         -----
-        Two numbers are fitted: what the estimate is multiplied with, in least
-        squares, and what the standard deviation of its error is multiplied with.
-        Contacts that occur in the pairs have their own, other contacts those of all
-        training contacts together.
+        Two factors are fitted: one of the estimate, by least squares, and one of the
+        standard deviation of its error. Contacts of the pairs have their own factors.
+        Other contacts have those of all training contacts together.
         """
         trained = _Trained()
         for scalp, contacts, ieeg in pairs:
@@ -127,15 +122,14 @@ class SourceImaging(GaussianMethod):
         self._trained = trained
         return self
 
+    @fill_doc
     def estimate(self, scalp, contacts):
         """Estimate contact potentials.
 
         Parameters
         ----------
-        scalp : ScalpData
-            A recording, see :mod:`mne_neuroflow.evaluation.pairs`.
-        contacts : array_like, shape (n_contacts, 3)
-            Positions in metres, fsaverage surface RAS.
+        %(scalp_data)s
+        %(positions)s
 
         Returns
         -------
@@ -146,15 +140,14 @@ class SourceImaging(GaussianMethod):
         slope, _ = self._trained.of(contacts)
         return slope[:, np.newaxis] * (self.operator(scalp, contacts) @ scalp.data)
 
+    @fill_doc
     def predict(self, scalp, contacts):
-        """Predict contact potentials and how far off they may be.
+        """Predict contact potentials and their error.
 
         Parameters
         ----------
-        scalp : ScalpData
-            As for :meth:`estimate`.
-        contacts : array_like, shape (n_contacts, 3)
-            As for :meth:`estimate`.
+        %(scalp_data)s
+        %(positions)s
 
         Returns
         -------
@@ -172,15 +165,14 @@ class SourceImaging(GaussianMethod):
         noise = ResidualNoise(covariance, freqs, density.mean(axis=0), scalp.sfreq)
         return operator @ scalp.data, noise
 
+    @fill_doc
     def operator(self, scalp, contacts):
-        """Compute the linear map from scalp to contacts.
+        """Compute the linear map from scalp EEG to contacts.
 
         Parameters
         ----------
-        scalp : ScalpData
-            As for :meth:`estimate`.
-        contacts : array_like, shape (n_contacts, 3)
-            As for :meth:`estimate`.
+        %(scalp_data)s
+        %(positions)s
 
         Returns
         -------
@@ -190,13 +182,13 @@ class SourceImaging(GaussianMethod):
         moments = self.source_operator(scalp)
         return contact_lead_field(self.head, np.asarray(contacts, float)) @ moments
 
+    @fill_doc
     def source_operator(self, scalp):
-        """Compute the linear map from scalp to the sources of the head.
+        """Compute the linear map from scalp EEG to the sources of the head.
 
         Parameters
         ----------
-        scalp : ScalpData
-            As for :meth:`estimate`.
+        %(scalp_data)s
 
         Returns
         -------
@@ -214,7 +206,7 @@ class SourceImaging(GaussianMethod):
         return kernel * _scale_to_scalp(_referenced(fwd, info) @ kernel, covariance)
 
     def _forward(self, scalp):
-        """Forward solution and Info of a recording's electrodes."""
+        """Return the forward solution and the Info of a recording's electrodes."""
         electrodes = np.ascontiguousarray(scalp.electrodes, float)
         if not self.projs:
             return _kept_forward(self.head, electrodes.tobytes())
@@ -222,23 +214,22 @@ class SourceImaging(GaussianMethod):
             electrodes, ch_names=list(scalp.ch_names), projs=self.projs, head=self.head
         )
 
+    @fill_doc
     def error_covariance(self, scalp, contacts, operator):
         """Compute the covariance of an estimate's error under the spatial prior.
 
         Parameters
         ----------
-        scalp : ScalpData
-            As for :meth:`estimate`.
-        contacts : array_like, shape (n_contacts, 3)
-            As for :meth:`estimate`.
+        %(scalp_data)s
+        %(positions)s
         operator : ndarray, shape (n_contacts, n_electrodes)
             The linear estimate.
 
         Returns
         -------
         covariance : ndarray, shape (n_contacts, n_contacts)
-            Square volts, for the amplitude of this recording. Never less than the
-            spatial posterior's, which is that of the best linear estimate.
+            The covariance in square volts, for the amplitude of this recording. It is
+            at least that of the spatial posterior, which is the best linear estimate.
         """
         factor = source_generators(self.head).factor
         deep = contact_lead_field(self.head, np.asarray(contacts, float))
@@ -253,7 +244,7 @@ class SourceImaging(GaussianMethod):
 
 
 class _Trained:
-    """What pairs say of the size of estimates and of their errors, per contact."""
+    """The scales of estimates and errors at each contact, from pairs."""
 
     def __init__(self):
         self._contacts = np.empty((0, 3))
@@ -262,8 +253,8 @@ class _Trained:
         self._sums = np.empty((0, 4))
 
     def add(self, contacts, estimate, truth, std):
-        # In units of the expected error, so that loud recordings and contacts count
-        # no more than quiet ones.
+        # In units of the expected error, so that recordings and contacts with large
+        # amplitudes count no more than others.
         estimate, truth = estimate / std[:, np.newaxis], truth / std[:, np.newaxis]
         products = [np.ones_like(truth), estimate**2, estimate * truth, truth**2]
         sums = np.stack([np.sum(product, axis=1) for product in products], axis=1)
@@ -271,7 +262,7 @@ class _Trained:
         self._sums = np.vstack([self._sums, sums])
 
     def of(self, contacts):
-        """Return what to multiply estimates and errors of contacts with."""
+        """Return the factors of estimates and errors of contacts."""
         if not len(self._sums):
             return np.ones(len(contacts)), np.ones(len(contacts))
         distance = np.linalg.norm(self._contacts - contacts[:, np.newaxis], axis=-1)
@@ -283,14 +274,14 @@ class _Trained:
 
 
 def make_template_forward(electrodes, *, ch_names=None, projs=(), head=None):
-    """Make MNE's forward solution of scalp electrodes on the template head.
+    """Make a forward solution of scalp electrodes on the template head.
 
     Parameters
     ----------
     electrodes : array_like, shape (n_electrodes, 3)
         Positions in metres, fsaverage surface RAS.
     ch_names : list of str | None
-        Their names; ``'ch1'``, ``'ch2'``, ... if None.
+        The names of the electrodes. None takes ``'ch1'``, ``'ch2'`` and so on.
     projs : list of Projection
         Projectors of the recording, to which the average reference is added.
     head : Head | None
@@ -299,9 +290,9 @@ def make_template_forward(electrodes, *, ch_names=None, projs=(), head=None):
     Returns
     -------
     fwd : mne.Forward
-        One dipole of fixed orientation per source patch of the head, in volts per
-        ampere metre against a reference at infinity; its source space is discrete,
-        at the patches' centres.
+        The forward solution, with one dipole of fixed orientation per source patch, in
+        volts per ampere metre against a reference at infinity. Its source space is
+        discrete, at the centres of the patches.
     info : mne.Info
         The electrodes, with projectors.
 
@@ -340,10 +331,10 @@ def _electrode_info(electrodes, names, projs, head_to_mri):
 
 
 def _form_of_forward(info, head):
-    """Forward solution of fixed orientations, whose numbers are still to come.
+    """Make a forward solution of the right form, whose lead field is to be replaced.
 
-    MNE has no public way to make one by hand: the electrodes go through its
-    cheapest model, a sphere. See also `mne_neuroflow.make_seeg_forward`.
+    MNE-Python has no public constructor. The forward solution is therefore computed
+    with the cheapest model, a sphere. See also `mne_neuroflow.make_seeg_forward`.
     """
     src = mne.setup_volume_source_space(
         pos=dict(rr=head.patch_centres, nn=head.patch_normals), verbose=False
@@ -370,7 +361,7 @@ def _form_of_forward(info, head):
 
 @lru_cache(maxsize=8)
 def _kept_forward(head, electrodes):
-    """Forward solution of a montage, kept for the next recording."""
+    """Return the forward solution of a montage, which is cached."""
     return make_template_forward(np.frombuffer(electrodes).reshape(-1, 3), head=head)
 
 
@@ -379,18 +370,18 @@ def _noise_covariance(info):
 
 
 def _identity(info):
-    """One unit of every electrode after the other: what shows a linear map."""
+    """Return one unit of every electrode in turn, which reveals a linear map."""
     return mne.EvokedArray(np.eye(len(info["ch_names"])), info, verbose=False)
 
 
 def _referenced(fwd, info):
-    """Lead field as the recording's projectors and the average reference leave it."""
+    """Apply the recording's projectors and the average reference to a lead field."""
     projector, *_ = make_projector(info["projs"], info["ch_names"])
     return projector @ fwd["sol"]["data"]
 
 
 def _minimum_norm(fwd, info, method, snr):
-    """Kernel of MNE's minimum-norm methods, (n_sources, n_electrodes)."""
+    """Return the kernel of a minimum-norm method, (n_sources, n_electrodes)."""
     noise = _noise_covariance(info)
     weighted, weight = _depth_weighted(fwd, info, method)
     inverse = mne.minimum_norm.make_inverse_operator(
@@ -403,12 +394,12 @@ def _minimum_norm(fwd, info, method, snr):
 
 
 def _depth_weighted(fwd, info, method):
-    """Weight the lead field for depth, and say what moments are to be weighted with.
+    """Weight the lead field for depth, and return the weights of the moments.
 
-    MNE weights depth itself only where it also knows the other orientations of each
-    source. A column that is larger by a factor is the same as a source whose prior
-    is; the moment is then the factor times what is estimated. Statistics do not
-    depend on the unit of a source, and eLORETA has a weighting of its own.
+    MNE-Python weights depth only if it knows the other orientations of each source. A
+    column with a larger scale is equivalent to a source with a larger prior, and its
+    moment is this scale times the estimate. Statistics do not depend on the unit of a
+    source, and eLORETA has its own weighting.
     """
     one = np.ones(fwd["nsource"])
     if method == "eLORETA":
@@ -422,7 +413,7 @@ def _depth_weighted(fwd, info, method):
 
 
 def _beamformer(fwd, info, covariance, n_times):
-    """Kernel of MNE's LCMV beamformer, (n_sources, n_electrodes)."""
+    """Return the kernel of the LCMV beamformer, (n_sources, n_electrodes)."""
     covariance = mne.Covariance(
         covariance, info["ch_names"], [], info["projs"], nfree=n_times
     )
@@ -440,8 +431,8 @@ def _beamformer(fwd, info, covariance, n_times):
 
 
 def _scale_to_scalp(fitted, covariance):
-    """Least-squares scale between a recording and what a map gives at the scalp.
+    """Return the least-squares scale between a recording and its estimated sources.
 
-    ``fitted`` maps the recording to the potentials of its map at the electrodes.
+    ``fitted`` maps the recording to the potentials of the estimate at the electrodes.
     """
     return np.sum(covariance * fitted) / np.sum((fitted @ covariance) * fitted)

@@ -1,8 +1,8 @@
-"""Small neural peers under one training loop: regression, VAE, GAN, flows.
+"""Small neural networks with one training loop: regression, VAE, GAN and flows.
 
-All are trained on the same pairs, with the same number of steps on windows of the same
-length, and each keeps the weights whose draws had the lowest CRPS on a held-out part
-of the training pairs. They see arrays only.
+All are trained on the same pairs, with the same number of steps and windows of the same
+length. Each keeps the weights whose draws had the lowest CRPS on a held-out part of the
+training pairs.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._docs import fill_doc
 from ..scores.tensors import crps_ensemble
 from .baselines import Encoding, ResidualNoise
 
@@ -25,16 +26,16 @@ _N_LATENT = 8
 
 
 class _Network:
-    """Training and sampling that all peers share.
+    """Training and sampling that all networks share.
 
     Parameters
     ----------
     n_steps : int
-        Steps of training.
+        The number of training steps.
     width : int
-        Channels of the networks.
+        The number of channels of the networks.
     random_state : int
-        Seed of weights, batches and noise of the training.
+        The seed of weights, batches and noise of the training.
     """
 
     window = _WINDOW
@@ -96,14 +97,14 @@ class _Network:
 
     @torch.no_grad()
     def _check(self, inputs, targets):
-        """CRPS of the held-out windows with the weights of now."""
+        """Return the CRPS of the held-out windows with the present weights."""
         self.nets.eval()
         rng = torch.Generator().manual_seed(self.random_state)
         draws = torch.stack([self._draw(inputs, rng) for _ in range(_CHECK_DRAWS)])
         return float(crps_ensemble(draws, targets).mean())
 
     def _after(self, held_out):
-        """Learn what can only be learned when the weights are there."""
+        """Estimate what depends on the trained weights."""
 
     @torch.no_grad()
     def sample(self, scalp, contacts, n_draws, random_state=0):
@@ -127,7 +128,7 @@ class _Network:
 
 
 def _split(pairs, size):
-    """Hold out the end of the time of the pairs: whole pairs where they are many."""
+    """Hold out the last part of the pairs, or whole pairs if there are many."""
     n_held_out = round(_HELD_OUT * len(pairs))
     if n_held_out:
         return pairs[:-n_held_out], pairs[-n_held_out:]
@@ -174,9 +175,10 @@ class UNet(nn.Module):
     Parameters
     ----------
     n_in, n_out : int
-        Channels.
+        The number of channels.
     width : int
-        Channels of the first level; three further levels halve the rate.
+        The number of channels of the first level. Each of three further levels halves
+        the rate.
     """
 
     def __init__(self, n_in, n_out, width):
@@ -200,29 +202,21 @@ class UNet(nn.Module):
         return self.last(state)
 
 
+@fill_doc
 class UNetRegression(_Network):
     """A U-Net that predicts the mean, with Gaussian intervals.
 
-    Over time, after Ronneberger et al. 2015, MICCAI. The intervals' covariance and
-    spectra are those of its residuals on the held-out part.
+    The network is that of Ronneberger et al. 2015, MICCAI, over time. Intervals have
+    the covariance and the spectra of the residuals on the held-out part.
 
     Parameters
     ----------
-    n_steps, width : int
-        Steps of training, and channels of the networks.
-    random_state : int
-        Seed of weights, batches and noise of the training.
+    %(training)s
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=10)
     >>> method = UNetRegression(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 1280)
@@ -262,30 +256,22 @@ class UNetRegression(_Network):
         return self.encoding.log_density(self._noise, residuals, scalp, contacts)
 
 
+@fill_doc
 class ConditionalVAE(_Network):
     """Conditional variational autoencoder (Sohn, Lee & Yan 2015, NeurIPS 28).
 
-    Sixteen latent series a second; the decoder is Gaussian, and what it calls noise
-    is part of its draws. The weight of the latent's divergence rises over the first
-    third of the training.
+    It has sixteen latent samples per second. The decoder is Gaussian, and draws contain
+    its noise. The weight of the divergence increases over the first third of the
+    training.
 
     Parameters
     ----------
-    n_steps, width : int
-        Steps of training, and channels of the networks.
-    random_state : int
-        Seed of weights, batches and noise of the training.
+    %(training)s
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=10)
     >>> method = ConditionalVAE(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 1280)
@@ -331,30 +317,22 @@ class ConditionalVAE(_Network):
         return mean + self.nets.log_std.exp() * _normal(mean.shape, rng)
 
 
+@fill_doc
 class ConditionalGAN(_Network):
     """Conditional adversarial network after pix2pix (Isola et al. 2017, CVPR).
 
-    Hinge losses, and ten times the mean absolute error. Generators of this kind
-    learn to ignore their noise, so that draws hardly differ from each other: the
-    spread of the draws and the coverage of their intervals show it.
+    The loss is a hinge loss plus ten times the mean absolute error. Such generators
+    learn to ignore their noise, so that draws hardly differ. The spread of the draws
+    and the coverage of their intervals show this.
 
     Parameters
     ----------
-    n_steps, width : int
-        Steps of training, and channels of the networks.
-    random_state : int
-        Seed of weights, batches and noise of the training.
+    %(training)s
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=10)
     >>> method = ConditionalGAN(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 1280)
@@ -367,7 +345,7 @@ class ConditionalGAN(_Network):
         self.nets = nn.ModuleDict(
             {
                 "generator": UNet(n_in + _N_LATENT, n_out, width),
-                "judge": nn.Sequential(
+                "discriminator": nn.Sequential(
                     nn.Conv1d(n_in + n_out, width, 5, 2, 2),
                     nn.LeakyReLU(0.2),
                     _Block(width, 2 * width, 2),
@@ -378,7 +356,7 @@ class ConditionalGAN(_Network):
         )
 
     def _optimizers(self):
-        # Momentum as usual where two networks play against each other.
+        # Momentum as usual where two networks are trained against each other.
         return [
             torch.optim.Adam(net.parameters(), lr=_LEARNING_RATE, betas=(0.5, 0.99))
             for net in self.nets.values()
@@ -389,42 +367,37 @@ class ConditionalGAN(_Network):
         return self.nets["generator"](torch.cat([inputs, noise], 1))
 
     def _step(self, inputs, targets, optimizers, rng):
-        judge, (generator_step, judge_step) = self.nets["judge"], optimizers
+        discriminator, (generator_step, discriminator_step) = (
+            self.nets["discriminator"],
+            optimizers,
+        )
         made = self._draw(inputs, rng)
-        real = judge(torch.cat([inputs, targets], 1))
-        false = judge(torch.cat([inputs, made.detach()], 1))
-        judge_step.zero_grad()
+        real = discriminator(torch.cat([inputs, targets], 1))
+        false = discriminator(torch.cat([inputs, made.detach()], 1))
+        discriminator_step.zero_grad()
         (functional.relu(1 - real) + functional.relu(1 + false)).mean().backward()
-        judge_step.step()
+        discriminator_step.step()
         generator_step.zero_grad()
-        verdict = judge(torch.cat([inputs, made], 1))
+        verdict = discriminator(torch.cat([inputs, made], 1))
         error = functional.l1_loss(made, targets)
         (self._fidelity * error - verdict.mean()).backward()
         generator_step.step()
 
 
+@fill_doc
 class FlowMatching(_Network):
     """Conditional flow matching along straight lines (Lipman et al. 2023, ICLR).
 
-    Fifty Euler steps from white noise to a draw.
+    Fifty Euler steps lead from white noise to a draw.
 
     Parameters
     ----------
-    n_steps, width : int
-        Steps of training, and channels of the networks.
-    random_state : int
-        Seed of weights, batches and noise of the training.
+    %(training)s
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=10)
     >>> method = FlowMatching(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 1280)
@@ -460,7 +433,7 @@ class FlowMatching(_Network):
 
 
 class _Coupling(nn.Module):
-    """Fixed rotation of channels, then an affine map of one half by the other."""
+    """A fixed rotation of channels, and an affine map of one half given the other."""
 
     def __init__(self, n_channels, n_context, width):
         super().__init__()
@@ -496,31 +469,23 @@ class _Coupling(nn.Module):
         return self.rotation.T @ torch.cat([first, moved], 1)
 
 
+@fill_doc
 class PatientFlow(_Network):
     """A normalizing flow over fixed contacts in windows of one second.
 
-    The published way (NeuroFlowNet, arXiv:2603.03354) in small: every second is drawn
-    for itself, so that signals jump between seconds.
+    This is a small version of the published method (NeuroFlowNet, arXiv:2603.03354).
+    Every second is drawn separately, so that signals are discontinuous between seconds.
 
     Parameters
     ----------
-    n_steps, width : int
-        Steps of training, and channels of the networks.
-    random_state : int
-        Seed of weights, batches and noise of the training.
+    %(training)s
     uses_scalp : bool
-        False trains and draws without the scalp: the unconditional control.
+        Whether to use the scalp EEG. False is the unconditional control.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 1280))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 1280))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=10)
     >>> method = PatientFlow(n_steps=1, width=4).fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 1280)
@@ -554,19 +519,19 @@ class PatientFlow(_Network):
         return parts.transpose(-1, -2).flatten(2)
 
     def log_prob(self, inputs, targets):
-        """Log-density of windows of one second, (batch,) in nats.
+        """Return the log-density of windows of one second.
 
         Parameters
         ----------
         inputs : Tensor of shape (batch, n_inputs, 128)
-            The scalp as it is encoded.
+            The encoded scalp EEG.
         targets : Tensor of shape (batch, n_outputs, 128)
-            The contacts as they are encoded.
+            The encoded contacts.
 
         Returns
         -------
         log_prob : Tensor of shape (batch,)
-            Nats.
+            The log-density in nats.
         """
         state, context, total = self._fold(targets), self._fold(inputs), 0.0
         for coupling in self.nets:
@@ -579,7 +544,7 @@ class PatientFlow(_Network):
     def log_density(self, scalp, contacts, ieeg):
         """Log-density of recorded contacts, nats per sample and contact for volts.
 
-        In whole seconds; what is left of the recording does not count.
+        Samples after the last whole second are ignored.
         """
         outputs = torch.from_numpy(self.encoding.outputs(scalp, contacts, ieeg))
         windows, targets = map(self._windows, (self._inputs(scalp, contacts), outputs))

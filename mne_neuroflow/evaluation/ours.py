@@ -1,13 +1,13 @@
-"""The methods of this package under the interface of the benchmark.
+"""The methods of this package, with the interface of the benchmark.
 
-They go the way of a user: arrays become MNE objects, and the public functions do the
-rest.
+They convert arrays to MNE objects and call the public functions, as users do.
 """
 
 import mne
 import numpy as np
 
 from .._compat import set_band
+from ..contract import MODEL
 from ..head.contacts import make_contacts
 from .baselines import same_places
 
@@ -46,7 +46,7 @@ def make_ieeg_raw(contacts, ieeg, sfreq):
     ieeg : array of shape (n_contacts, n_times)
         Volts.
     sfreq : float
-        Samples a second.
+        The sampling rate in hertz.
 
     Returns
     -------
@@ -65,33 +65,27 @@ def _make_raw(data, names, sfreq, kind, montage):
 
 
 class Pretrained:
-    """The shipped weights as they are: nothing is learned from pairs.
+    """The shipped weights without fitting.
 
     Parameters
     ----------
     model : str
-        As for :func:`mne_neuroflow.sample_ieeg`.
+        The name of the weights, see :func:`mne_neuroflow.fetch_model`.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 256))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 256))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=2)
     >>> method = Pretrained().fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 256)
     """
 
-    def __init__(self, model="mtl-v2"):
+    def __init__(self, model=MODEL):
         self.model = model
 
     def fit(self, pairs):
-        """Learn nothing."""
+        """Do nothing, as this method is not trained."""
         return self
 
     def sample(self, scalp, contacts, n_draws, random_state=0):
@@ -123,10 +117,10 @@ class Pretrained:
 
 
 class Recalibrated(Pretrained):
-    """The shipped weights with intervals corrected by the pairs.
+    """The shipped weights, recalibrated with the pairs.
 
-    By :meth:`mne_neuroflow.NeuroFlow.recalibrate`. Pairs of several patients say
-    nothing about the contacts of another one, whose intervals stay as they were.
+    See :meth:`mne_neuroflow.NeuroFlow.recalibrate`. Pairs of other patients do not
+    change the intervals of a patient's contacts.
 
     Parameters
     ----------
@@ -135,14 +129,8 @@ class Recalibrated(Pretrained):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 3840))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 3840))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=30)
     >>> method = Recalibrated().fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 3840)
@@ -161,35 +149,29 @@ class Recalibrated(Pretrained):
 
 
 class Fitted(Pretrained):
-    """The shipped weights fitted to the pairs, as a user would.
+    """The shipped weights, fitted to the pairs.
 
-    By :meth:`mne_neuroflow.NeuroFlow.fit`. Pairs of one patient change the spatial
-    stage and the intervals too; pairs of several patients train the flow alone, which
-    can then predict contacts of others.
+    See :meth:`mne_neuroflow.NeuroFlow.fit`. Pairs of one patient change the spatial
+    stage, the flow and the intervals. Pairs of several patients train only the flow,
+    which can then predict contacts of other patients.
 
     Parameters
     ----------
     model : str
         The weights to start from.
     random_state : int
-        Seed of the training.
+        The seed of the training.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mne_neuroflow.evaluation.pairs import ScalpData
-    >>> from mne_neuroflow.head.geometry import load_head
-    >>> rng = np.random.default_rng(0)
-    >>> data = 1e-5 * rng.standard_normal((20, 3840))
-    >>> scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
-    >>> contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
-    >>> ieeg = 5e-5 * rng.standard_normal((2, 3840))
+    >>> from mne_neuroflow.evaluation.pairs import toy_pair
+    >>> scalp, contacts, ieeg = toy_pair(seconds=30)
     >>> method = Fitted().fit([(scalp, contacts, ieeg)])
     >>> method.sample(scalp, contacts, n_draws=2).shape
     (2, 2, 3840)
     """
 
-    def __init__(self, model="mtl-v2", random_state=0):
+    def __init__(self, model=MODEL, random_state=0):
         super().__init__(model)
         self.random_state = random_state
 

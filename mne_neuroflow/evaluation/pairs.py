@@ -1,6 +1,6 @@
-"""Simultaneous scalp and intracranial recordings, as benchmarked methods see them.
+"""Pairs of scalp and intracranial recordings, in the form that methods receive.
 
-A method is any object with two functions::
+A method is any object with two methods::
 
     fit(pairs)
     sample(scalp, contacts, n_draws, random_state)
@@ -8,20 +8,19 @@ A method is any object with two functions::
 ``pairs`` is a list of triples ``(scalp, contacts, ieeg)`` as
 :attr:`PairedRecording.pair` gives them, ``scalp`` a :class:`ScalpData`, ``contacts`` an
 array of positions and ``ieeg`` an array of volts. ``sample`` returns an array of shape
-``(n_draws, n_contacts, n_times)`` in volts. A method that has a density may have a
-third function::
+``(n_draws, n_contacts, n_times)`` in volts. A method with a density can also have::
 
     log_density(scalp, contacts, ieeg)
 
-which returns one number: the natural logarithm of the density of all samples of all
-contacts together, as volts, divided by their number. Arrays and no MNE objects, so that
-a method of any making fits in.
+It returns one number: the natural logarithm of the density of all samples of all
+contacts together, in volts, divided by their number. All of these are arrays and not
+MNE objects, so that any kind of method can be added.
 
 Examples
 --------
->>> scalp = ScalpData(np.zeros((8, 256)), electrodes=np.zeros((8, 3)))  # volts, metres
->>> contacts, ieeg = np.zeros((2, 3)), np.zeros((2, 256))
->>> pairs = [(scalp, contacts, ieeg)]
+>>> scalp, contacts, ieeg = toy_pair(seconds=2)
+>>> scalp.data.shape, contacts.shape, ieeg.shape
+((20, 256), (2, 3), (2, 256))
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..contract import SFREQ
+from ..head.geometry import load_head
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class ScalpData:
     Attributes
     ----------
     data : array of shape (n_electrodes, n_times)
-        Average-referenced volts between 0.5 and 50 Hz, 128 samples a second.
+        Average-referenced potentials in volts, between 0.5 and 50 Hz.
     electrodes : array of shape (n_electrodes, 3)
         Positions in metres, fsaverage surface RAS.
     ch_names : tuple of str
         Names of the electrodes.
     sfreq : float
-        Samples a second.
+        The sampling rate in hertz, 128.
 
     Examples
     --------
@@ -68,26 +68,26 @@ class ScalpData:
 
 @dataclass(frozen=True)
 class PairedRecording:
-    """A stretch of time in which scalp and contacts were recorded together.
+    """Scalp and intracranial EEG of the same time.
 
     Attributes
     ----------
     patient, session : str
-        Whose it is.
+        The patient and the session.
     scalp : ScalpData
-        The scalp.
+        The scalp EEG.
     contacts : array of shape (n_contacts, 3)
         Positions in metres, fsaverage surface RAS.
     ch_names, structures : tuple of str
-        Names of the contacts and where they lie.
+        The names of the contacts and their structures.
     ieeg : array of shape (n_contacts, n_times)
-        Volts, same samples as the scalp.
+        The potentials of the contacts in volts, at the samples of the scalp EEG.
     spikes : array of shape (n_spikes,) | None
-        Seconds from the first sample at which known spikes peak; None where nobody
-        knows.
+        The times of the peaks of spikes, in seconds from the first sample. None if they
+        are unknown.
     seizures : array of shape (n_seizures, 2) | None
-        Seconds from the first sample at which known seizures begin and end; None where
-        nobody knows.
+        The start and end of seizures, in seconds from the first sample. None if they
+        are unknown.
     start : float
         Seconds from the start of the session, or the number of the trial.
 
@@ -115,26 +115,26 @@ class PairedRecording:
 
     @property
     def pair(self):
-        """What methods learn from: scalp, contacts and iEEG."""
+        """The training data of methods: scalp EEG, contacts and iEEG."""
         return self.scalp, self.contacts, self.ieeg
 
     @property
     def seconds(self):
-        """Length."""
+        """The duration in seconds."""
         return self.ieeg.shape[1] / self.scalp.sfreq
 
     def crop(self, start, stop):
-        """Cut out a stretch.
+        """Return a part of the recording.
 
         Parameters
         ----------
         start, stop : float
-            Seconds from the first sample.
+            Start and end in seconds from the first sample.
 
         Returns
         -------
         recording : PairedRecording
-            The stretch, without copying samples.
+            The part, whose samples are not copied.
         """
         span = slice(*(round(t * self.scalp.sfreq) for t in (start, stop)))
         spikes = self.spikes
@@ -152,3 +152,33 @@ class PairedRecording:
             seizures=seizures,
             start=self.start + start,
         )
+
+
+def toy_pair(seconds=2):
+    """Make a pair of white noise, for examples and first tries of a method.
+
+    Parameters
+    ----------
+    seconds : int
+        The duration.
+
+    Returns
+    -------
+    scalp : ScalpData
+        Noise at 20 electrodes all over the template's scalp.
+    contacts : array of shape (2, 3)
+        A contact in each hippocampus, metres, fsaverage surface RAS.
+    ieeg : array of shape (2, n_times)
+        Noise at the contacts in volts, which does not depend on the scalp EEG.
+
+    Examples
+    --------
+    >>> scalp, contacts, ieeg = toy_pair(seconds=2)
+    >>> ieeg.shape
+    (2, 256)
+    """
+    rng = np.random.default_rng(0)
+    data = 1e-5 * rng.standard_normal((20, seconds * SFREQ))
+    scalp = ScalpData(data - data.mean(axis=0), load_head().scalp.rr[::33])
+    contacts = np.array([[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]])
+    return scalp, contacts, 5e-5 * rng.standard_normal((2, seconds * SFREQ))

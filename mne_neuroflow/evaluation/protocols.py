@@ -1,12 +1,10 @@
-"""Which recordings methods learn from, and on which they are tested.
+"""Splits of recordings into training and test data.
 
-Splits are lists of stretches of recordings, made before anything is cut into windows
-and written next to the results.
+Splits are made before anything is cut into windows, and are written beside the results.
 """
 
 import hashlib
 import json
-import pickle
 import re
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -43,15 +41,15 @@ class Dataset:
     Parameters
     ----------
     name : str
-        What to call it in results.
+        The name for the results.
     sessions : dict of str to list of str
-        Patient to its sessions, in their order in time.
+        The sessions of each patient, in the order of time.
     load : callable
         ``load(patient, session)`` returns scalp and iEEG as Raw or Epochs, and
         possibly more, which is not used. It must be picklable.
     cache : path-like | None
-        Folder where sessions are kept at the benchmark's rate once they were read;
-        None reads them anew each time.
+        A folder for sessions that were resampled to the benchmark's rate. None reads
+        them again each time.
 
     Examples
     --------
@@ -79,13 +77,13 @@ class Dataset:
         Parameters
         ----------
         name : str
-            What to call it in results.
+            The name for the results.
         module : module
             The module.
         key : callable
-            Turns names of patients and sessions into what ``load`` takes.
+            Converts names of patients and sessions to arguments of ``load``.
         load_options : dict | None
-            Passed on to ``load``.
+            Further options of ``load``.
 
         Returns
         -------
@@ -104,8 +102,8 @@ class Dataset:
         Parameters
         ----------
         folder : path-like
-            Where they lie. Names may end with ``-epo.fif`` for Epochs. Sessions follow
-            each other by their names, 2 before 10.
+            The folder of the files. Names may end with ``-epo.fif`` for Epochs.
+            Sessions are sorted by their names, with 2 before 10.
 
         Returns
         -------
@@ -126,13 +124,13 @@ class Dataset:
 
 
 def _files(folder, begin):
-    """Find recordings, each by the first of the files that it may be split into."""
+    """Find recordings, each by the first of its files."""
     found = folder.glob(f"{begin}*.fif")
     return sorted(f for f in found if not re.search(r"-\d+\.fif$", f.name))
 
 
 def _by_number(fname):
-    """Sort key in which 2 comes before 10."""
+    """Return a sort key in which 2 comes before 10."""
     parts = re.split(r"(\d+)", fname.name)
     return [int(part) if part.isdecimal() else part for part in parts]
 
@@ -164,7 +162,7 @@ def read_session(dataset, patient, session):
     dataset : Dataset
         The recordings.
     patient, session : str
-        Which.
+        The patient and the session.
 
     Returns
     -------
@@ -186,14 +184,56 @@ def read_session(dataset, patient, session):
     """
     if dataset.cache is None:
         return _read_anew(dataset, patient, session)
-    fname = Path(dataset.cache) / f"{patient}_ses-{session}.pickle"
+    fname = Path(dataset.cache) / f"{patient}_ses-{session}.npz"
     if not fname.exists():
         recordings = _read_anew(dataset, patient, session)
-        fname.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may read the same session at once.
         with written_whole(fname) as part:
-            part.write_bytes(pickle.dumps(recordings))
-    return pickle.loads(fname.read_bytes())
+            np.savez(part, **_as_arrays(recordings))
+    with np.load(fname, allow_pickle=False) as kept:
+        return _from_arrays(patient, session, dict(kept))
+
+
+def _as_arrays(recordings):
+    """Take apart the recordings of a session, which have their channels in common."""
+    first = recordings[0]
+    events = {"spikes": first.spikes, "seizures": first.seizures}
+    return {
+        "scalp": [recording.scalp.data for recording in recordings],
+        "ieeg": [recording.ieeg for recording in recordings],
+        "start": [recording.start for recording in recordings],
+        "electrodes": first.scalp.electrodes,
+        "electrode_names": first.scalp.ch_names,
+        "contacts": first.contacts,
+        "ch_names": first.ch_names,
+        "structures": first.structures,
+        **{name: times for name, times in events.items() if times is not None},
+    }
+
+
+def _from_arrays(patient, session, kept):
+    """Put the recordings of a session together again."""
+
+    def names(which):
+        return tuple(map(str, kept[which]))
+
+    return [
+        PairedRecording(
+            patient=patient,
+            session=session,
+            scalp=ScalpData(data, kept["electrodes"], names("electrode_names")),
+            contacts=kept["contacts"],
+            ch_names=names("ch_names"),
+            structures=names("structures"),
+            ieeg=ieeg,
+            spikes=kept.get("spikes"),
+            seizures=kept.get("seizures"),
+            start=float(start),
+        )
+        for data, ieeg, start in zip(
+            kept["scalp"], kept["ieeg"], kept["start"], strict=True
+        )
+    ]
 
 
 def _read_anew(dataset, patient, session):
@@ -230,7 +270,7 @@ def _read_anew(dataset, patient, session):
 
 
 def _events(raw):
-    """Read annotated spikes and seizures, nothing where nothing is annotated."""
+    """Read annotated spikes and seizures, if there are any."""
     if not len(raw.annotations):
         return {}
     begins = raw.annotations.onset - raw.first_time
@@ -245,16 +285,16 @@ def _events(raw):
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a session: seconds of a continuous one, or of some trials.
+    """A part of a session: some seconds of it, or of some trials.
 
     Attributes
     ----------
     patient, session : str
-        Whose.
+        The patient and the session.
     trials : tuple of int | None
-        Which trials; None takes the whole session.
+        The trials. None takes the whole session.
     start, stop : float | None
-        Seconds from the session's first sample, None for all.
+        Start and end in seconds from the first sample. None takes all.
     """
 
     patient: str
@@ -264,17 +304,17 @@ class Piece:
     stop: float | None = None
 
     def of(self, recordings):
-        """Take the piece out of its session.
+        """Return the piece of a session.
 
         Parameters
         ----------
         recordings : list of PairedRecording
-            From :func:`read_session`.
+            The result of :func:`read_session`.
 
         Returns
         -------
         recordings : list of PairedRecording
-            What belongs to the piece.
+            The recordings of the piece.
         """
         if self.trials is not None:
             recordings = as_trials(recordings)
@@ -285,7 +325,7 @@ class Piece:
 
 
 def as_trials(recordings):
-    """Cut a continuous recording into trials of eight seconds; leave trials as is."""
+    """Cut a continuous recording into trials of eight seconds, and keep trials."""
     if len(recordings) > 1:
         return recordings
     n_trials = int(recordings[0].seconds // _TRIAL)
@@ -295,14 +335,14 @@ def as_trials(recordings):
 
 @dataclass(frozen=True)
 class Fold:
-    """One training and one test.
+    """The training and test data for one patient.
 
     Attributes
     ----------
     patient : str
-        Who is tested.
+        The patient who is tested.
     train, test : tuple of Piece
-        On what.
+        The data.
     """
 
     patient: str
@@ -320,7 +360,7 @@ def make_split(
     patients=None,
     seed=0,
 ):
-    """Decide who is trained and tested on what.
+    """Split recordings into training and test data.
 
     Parameters
     ----------
@@ -329,17 +369,18 @@ def make_split(
     protocol : str
         One of :data:`PROTOCOLS`.
     minutes : float
-        Of the patient's own recording that ``'loso+k'`` trains on, and of each other
-        patient's for ``'loso'``.
+        The training time: of the patient's own recording for ``'loso+k'``, and of each
+        other patient for ``'loso'``.
     train_seconds : float | None
-        At most so much of every earlier session for ``'session'``; None takes all.
+        The maximum training time of every earlier session for ``'session'``. None takes
+        all.
     test_seconds : float
-        At most so much of every patient is predicted and scored.
+        The maximum time of each patient that is predicted and scored.
     patients : list of str | None
-        Who is tested; None takes everybody, and for ``'paper'`` patients 1, 6 and 9
-        where all of them exist.
+        The patients who are tested. None takes all, or for ``'paper'`` patients 1, 6
+        and 9 if all of them exist.
     seed : int
-        Of random splits.
+        The seed of random splits.
 
     Returns
     -------
@@ -398,9 +439,9 @@ def make_split(
 
 
 def _begin(dataset, extents, patient, session, seconds):
-    """Begin of a session: its first seconds, or trials that last so long together.
+    """Return the first seconds of a session, or its first trials.
 
-    ``extents`` keeps what was read: number of recordings, seconds of each.
+    ``extents`` caches the number and the duration of recordings.
     """
     if seconds is None:
         return Piece(patient, session)
@@ -426,8 +467,8 @@ def _random_trials(dataset, patient, test_seconds, rng):
             )
         order = rng.permutation(len(trials))
         n_test = max(1, round(_TESTED * len(trials)))
-        most = max(1, int(test_seconds / len(sessions) // trials[0].seconds))
-        tested = sorted(int(k) for k in order[:n_test][:most])
+        n_tested = max(1, int(test_seconds / len(sessions) // trials[0].seconds))
+        tested = sorted(int(k) for k in order[:n_test][:n_tested])
         train.append(Piece(patient, session, _sorted(order[n_test:])))
         test.append(Piece(patient, session, tuple(tested)))
     return Fold(patient, tuple(train), tuple(test))
@@ -445,12 +486,12 @@ def read_pieces(dataset, pieces):
     dataset : Dataset
         The recordings.
     pieces : tuple of Piece
-        Which.
+        The pieces.
 
     Returns
     -------
     recordings : list of PairedRecording
-        All that belongs to them.
+        Their recordings.
     """
     recordings = []
     for piece in pieces:
@@ -459,10 +500,10 @@ def read_pieces(dataset, pieces):
 
 
 def split_to_json(folds):
-    """Write a split as text, the same text for the same split."""
+    """Convert a split to text, which is the same for the same split."""
     return json.dumps([asdict(fold) for fold in folds], indent=1)
 
 
 def split_hash(folds):
-    """Name a split by what is in it: eight hexadecimal digits."""
+    """Hash a split: eight hexadecimal digits."""
     return hashlib.sha256(split_to_json(folds).encode()).hexdigest()[:8]

@@ -1,20 +1,20 @@
-"""One page about a benchmark's run: it opens offline and says what it cannot prove."""
+"""The page of a run of the benchmark, which says what the run cannot prove."""
 
-import base64
-import html
-from io import BytesIO
+from html import escape
 from pathlib import Path
 
+import mne
 import numpy as np
 from matplotlib.figure import Figure
 
+from .._files import written_whole
 from ..scores.ensemble import risk_coverage
 from ..scores.tables import summarize
 from ..scores.tensors import LEVELS
-from .benchmark import LEADERBOARD, leaderboard, read_rows
 from .protocols import PROTOCOLS
+from .results import LEADERBOARD, leaderboard, read_rows
 
-# Okabe & Ito's colours, told apart by the colour-blind, and marks for each group.
+# Colours of Okabe & Ito, which the colour-blind can distinguish, for each group.
 _COLOURS = {
     "ours": "#d55e00",
     "physics": "#0072b2",
@@ -37,32 +37,32 @@ _STRATA = (
     ),
     ("patient", "broad", "crps_relative", "CRPS by patient (lower is better)"),
 )
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 72em;
-  padding: 0 1em; color: #222; }
-table { border-collapse: collapse; font-size: 13px; margin: 0.5em 0 1.5em; }
-th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; white-space: nowrap; }
-td small { color: #666; white-space: nowrap; }
-td.best { font-weight: bold; }
-p.note { background: #fff4e0; padding: 0.7em 1em; }
-figure { margin: 1em 0; } img { max-width: 100%; }
-div.wide { overflow-x: auto; }
-"""
+
+
+_LEGEND = (
+    "CRPS and variogram score are in standard deviations of the recorded contact. CRPS "
+    "skill is relative to the prior, which ignores the scalp EEG. Spread over error is "
+    "1 for calibrated draws, and 0 if all draws are the same. NLL is the negative "
+    "log-density of all recorded contacts together, in nats per sample and contact for "
+    "potentials in microvolts. Only differences are meaningful, and methods without a "
+    "density have none. r is that of the mean over draws. LSD, exponent and "
+    "connectivity are those of single draws. A method can do well there without using "
+    "the scalp EEG: compare with the controls."
+)
 
 
 def write_report(out):
-    """Write a run's page.
+    """Write the page of a run.
 
     Parameters
     ----------
     out : path-like
-        Folder of the run, see :mod:`~mne_neuroflow.evaluation.benchmark`.
+        The folder of the run, see :mod:`~mne_neuroflow.evaluation.benchmark`.
 
     Returns
     -------
     fname : Path
-        ``report.html`` in the folder.
+        The file ``report.html`` in this folder, which opens offline.
 
     Examples
     --------
@@ -85,37 +85,31 @@ def write_report(out):
     groups = rows.drop_duplicates("method").set_index("method")["group"]
     styles = _styles(groups)
     first = rows.iloc[0]
-    parts = [
-        "<h1>Virtual iEEG: comparison of methods</h1>",
-        _what(rows, first),
-        "<h2>Leaderboard</h2>",
-        _leaderboard(rows),
-        "<h2>Calibration</h2>",
-        _image(plot_calibration(rows, styles)),
-        "<h2>Risk and coverage</h2>",
-        "<p>Mean absolute error of the contacts that are kept when those with the "
-        "widest 90 % intervals are left out, relative to all. A line that rises to the "
-        "right belongs to a method that knows what it does not know; part of it is "
-        "that loud contacts have large errors and wide intervals, as the prior "
-        "shows.</p>",
-        _image(plot_risk(rows, styles)),
-        "<h2>Strata</h2>",
-        *[_stratum(rows, *stratum) for stratum in _STRATA],
-        "<h2>Examples</h2>",
-        "<p>Band: 90 % interval of the prediction; thin line: one draw; black: what "
-        "was recorded. Predictions are no recordings.</p>",
-        *_examples(out / "examples", first["patient"], groups),
-        "<h2>Provenance</h2>",
-        _provenance(rows),
-    ]
-    page = (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<title>Virtual iEEG benchmark</title><style>{_STYLE}</style></head><body>"
-        + "\n".join(parts)
-        + "</body></html>"
+    title = "Virtual iEEG: comparison of methods"
+    report = mne.Report(title=title, image_format="png", verbose=False)
+    report.add_html(_what(rows, first), "Data and protocol")
+    report.add_html(_leaderboard(rows), "Leaderboard")
+    report.add_figure(
+        plot_calibration(rows, styles),
+        "Calibration",
+        caption="Coverage of central intervals against their nominal level.",
     )
+    report.add_figure(
+        plot_risk(rows, styles),
+        "Risk and coverage",
+        caption="Mean absolute error of the contacts that remain when those with the "
+        "widest 90 % intervals are left out, relative to that of all contacts. For a "
+        "method that knows its uncertainty, the line rises to the right. Part of this "
+        "comes from amplitudes: contacts with large amplitudes have large errors and "
+        "wide intervals, also with the prior.",
+    )
+    for stratum in _STRATA:
+        _add_stratum(report, rows, *stratum)
+    _add_examples(report, out / "examples", first["patient"], groups)
+    report.add_html(_provenance(rows), "Provenance")
     fname = out / "report.html"
-    fname.write_text(page, encoding="utf-8")
+    with written_whole(fname) as part:
+        report.save(part, open_browser=False, overwrite=True, verbose=False)
     return fname
 
 
@@ -124,37 +118,39 @@ def _what(rows, first):
     contacts = rows.dropna(subset=["crps"])
     n_contacts = len(contacts.drop_duplicates(["patient", "contact"]))
     text = (
-        f"<p>Data: {html.escape(str(first['dataset']))}. Protocol "
+        f"<p>Data: {escape(str(first['dataset']))}. Protocol "
         f"<b>{first['protocol']}</b>: {PROTOCOLS[first['protocol']]}. "
-        f"Patients: {rows['patient'].nunique()}; contacts: {n_contacts}, all of them "
-        f"counted; {first['n_draws']} draws. Intervals in brackets: 95 %, bootstrap "
+        f"Patients: {rows['patient'].nunique()}. Contacts: {n_contacts}; none is left "
+        f"out. Draws: {first['n_draws']}. Brackets are 95 % intervals of a bootstrap "
         "over patients.</p>"
     )
     patients = rows.groupby("method", sort=False)["patient"].nunique()
     few = patients[patients < rows["patient"].nunique()]
     if len(few):
-        text += (
-            "<p class='note'>Not every method has results of every patient, so that "
-            "their means are not comparable: "
-            + ", ".join(f"{html.escape(name)} has {n}" for name, n in few.items())
-            + ".</p>"
+        named = ", ".join(f"{escape(name)} has {n}" for name, n in few.items())
+        text += _note(
+            "Some methods lack results of some patients, so that means over patients "
+            f"are not comparable: {named}."
         )
     if first["leaky"]:
-        text += (
-            "<p class='note'>This split is leaky: trials next to tested ones were "
-            "trained on. It is here for comparison with the literature only.</p>"
+        text += _note(
+            "This split leaks information: methods were trained on trials next to the "
+            "tested ones. Use it only to compare with the literature."
         )
     if str(first["dataset"]) == "simulated":
-        text += (
-            "<p class='note'>Simulation shows what a method does where the "
-            "simulation's assumptions hold. It can show that a method is "
-            "miscalibrated or ignores the scalp. It cannot show that a method works "
-            "in patients. The shipped weights were trained on many other simulations "
-            "of this family; the other methods know at most the pairs of this run, "
-            "and the spatial posterior and the source estimates the template "
-            "head.</p>"
+        text += _note(
+            "Simulation shows how methods perform when its assumptions hold. It can "
+            "show that a method is not calibrated or ignores the scalp EEG. It cannot "
+            "show that a method works in patients. The shipped weights were trained on "
+            "many other simulations of this family. The other methods know at most the "
+            "pairs of this run; the spatial posterior and the source estimates know "
+            "the template head."
         )
     return text
+
+
+def _note(text):
+    return f'<div class="alert alert-warning">{text}</div>'
 
 
 def _leaderboard(rows):
@@ -166,22 +162,14 @@ def _leaderboard(rows):
     lines = [f"<tr><th>method</th>{head}</tr>"]
     best = {name: _best(mean[name], directions[name]) for name in mean}
     for method in mean.index:
-        cells = [f"<td>{html.escape(method)}</td>"]
+        cells = [f"<td>{escape(method)}</td>"]
         for name in mean:
             values = (table.loc[method, name] for table in (mean, low, high))
-            mark = " class='best'" if method == best[name] else ""
+            mark = ' class="fw-bold"' if method == best[name] else ""
             cells.append(f"<td{mark}>{_cell(*values)}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f"<div class='wide'><table>{''.join(lines)}</table></div><p>CRPS and variogram "
-        "in standard deviations of the recorded contact. CRPS skill against the prior, "
-        "which does not see the scalp. Spread over error: 1 is calibrated, 0 means "
-        "draws that are all alike. NLL: negative log-density of all recorded contacts "
-        "together, nats per sample and contact for potentials in microvolts; only "
-        "differences count, and methods without a density have none. r: of the mean "
-        "over draws. LSD, exponent and connectivity: of single draws, which a method "
-        "can win without looking at the scalp; compare with the controls.</p>"
-    )
+    table = f'<table class="table table-sm">{"".join(lines)}</table>'
+    return f'<div class="table-responsive">{table}</div><p>{_LEGEND}</p>'
 
 
 def _best(column, direction):
@@ -200,18 +188,22 @@ def _cell(mean, low, high):
     return f"{mean:.3f}{spread}"
 
 
-def _stratum(rows, column, band, measure, title):
+def _add_stratum(report, rows, column, band, measure, title):
     some = rows.dropna(subset=[measure])
     if band:
         some = some[some["band"] == band]
     if not len(some):
-        return ""
+        return
     # Patients count alike, whatever their number of contacts.
     keys = list(dict.fromkeys(["method", column, "patient"]))
     each = some.groupby(keys, sort=False)[measure].mean()
     wide = each.groupby(["method", column], sort=False).mean().unstack()
-    body = wide.to_html(float_format="%.3f", border=0, na_rep="–", escape=True)
-    return f"<h3>{title}</h3><div class='wide'>{body}</div>"
+    body = wide.to_html(
+        float_format="%.3f", border=0, na_rep="–", classes="table table-sm"
+    )
+    report.add_html(
+        f'<div class="table-responsive">{body}</div>', title, section="Strata"
+    )
 
 
 def _styles(groups):
@@ -231,7 +223,7 @@ def plot_calibration(rows, styles):
     Parameters
     ----------
     rows : pandas.DataFrame
-        From :func:`~mne_neuroflow.evaluation.benchmark.read_rows`.
+        From :func:`~mne_neuroflow.evaluation.results.read_rows`.
     styles : dict
         Colour and dash of each method.
 
@@ -257,12 +249,12 @@ def plot_calibration(rows, styles):
 
 
 def plot_risk(rows, styles):
-    """Plot the error of contacts that are kept against their share.
+    """Plot the error of the most certain contacts against their share.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        From :func:`~mne_neuroflow.evaluation.benchmark.read_rows`.
+        From :func:`~mne_neuroflow.evaluation.results.read_rows`.
     styles : dict
         Colour and dash of each method.
 
@@ -288,28 +280,31 @@ def plot_risk(rows, styles):
     return fig
 
 
-def _examples(folder, patient, groups):
-    """One figure for each method, of the first patient there is."""
-    figures = []
+def _add_examples(report, folder, patient, groups):
+    """Show a figure of each method, for the first patient."""
     for method, group in groups.items():
         fname = folder / f"{patient}__{method}.npz"
         if fname.exists():
-            fig = plot_example(fname, f"{method}, {patient}", _COLOURS[group])
-            figures.append(_image(fig))
-    return figures
+            report.add_figure(
+                plot_example(fname, f"{method}, {patient}", _COLOURS[group]),
+                f"Example: {method}",
+                caption="Shaded: the 90 % interval of the prediction. Thin line: one "
+                "draw. Black: the recorded signal. A prediction is not a recording.",
+                section="Examples",
+            )
 
 
 def plot_example(fname, title, colour):
-    """Plot what a method predicts at a few contacts, beside what was recorded.
+    """Plot the prediction of a method and the recorded signal at a few contacts.
 
     Parameters
     ----------
     fname : Path
-        Written by :func:`~mne_neuroflow.evaluation.benchmark.save_example`.
+        A file from :func:`~mne_neuroflow.evaluation.benchmark.save_example`.
     title : str
-        Title of the figure.
+        The title of the figure.
     colour : str
-        Of the prediction.
+        The colour of the prediction.
 
     Returns
     -------
@@ -330,34 +325,27 @@ def plot_example(fname, title, colour):
         label = f"{stored['ch_names'][k]}\n{stored['structures'][k]}\n(µV)"
         ax.set_ylabel(label, fontsize=8)
         # A method that runs away must not flatten what was recorded.
-        most = min(np.abs([low, high]).max(), 4 * np.abs(truth[k]).max())
-        most = 1.1 * max(most, np.abs(truth[k]).max())
-        ax.set(ylim=(-most, most), xlim=(0, times[-1]))
+        limit = min(np.abs([low, high]).max(), 4 * np.abs(truth[k]).max())
+        limit = 1.1 * max(limit, np.abs(truth[k]).max())
+        ax.set(ylim=(-limit, limit), xlim=(0, times[-1]))
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_title(title, fontsize=10)
     axes[-1].set_xlabel("Time (s)")
     return fig
 
 
-def _image(fig):
-    buffer = BytesIO()
-    fig.savefig(buffer, format="png", dpi=90)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<figure><img alt='' src='data:image/png;base64,{data}'></figure>"
-
-
 def _provenance(rows):
     start = list(rows.columns).index("dataset")
     stop = list(rows.columns).index("mne_connectivity") + 1
     cells = [
-        # A run made in pieces has several.
+        # A run that was made in parts has several.
         f"<tr><td>{name}</td><td>"
-        f"{html.escape(', '.join(map(str, rows[name].unique())))}</td></tr>"
+        f"{escape(', '.join(map(str, rows[name].unique())))}</td></tr>"
         for name in rows.columns[start:stop]
     ]
     times = rows.drop_duplicates(["method", "patient"])
     times = times.groupby("method", sort=False)[["fit_time", "sample_time"]].mean()
     times.columns = ["fit (s per patient)", "draws (s per patient)"]
-    return f"<table>{''.join(cells)}</table>" + times.to_html(
-        float_format="%.1f", border=0
+    return f'<table class="table table-sm">{"".join(cells)}</table>' + times.to_html(
+        float_format="%.1f", border=0, classes="table table-sm"
     )

@@ -1,4 +1,4 @@
-"""All measures of one method on one patient, as rows of a table."""
+"""All scores of one method on one patient, as rows of a table."""
 
 import numpy as np
 import pandas as pd
@@ -20,26 +20,26 @@ _MICROVOLTS = 1e6  # in a volt
 
 
 def score(draws, recordings, log_densities=None):
-    """Compare draws with what was recorded.
+    """Compare draws with recorded signals.
 
     Parameters
     ----------
     draws : list of array, shape (n_draws, n_contacts, n_times)
-        Volts, one array for each recording.
+        The draws in volts, one array for each recording.
     recordings : list of PairedRecording
-        The truth: of one patient, with the same contacts.
+        The truth: recordings of one patient with the same contacts.
     log_densities : list of float | None
-        Of each recording, see :mod:`~mne_neuroflow.evaluation.pairs`; NaN or None
-        where the method has none.
+        The log-density of each recording, see :mod:`~mne_neuroflow.evaluation.pairs`.
+        NaN or None if the method has none.
 
     Returns
     -------
     rows : pandas.DataFrame
         One row for each contact and band, and one for each band over all contacts
-        (``contact`` is ``'all'``), or over those of one structure where its sides
-        are compared.
+        (``contact`` is ``'all'``), or over those of a structure whose sides are
+        compared.
 
-        What is relative to a truth without signal is NaN.
+        Scores that are relative to a truth without signal are NaN.
 
         Columns of a contact in a band: ``r``, ``nrmse`` and ``cosine`` of the mean
         over draws, ``mae`` (volts) of their median; ``std`` of the truth (volts);
@@ -151,10 +151,10 @@ def _interval_scores(draws, truth):
 
 
 def _spread(draws, truth):
-    """Root-mean-square spread over error of the mean (Fortin et al. 2014).
+    """Compute the ratio of root-mean-square spread to the error of the mean.
 
-    J. Hydrometeorol. 15:1708, eq. 15: one for draws that are exchangeable with the
-    truth, whatever their number.
+    It is one for draws that are exchangeable with the truth, for any number of draws
+    (Fortin et al. 2014, J. Hydrometeorol. 15:1708, eq. 15).
     """
     n_draws = len(draws)
     if n_draws == 1:
@@ -171,7 +171,7 @@ def _power_r(estimate, truth):
 
 
 def _spectral_scores(draws, recordings):
-    """Spectra of single draws: what a user looks at."""
+    """Score the spectra of single draws."""
     freqs, true = _mean_spectrum([recording.ieeg for recording in recordings])
     _, drawn = _mean_spectrum([d[:_N_SINGLE] for d in draws])
     exponents = [signals.aperiodic_exponent(freqs, x) for x in (drawn, true)]
@@ -206,7 +206,7 @@ def _seizure_scores(draws, recordings):
 
 
 def _event_scores(name, sharpness, detect, known, draws, recordings):
-    """Look for known events in the mean over draws of their sharpness."""
+    """Score the detection of known events in the mean score over draws."""
     if not any(known):
         return {}
     found = []
@@ -246,7 +246,7 @@ def _density_row(log_densities, recordings):
 
 
 def _lateralization_rows(drawn, true, recording, band):
-    """Left against right power of each structure that has contacts on both sides."""
+    """Score the lateralization of structures with contacts on both sides."""
     power = [np.mean([np.square(p).mean(-1) for p in x], axis=0) for x in (drawn, true)]
     structures = np.array(recording.structures)
     side = np.sign(recording.contacts[:, 0])

@@ -1,5 +1,5 @@
 """The conditional normalizing flow, in torch alone.
 
-This room knows tensors and never MNE: neither where conditioning inputs come from nor
-what becomes of the draws.
+This package works on tensors. It does not import MNE-Python, and it does not depend on
+where the conditioning inputs come from or on how the draws are used.
 """

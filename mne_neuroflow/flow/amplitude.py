@@ -1,16 +1,17 @@
-"""What a contact keeps for a whole recording: its amplitude.
+"""The amplitude of each contact, which is constant over a recording.
 
-A contact is quiet or loud for as long as a recording lasts, by a factor that the scalp
-does not reveal. Noise that is drawn anew every second cannot carry that, so the noise
-of the flow is a scale mixture: ``z = s e``, with ``e`` standard normal and one ``s``
-for each draw, contact and wavelet level (scale mixtures of normals: Andrews & Mallows
-1974, J. R. Stat. Soc. B 36:99).
+The amplitude of a contact differs from its expected value by a factor that lasts for
+the whole recording and that the scalp EEG does not show. Noise that is independent in
+each second cannot represent such a factor. The noise of the flow is therefore a scale
+mixture: ``z = s e``, with ``e`` standard normal and one ``s`` for each draw, contact
+and wavelet level (scale mixtures of normals: Andrews & Mallows 1974, J. R. Stat. Soc.
+B 36:99).
 
-The logarithm of ``s`` is normal and has three parts: what all contacts of a recording
-share (the scalp's gain misleads about all of them), what the levels of a contact share,
-and what is a level's own. Each lies on a grid, so that the density of any stretch of a
-recording is a finite sum over this tree, and that of a second given the seconds before
-it the ratio of two.
+The logarithm of ``s`` is normal and has three parts. All contacts of a recording share
+the first, because an error in the gain of the scalp EEG affects all of them. All levels
+of a contact share the second. The third belongs to one level. Each part lies on a grid.
+The density of a stretch of a recording is then a finite sum over this tree, and the
+density of a second given the seconds before it is a ratio of two such sums.
 """
 
 from dataclasses import dataclass
@@ -23,22 +24,23 @@ from .context import N_STATIC, Conditions
 from .wavelet import LEVEL_SIZES
 
 N_LEVELS = len(LEVEL_SIZES)
-#: Standard normal variates behind the amplitudes of a contact: that of the recording,
-#: that of the contact and one for each level.
+#: Number of standard normal variates that determine the amplitudes of a contact: one of
+#: the recording, one of the contact, and one for each level.
 N_VARIATES = 2 + N_LEVELS
-# Steps of the grids of the recording's, the contacts' and the levels' variates, and
-# where they end. Amplitudes are some 0.3 wide, so that steps are of a few per cent.
+# Step sizes of the grids (recording, contact, level), and where the grids end. Log
+# amplitudes have a standard deviation of about 0.3, so a step is a few per cent.
 _STEPS, _END = (0.2, 0.1, 0.25), 4.0
 # Largest correlation of the contacts of a recording.
-_MOST_COMMON = 0.95
-# Numbers that are summed up at once: bounds memory on long recordings.
+_MAX_COMMON = 0.95
+# Numbers that are summed at once. This limits memory on long recordings.
 _AT_ONCE = 8_000_000
 
 
 def level_sizes(device) -> Tensor:
-    """Coefficients of each level in a second.
+    """Return the number of coefficients of each level in a second.
 
-    Filled in on the device: a copy to it would end the recording of a graph.
+    The tensor is made on the device, because a copy from the host would end the capture
+    of a CUDA graph.
     """
     return torch.cat([torch.full((1,), size, device=device) for size in LEVEL_SIZES])
 
@@ -53,7 +55,7 @@ def _nodes(step: float, device) -> Tensor:
 
 
 def _masses(nodes: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Probability that a normal variate is rounded to each node, (..., node)."""
+    """Return the probability that a normal variate rounds to each node, (..., node)."""
     edges = (nodes[1:] + nodes[:-1]) / 2
     below = torch.special.ndtr((edges - mean[..., None]) / std[..., None])
     ends = torch.zeros_like(below[..., :1])
@@ -61,7 +63,7 @@ def _masses(nodes: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _standard(step: float, device) -> tuple[Tensor, Tensor]:
-    """Nodes of a standard normal variate's grid, and the logarithm of their masses."""
+    """Return the grid of a standard normal variate and the log of its probabilities."""
     nodes = _nodes(step, device)
     zero = torch.zeros_like(nodes[0])
     return nodes, torch.log(_masses(nodes, zero, zero + 1))
@@ -74,12 +76,13 @@ class Amplitudes:
     Attributes
     ----------
     centre, spread : Tensor of shape (batch, contact, level)
-        Mean and standard deviation of ``log s``. A spread of zero with a centre of
-        zero is Gaussian noise.
+        Mean and standard deviation of ``log s``. If both are zero, the noise is
+        Gaussian.
     share : Tensor of shape (level,)
-        Correlation of each level's log-amplitude with what the contact's levels share.
+        Correlation of each level's log-amplitude with the part that all levels of the
+        contact share.
     common : Tensor
-        Correlation of that with what the recording's contacts share.
+        Correlation of this part with the part that all contacts of the recording share.
     """
 
     centre: Tensor
@@ -93,7 +96,7 @@ class Amplitudes:
         Parameters
         ----------
         variates : Tensor of shape (batch, contact, N_VARIATES)
-            The first, of the recording, is the same for all contacts.
+            The first variate belongs to the recording and is the same for all contacts.
 
         Returns
         -------
@@ -110,7 +113,7 @@ class Amplitudes:
         )
 
     def log_prob(self, energy: Tensor) -> Tensor:
-        """Log-density of noise, second by second.
+        """Return the log-density of the noise of each second.
 
         Parameters
         ----------
@@ -120,9 +123,10 @@ class Amplitudes:
         Returns
         -------
         log_prob : Tensor of shape (batch, contact, block)
-            Nats of each second given those before it. The sum over contacts and
-            seconds is the joint log-density of the stretch; what contacts tell about
-            each other in the same second is shared evenly between them.
+            Nats of each second given the seconds before it. The sum over contacts and
+            seconds is the joint log-density of the stretch. The information that
+            contacts have about each other in the same second is divided evenly between
+            them.
         """
         total = energy.double().cumsum(2)
         _, log_mass = _standard(_STEPS[0], total.device)
@@ -140,19 +144,19 @@ class Amplitudes:
         return rows + (whole - rows.sum(1, keepdim=True)) / rows.shape[1]
 
     def log_prob_jointly(self, energy: Tensor, n_blocks: int) -> Tensor:
-        """Log-density of a stretch of noise, level by level.
+        """Return the log-density of a stretch of noise for each level.
 
         Parameters
         ----------
         energy : Tensor of shape (batch, contact, level)
             Sum of squares of the stretch's coefficients.
         n_blocks : int
-            Seconds in it.
+            Seconds in the stretch.
 
         Returns
         -------
         log_prob : Tensor of shape (batch, level)
-            Nats of all contacts together, of each level given the coarser ones.
+            Nats of all contacts together, for each level given the coarser levels.
         """
         given = self._given_recording(energy.double()[:, :, None], n_blocks)
         joint = given[:, :, 0].sum(1) + _standard(_STEPS[0], given.device)[1]
@@ -164,19 +168,20 @@ class Amplitudes:
         return round(2 * _END / _STEPS[1]) * round(2 * _END / _STEPS[2])
 
     def _given_recording(self, energy: Tensor, n_blocks: int) -> Tensor:
-        """Log-density of stretches given the recording's variate.
+        """Return the log-density of stretches given the recording's variate.
 
         Parameters
         ----------
         energy : Tensor of shape (batch, contact, stretch, level)
-            Of stretches, each one second longer than the one before.
+            Sum of squares in each stretch. Each stretch is one second longer than the
+            one before.
         n_blocks : int
-            Seconds in the first.
+            Seconds in the first stretch.
 
         Returns
         -------
         log_prob : Tensor of shape (batch, contact, stretch, level, node)
-            Of each level together with the coarser ones.
+            Joint log-density of each level and the coarser levels.
         """
         device = energy.device
         seconds = torch.arange(energy.shape[2], device=device) + n_blocks
@@ -193,71 +198,73 @@ class Amplitudes:
         terms = -0.5 * torch.exp(-2 * log_scale) * energy[..., None, None]
         terms = terms - count * (log_scale + 0.5 * log(2 * pi))
         given_contact = torch.logsumexp(terms + log_mass, -1).cumsum(-2)
-        # Over the contact's variate by a product of matrices.
+        # Sum over the contact's variate by a matrix product.
         common = self.common.double()
         own = torch.sqrt(1 - common**2).expand_as(recording)
         turn = _masses(contact, common * recording, own)
-        most = given_contact.amax(-1, keepdim=True).detach()
-        sums = torch.exp(given_contact - most) @ turn.T
-        return most + torch.log(sums.clamp_min(1e-280))
+        largest = given_contact.amax(-1, keepdim=True).detach()
+        sums = torch.exp(given_contact - largest) @ turn.T
+        return largest + torch.log(sums.clamp_min(1e-280))
 
 
 class Amplitude(nn.Module):
-    """Distribution of amplitudes as a function of what is known of a contact.
+    """Predict the distribution of amplitudes from the features of each contact.
 
-    Centres and spreads are linear in the static features; zeros are Gaussian noise.
+    Centres and spreads are linear in the static features. If all weights are zero, the
+    noise is Gaussian.
     """
 
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1 + N_STATIC, 2 * N_LEVELS))
-        # Logits of what is shared: of each level with its contact, of contacts.
+        # Logits of the correlations: of each level with its contact, and of contacts.
         self.shared = nn.Parameter(torch.tensor([1.0] * N_LEVELS + [0.0]))
 
     def start(self, spread: float):
-        """Give all contacts this spread: at zero, gradients do not say which way."""
+        """Give all contacts this spread, because its gradient is zero at zero."""
         with torch.no_grad():
             self.weight.zero_()
             self.weight[0, N_LEVELS:] = spread
 
     def forward(self, conditions: Conditions) -> Amplitudes:
-        """Return the amplitudes' distribution in a batch of recordings."""
+        """Return the distribution of amplitudes in a batch of recordings."""
         values = self.weight[0] + conditions.static @ self.weight[1:]
         centre, spread = values.chunk(2, -1)
         spread = spread.abs()
         if conditions.amplitude is not None:
-            # What pairs have shown is a normal likelihood: precisions add up.
+            # Amplitudes measured in pairs are a normal likelihood: precisions add.
             seen, precision = conditions.amplitude.unbind(-1)
             part = 1 / (1 + spread.square() * precision)
             centre = part * centre + (1 - part) * seen
             spread = spread * part.sqrt()
         share = torch.sigmoid(self.shared)
-        return Amplitudes(centre, spread, share[:-1], _MOST_COMMON * share[-1])
+        return Amplitudes(centre, spread, share[:-1], _MAX_COMMON * share[-1])
 
 
 def seen_amplitudes(energy: Tensor, count: Tensor) -> Tensor:
-    """Tell the amplitudes of contacts from the noise of several stretches.
+    """Estimate the amplitudes of contacts from the noise of several stretches.
 
     Parameters
     ----------
     energy : Tensor of shape (stretch, contact, level)
         Sum of squares of the noise's coefficients.
     count : Tensor of shape (stretch, 1, level)
-        How many they are.
+        Number of coefficients.
 
     Returns
     -------
     amplitude : Tensor of shape (contact, level, 2)
-        Log-amplitude and its precision, as :class:`~.context.Conditions` have it. A
-        log-amplitude is known from n coefficients to a variance of ``1 / (2 n)``; what
-        stretches differ by beyond that may be different again in the next one.
+        Log-amplitude and its precision, as in :class:`~.context.Conditions`. An
+        estimate from n coefficients has a variance of ``1 / (2 n)``. If stretches
+        differ by more than that, the excess is added to the variance, because the next
+        stretch may differ as much.
     """
     log_scale = 0.5 * torch.log(energy / count)
     chance = 1 / (2 * count)
     mean = 0.5 * torch.log(energy.sum(0) / count.sum(0))
     n_stretches = len(energy)
     excess = (log_scale - mean).square() - chance
-    # Pooled over contacts: a few stretches say little about the spread of one.
+    # Pool over contacts: a few stretches determine the spread of one contact poorly.
     drift = excess.mean((0, 1)) * n_stretches / max(n_stretches - 1, 1)
     drift = drift.clamp_min(0)
     variance = chance.reciprocal().sum(0).reciprocal() + drift * (1 + 1 / n_stretches)

@@ -1,8 +1,9 @@
-"""What the flow is told: the spatial posterior's view of the scalp.
+"""The conditioning inputs of the flow: the spatial posterior given the scalp EEG.
 
-The scalp enters through the posterior mean at each contact and through what the spatial
-stage has found in the recording, so that the flow itself never sees a montage. Cortical
-virtual sensors beside them brought nothing (doc/decisions/flow.md).
+The inputs are the posterior mean at each contact and features that the spatial stage
+estimates from the recording. The flow itself is therefore independent of the montage.
+Cortical virtual sensors as additional inputs did not improve the predictions
+(doc/decisions/flow.md).
 """
 
 from dataclasses import dataclass, replace
@@ -14,21 +15,21 @@ from .coupling import Mixer, magnitudes
 from .slabs import in_slabs
 from .wavelet import LEVEL_SIZES, WaveletTransform
 
-#: Features of a contact and of a pair of contacts, in order.
+#: Number of features of a contact, and of a pair of contacts.
 N_STATIC = 28 + 3 * len(LEVEL_SIZES)
 N_RELATIONS = 6
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """One batch of recordings as the flow sees them.
+    """The conditioning inputs of a batch of recordings.
 
     Attributes
     ----------
     mean : Tensor of shape (batch, contact, time)
         Posterior mean in volts at unit gain.
     mean_std : Tensor of shape (batch, contact)
-        Its standard deviation in this recording, volts.
+        Standard deviation of the posterior mean in this recording, volts.
     posterior_std : Tensor of shape (batch, contact)
         Posterior standard deviation of all levels together, volts.
     static : Tensor of shape (batch, contact, N_STATIC)
@@ -36,18 +37,18 @@ class Conditions:
     relations : Tensor of shape (batch, contact, contact, N_RELATIONS)
         Features of each pair of contacts.
     half : Tensor of shape (batch, contact)
-        0 or 1: which half of the contacts each belongs to in a coupling step.
+        0 or 1: the half of the contacts to which each belongs in a coupling step.
     root, inverse_root : Tensor of shape (batch, level, contact, contact)
         Symmetric square root of each wavelet level's posterior covariance (volts) and
         its inverse.
     gain : Tensor of shape (batch,)
         The recording's gain.
     calibration : Tensor of shape (batch, contact, 2) | None
-        Log-scale and tail of contacts whose calibration is known from pairs, beside
-        the flow's own; see :mod:`~mne_neuroflow.flow.calibration`.
+        Log-scale and tail of contacts whose calibration is known from pairs, added to
+        the flow's own; see :mod:`~mne_neuroflow.flow.marginal`.
     amplitude : Tensor of shape (batch, contact, level, 2) | None
-        Log-amplitude that pairs have shown and its precision, zero where they have
-        not; see :mod:`~mne_neuroflow.flow.amplitude`.
+        Log-amplitude measured in pairs, and its precision, which is zero where there
+        are no pairs; see :mod:`~mne_neuroflow.flow.amplitude`.
     """
 
     mean: Tensor
@@ -67,7 +68,7 @@ class Conditions:
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     def repeat(self, times: int) -> "Conditions":
-        """Tile the batch, so that each scalp is drawn from several times."""
+        """Repeat the batch, for several draws from each recording."""
         return self._map(lambda tensor: torch.cat([tensor] * times))
 
     def _map(self, change) -> "Conditions":
@@ -77,7 +78,7 @@ class Conditions:
 
 
 def position_features(positions: Tensor) -> Tensor:
-    """Fourier features of positions.
+    """Compute Fourier features of positions.
 
     Parameters
     ----------
@@ -106,14 +107,14 @@ def static_features(
     spread: Tensor,
     level_features: Tensor,
 ) -> Tensor:
-    """Collect what is constant over a recording, scaled to order one.
+    """Collect the features that are constant over a recording, scaled to order one.
 
     Parameters
     ----------
     positions : Tensor of shape (batch, contact, 3)
         Metres.
     observability : Tensor of shape (batch, contact)
-        Share of prior variance that the scalp explains.
+        Share of prior variance that the scalp EEG explains.
     prior_std, posterior_std, mean_std : Tensor of shape (batch, contact)
         Volts at unit gain.
     electrode_distance : Tensor of shape (batch, contact)
@@ -124,9 +125,9 @@ def static_features(
         The recording's gain.
     spread : Tensor of shape (batch,)
         Standard deviation over electrodes of the logarithm of measured to
-        expected amplitude: how unlike the prior the scalp is.
+        expected amplitude: how far the scalp EEG departs from the prior.
     level_features : Tensor of shape (batch, contact, 12)
-        What the spatial stage has found in this recording by level, see
+        Features by level that the spatial stage estimated from this recording, see
         :class:`~mne_neuroflow.head.adaptive.AdaptedPosterior`.
 
     Returns
@@ -169,8 +170,8 @@ def relation_features(positions: Tensor, covariance: Tensor) -> Tensor:
     """
     std = torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
     correlation = covariance / (std[..., :, None] * std[..., None, :])
-    # By way of products, the default from 26 points on, single precision would put
-    # a contact up to a millimetre away from itself.
+    # Torch computes distances of 26 points or more by matrix products. In single
+    # precision, a contact would then be up to a millimetre away from itself.
     distance = torch.cdist(
         positions, positions, compute_mode="donot_use_mm_for_euclid_dist"
     )
@@ -219,8 +220,8 @@ def make_conditions(
     half : Tensor of shape (batch, contact)
         0 or 1, see :class:`Conditions`.
     n_electrodes, gain, spread : Tensor of shape (batch,)
-        Electrodes in use, the recording's gain, and how unlike the prior the scalp is;
-        see :func:`static_features`.
+        Electrodes in use, the recording's gain, and how far the scalp EEG departs from
+        the prior; see :func:`static_features`.
     calibration : Tensor of shape (batch, contact, 2) | None
         See :class:`Conditions`.
     amplitude : Tensor of shape (batch, contact, level, 2) | None
@@ -265,16 +266,16 @@ def make_conditions(
 
 
 class ScalpContext(nn.Module):
-    """Encode conditions into one state per contact and second.
+    """Encode the conditioning inputs into one state per contact and second.
 
     Parameters
     ----------
     width, n_heads : int
-        Channels and heads.
+        Channels of a token and attention heads.
     wavelet : WaveletTransform
         The transform that the flow uses.
     n_mixers : int
-        Mixers over contacts and seconds.
+        Number of mixers over contacts and seconds.
     """
 
     def __init__(
@@ -307,7 +308,7 @@ class ScalpContext(nn.Module):
         for mixer in self.blocks:
 
             def mix(_, state, mixer=mixer):
-                return mixer(state, conditions.relations)[0]
+                return mixer(state, conditions.relations)
 
             state = in_slabs(mix, (state,), mixer.reach)
         return state

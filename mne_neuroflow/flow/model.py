@@ -1,20 +1,27 @@
 """The conditional flow: spatial posterior, wavelet levels, coupling steps.
 
-``log_prob`` runs from data to noise, ``sample`` from noise to data; both use
-the same :class:`ConditionedFlow`, in which the context is encoded once.
+``log_prob`` maps data to noise, and ``sample`` maps noise to data. Both are methods of
+:class:`ConditionedFlow`, which encodes the context once.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..contract import BLOCK
 from .amplitude import Amplitude, level_sizes
-from .calibration import Calibration
 from .context import N_RELATIONS, Conditions, ScalpContext
-from .coupling import Coupling, Mixer, Standardize, magnitudes
-from .slabs import in_slabs
+from .coupling import Coupling, Mixer, Standardize, by_second, magnitudes
+from .marginal import Calibration
+from .pointwise import (
+    PointwiseDistribution,
+    PointwiseHead,
+    between_points,
+    expected_scale,
+)
+from .slabs import cut_in_slabs
 from .wavelet import LEVEL_SIZES, WaveletTransform
 
 _SPLITS = {"s": "seconds", "c": "contacts", "f": "frequencies"}
@@ -33,9 +40,9 @@ class FlowConfig:
     n_moments : int
         Vanishing moments of the wavelet.
     steps : tuple of str
-        For each level, coarse to fine, its coupling steps: ``s`` alternates
-        over seconds, ``c`` over contacts, ``f`` over frequencies. Each letter
-        stands for two steps, so that every coefficient moves.
+        The coupling steps of each level, coarse to fine: ``s`` splits the seconds,
+        ``c`` the contacts, ``f`` the frequencies. Each letter stands for two steps, so
+        that every coefficient moves.
     """
 
     width: int = 96
@@ -44,7 +51,7 @@ class FlowConfig:
     steps: tuple[str, ...] = ("scfsc", "scf", "cf", "cf")
 
     def to_dict(self) -> dict:
-        """Return plain types, for a checkpoint."""
+        """Convert to plain types, for a checkpoint."""
         return asdict(self)
 
     @classmethod
@@ -60,12 +67,12 @@ class FlowConfig:
 
 
 class LevelFlow(nn.Module):
-    """One wavelet level given the context and all coarser levels.
+    """The flow of one wavelet level given the context and all coarser levels.
 
     Parameters
     ----------
     index : int
-        Which level, 0 being the coarsest.
+        Index of the level; 0 is the coarsest.
     config : FlowConfig
         Shape of the flow.
     """
@@ -86,82 +93,139 @@ class LevelFlow(nn.Module):
         )
         self.reach = sum(step.reach for step in self.steps)
 
-    def state(
-        self,
-        state: Tensor,
-        coarser: Tensor | None,
-        relations: Tensor,
-        margin: int = 0,
-    ) -> Tensor:
-        """Add what the next coarser level says to the running state."""
+    def state(self, state: Tensor, coarser: Tensor | None, relations: Tensor) -> Tensor:
+        """Add features of the next coarser level to the running state."""
+        if coarser is not None:
+            state = state + self.read(magnitudes(coarser))
+        return self.trunk(state, relations)
 
-        def mix(_, state, coarser=None):
-            if coarser is not None:
-                state = state + self.read(magnitudes(coarser))
-            return self.trunk(state, relations)[0]
-
-        series = (state,) if self.read is None else (state, coarser)
-        return in_slabs(mix, series, self.trunk.reach, margin)
-
-    def forward(self, data, state, mean, relations, half, start):
+    def forward(self, data, state, mean, relations, start):
         """Map data to noise, with the log-determinant of each coefficient."""
         noise, log_det = self.standardize(data, state, mean)
         for step in self.steps:
-            noise, change = step(noise, state, relations, half, start)
+            noise, change = step(noise, state, relations, start)
             log_det = log_det + change
         return noise, log_det
 
-    def inverse(self, noise, state, mean, relations, half, start, margin=0):
-        """Map noise to data, but for the seconds in the margins."""
+    def inverse(self, noise, state, coarser, mean, relations, start, margin=0):
+        """Map noise to data, except for the seconds in the margins.
+
+        Parameters
+        ----------
+        noise, mean : Tensor of shape (batch, contact, block, size)
+            Noise, and the whitened posterior mean.
+        state : Tensor of shape (batch, contact, block, width)
+            Running state without the next coarser level.
+        coarser : Tensor of shape (batch, contact, block, coarser size) | None
+            Data of the next coarser level.
+        relations : Tensor of shape (batch, contact, contact, n_relations)
+            Features of each pair of contacts.
+        start : int
+            Absolute second of the first block.
+        margin : int
+            Seconds at either end that are not needed.
+
+        Returns
+        -------
+        data, state : Tensor
+            The level's data, and the running state with the next coarser level.
+        """
+        begin, *others = self._runs()
         reach = self.reach
+
+        def enter(first, wanted, state, noise, mean, coarser=None):
+            state = self.state(state, coarser, relations)[:, :, wanted]
+            parts = noise[:, :, wanted], state, mean[:, :, wanted]
+            return undo(begin, first + wanted.start, *parts), state
+
+        def go_on(first, wanted, state, noise, mean, run):
+            noise = run[0].inverse(noise, state, relations, start + first)
+            parts = (part[:, :, wanted] for part in (noise, state, mean))
+            return (undo(run[1:], first + wanted.start, *parts, run),)
+
+        def undo(steps, first, noise, state, mean, run=begin):
+            for step in steps:
+                noise = step.inverse(noise, state, relations, start + first)
+            if run is last:
+                return self.standardize.inverse(noise, state, mean)
+            return noise
+
+        last = others[-1] if others else begin
+        series = (
+            (state, noise, mean) if coarser is None else (state, noise, mean, coarser)
+        )
+        noise, state = cut_in_slabs(
+            enter, series, self.trunk.reach, max(margin - reach, 0)
+        )
+        for run in others:
+            reach -= run[0].reach
+            (noise,) = cut_in_slabs(
+                partial(go_on, run=run),
+                (state, noise, mean),
+                run[0].reach,
+                max(margin - reach, 0),
+            )
+        return noise, state
+
+    def _runs(self):
+        """Group the steps in sampling order, with cuts before steps over seconds."""
+        runs = [[]]
         for step in reversed(self.steps):
-            reach -= step.reach
-
-            def undo(first, noise, state, step=step):
-                return step.inverse(noise, state, relations, half, start + first)
-
-            wanted = max(margin - reach, 0)
-            noise = in_slabs(undo, (noise, state), step.reach, wanted)
-
-        def scale(_, noise, state, mean):
-            return self.standardize.inverse(noise, state, mean)
-
-        return in_slabs(scale, (noise, state, mean), 0, margin)
+            if step.reach:
+                runs.append([])
+            runs[-1].append(step)
+        return runs
 
 
 def _product(matrix: Tensor, level: Tensor) -> Tensor:
-    """Multiply over contacts in float64: neighbours nearly cancel in whitening."""
+    """Multiply over contacts in float64; whitening nearly cancels neighbours."""
     product = matrix.double() @ level.double().flatten(2)
     return product.to(level.dtype).unflatten(2, level.shape[2:])
 
 
 class ConditionedFlow:
-    """The distribution of contact potentials given one batch of scalps.
+    """The distribution of contact potentials given a batch of scalp recordings.
 
-    Made by :meth:`ConditionalFlow.condition`.
+    It is made by :meth:`ConditionalFlow.condition`.
     """
 
     def __init__(self, flow, conditions: Conditions, first_block: int):
         self._flow, self._conditions = flow, conditions
         self._start = first_block
+        # Steps process one half of the contacts after the other.
+        self._order = conditions.half.argsort(dim=1, stable=True)
         self._marginal = flow.calibration(conditions)
         #: Distribution of each contact's amplitude.
         self.amplitudes = flow.amplitude(conditions)
         self._context = flow.context(conditions)
         self._mean = self._by_level(conditions.inverse_root, conditions.mean)
 
-    def _levels(self):
-        conditions = self._conditions
-        return self._flow.levels, (conditions.relations, conditions.half, self._start)
+        self._sorted_mean = [self._in_halves(level) for level in self._mean]
+        self._sorted_state = self._in_halves(self._context)
+        by_row = self._in_halves(conditions.relations)
+        self._relations = by_second(self._in_halves(by_second(by_row)))
+
+    def _in_halves(self, tensor: Tensor, back: bool = False) -> Tensor:
+        """Sort contacts by half, or restore their order.
+
+        Series, (batch, contact, block, channel), then lie in memory second by second.
+        """
+        order = self._order.argsort(dim=1) if back else self._order
+        if len(order) == 1:
+            tensor = tensor.index_select(1, order[0])
+        else:
+            order = order[(...,) + (None,) * (tensor.ndim - 2)]
+            tensor = torch.take_along_dim(tensor, order, dim=1)
+        return by_second(by_second(tensor).contiguous()) if tensor.ndim == 4 else tensor
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Batch, contacts, seconds and coefficients of the noise."""
+        """The shape of the noise: batch, contacts, seconds and coefficients."""
         n_batch, n_contacts, n_times = self._conditions.mean.shape
         return n_batch, n_contacts, n_times // BLOCK, BLOCK
 
     def _by_level(self, roots: Tensor, signals: Tensor) -> list[Tensor]:
-        """Wavelet coefficients, each level times its own root."""
+        """Compute wavelet coefficients, and multiply each level by its root."""
         levels = self._flow.wavelet(signals)
         return [
             _product(root, level)
@@ -169,10 +233,9 @@ class ConditionedFlow:
         ]
 
     def whiten(self, potentials: Tensor) -> list[Tensor]:
-        """Volts to residuals of the spatial posterior, by level.
+        """Convert volts to whitened residuals of the spatial posterior, by level.
 
-        Each level has unit covariance over contacts where the spectrum is a typical
-        one.
+        Each level has unit covariance over contacts if the spectrum is typical.
         """
         conditions = self._conditions
         unit = potentials / conditions.gain[:, None, None]
@@ -189,12 +252,12 @@ class ConditionedFlow:
         return unit * conditions.gain[:, None, None]
 
     def coefficients(self, potentials: Tensor) -> tuple[Tensor, ...]:
-        """Whitened wavelet coefficients of contact potentials in volts, by level.
+        """Compute whitened wavelet coefficients of contact potentials, by level.
 
         Parameters
         ----------
         potentials : Tensor of shape (batch, contact, time)
-            Volts; a batch of one scalp takes any number of them.
+            Volts. If there is one scalp recording, the batch can have any size.
 
         Returns
         -------
@@ -217,17 +280,18 @@ class ConditionedFlow:
             Noise and log-determinant of each level, coarse to fine, without
             :meth:`log_volume` and without the calibration's derivative.
         """
-        levels, arguments = self._levels()
-        state, coarser, parts = self._context, None, []
-        coefficients = self.coefficients(potentials)
-        for level, data, mean in zip(levels, coefficients, self._mean, strict=True):
-            state = level.state(state, coarser, arguments[0])
-            parts.append(level(data, state, mean, *arguments))
+        state, coarser, parts = self._sorted_state, None, []
+        coefficients = map(self._in_halves, self.coefficients(potentials))
+        each = zip(self._flow.levels, coefficients, self._sorted_mean, strict=True)
+        for level, data, mean in each:
+            state = level.state(state, coarser, self._relations)
+            both = level(data, state, mean, self._relations, self._start)
+            parts.append(tuple(self._in_halves(part, back=True) for part in both))
             coarser = data
         return parts
 
     def log_prob_levels(self, potentials: Tensor, margin: int = 0) -> Tensor:
-        """Log-density of whitened coefficients, by level.
+        """Return the log-density of whitened coefficients, by level.
 
         Parameters
         ----------
@@ -240,7 +304,7 @@ class ConditionedFlow:
         -------
         log_probs : Tensor of shape (batch, level)
             Joint log-density of all contacts in nats per coefficient, of each level
-            given the coarser ones, coarse to fine, without :meth:`log_volume` and
+            given the coarser levels, coarse to fine, without :meth:`log_volume` and
             without the calibration's derivative.
         """
         levels = self.to_noise(potentials)
@@ -255,7 +319,7 @@ class ConditionedFlow:
         return torch.stack(change, -1) + (density / n_coefficients).to(energy.dtype)
 
     def log_volume(self) -> Tensor:
-        """Log-determinant of whitening per sample of all contacts, (batch,)."""
+        """Return the log-determinant of whitening per sample of all contacts."""
         conditions = self._conditions
         n_contacts = conditions.root.shape[-1]
         share = level_sizes(conditions.gain.device) / BLOCK
@@ -265,7 +329,7 @@ class ConditionedFlow:
         return whitening.to(conditions.gain) - n_contacts * torch.log(conditions.gain)
 
     def log_prob(self, potentials: Tensor) -> Tensor:
-        """Log-density of contact potentials per contact and second, in nats.
+        """Return the log-density of contact potentials per contact and second, in nats.
 
         Parameters
         ----------
@@ -275,15 +339,15 @@ class ConditionedFlow:
         Returns
         -------
         log_prob : Tensor of shape (batch, contact, block)
-            That of each second given the seconds before it. It sums to the joint
-            log-density in nats of volts; the volume of the whitening is shared evenly
-            between contacts.
+            Log-density of each second given the seconds before it. The sum is the joint
+            log-density of the potentials in volts. The volume of the whitening is
+            divided evenly between contacts.
         """
         change, energy = self.log_prob_parts(potentials)
         return change + self.amplitudes.log_prob(energy).to(change.dtype)
 
     def log_prob_parts(self, potentials: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the log-density of a longer recording is made of.
+        """Return the parts from which :func:`.sampler.score_blocks` adds up a density.
 
         Parameters
         ----------
@@ -293,10 +357,9 @@ class ConditionedFlow:
         Returns
         -------
         change : Tensor of shape (batch, contact, block)
-            Logarithm of the volume that the map to noise takes, per contact and second.
+            Log-determinant of the map to noise, per contact and second.
         energy : Tensor of shape (batch, contact, block, level)
-            What the density of the noise depends on, see
-            :meth:`~.amplitude.Amplitudes.log_prob`.
+            Sum of squares of the noise, see :meth:`~.amplitude.Amplitudes.log_prob`.
         """
         levels = self.to_noise(potentials)
         change = torch.stack([part.sum(-1) for _, part in levels]).sum(0)
@@ -314,35 +377,70 @@ class ConditionedFlow:
         Parameters
         ----------
         noise : Tensor of shape (batch, contact, block, 128)
-            Coefficients of the four levels, coarse to fine. A batch of one
-            scalp takes any number of draws.
+            Coefficients of the four levels, coarse to fine. If there is one scalp
+            recording, the batch can have any number of draws.
         amplitude : Tensor of shape (batch, contact, 6) | None
             Standard normal variates behind each contact's amplitudes, see
-            :meth:`~.amplitude.Amplitudes.scale`. None takes the noise as it is.
+            :meth:`~.amplitude.Amplitudes.scale`. None leaves the noise as it is.
         margin : int
-            Seconds at either end that are not wanted, and come back without
-            meaning: what only they depend on is not computed.
+            Seconds at either end that are not needed. Their values are meaningless,
+            because not everything that they depend on is computed.
 
         Returns
         -------
         potentials : Tensor of shape (batch, contact, time)
             Volts.
         """
-        levels, arguments = self._levels()
-        state, coarser, coefficients = self._context, None, []
-        parts = noise.split(LEVEL_SIZES, dim=-1)
+        state, coarser, coefficients = self._sorted_state, None, []
         if amplitude is not None:
-            scales = self.amplitudes.scale(amplitude).to(noise.dtype).unbind(-1)
-            parts = [
-                p * s[:, :, None, None] for p, s in zip(parts, scales, strict=True)
-            ]
-        each = zip(levels, parts, self._mean, self._flow.margins(margin), strict=True)
-        for level, part, mean, margin in each:
-            wanted = max(margin - level.reach, 0)
-            state = level.state(state, coarser, arguments[0], wanted)
-            coarser = level.inverse(part, state, mean, *arguments, margin)
-            coefficients.append(coarser)
+            scale = self.amplitudes.scale(amplitude).to(noise.dtype)
+            sizes = level_sizes(scale.device)
+            scale = scale.repeat_interleave(sizes, -1, output_size=BLOCK)
+            noise = noise * scale[:, :, None]
+        each = zip(
+            self._flow.levels,
+            self._in_halves(noise).split(LEVEL_SIZES, dim=-1),
+            self._sorted_mean,
+            self._flow.margins(margin),
+            strict=True,
+        )
+        for level, part, mean, wanted in each:
+            coarser, state = level.inverse(
+                part, state, coarser, mean, self._relations, self._start, wanted
+            )
+            coefficients.append(self._in_halves(coarser, back=True))
         return self._marginal.apply(self.colour(coefficients))
+
+    def pointwise(self) -> PointwiseDistribution:
+        """Return the distribution of each sample by itself, without draws.
+
+        Returns
+        -------
+        distribution : PointwiseDistribution
+            The distribution of draws at each contact and sample. It does not describe
+            the dependence between contacts and samples.
+        """
+        conditions, gain = self._conditions, self._conditions.gain[:, None, None]
+        expected, shape = self._flow.pointwise(
+            self._context, self._mean, self.amplitudes, conditions
+        )
+        log_scale, skew, tail = (part.flatten(2) for part in shape.chunk(3, -1))
+        unit = expected_scale(self.amplitudes, conditions.root)[..., None]
+        return PointwiseDistribution(
+            self.colour(expected),
+            gain * unit * torch.exp(between_points(log_scale)),
+            skew,
+            tail,
+            self._layers(),
+        )
+
+    def _layers(self):
+        """Return the flow's last layer and the contacts' own, if they differ."""
+        calibration = self._conditions.calibration
+        if calibration is None or not calibration.any():
+            return None
+        plain = replace(self._conditions, calibration=None)
+        return self._flow.calibration(plain), self._marginal
 
 
 class ConditionalFlow(nn.Module):
@@ -351,7 +449,7 @@ class ConditionalFlow(nn.Module):
     Parameters
     ----------
     config : FlowConfig | None
-        Shape; None takes the default.
+        Shape of the flow. None takes the default.
     """
 
     def __init__(self, config: FlowConfig | None = None):
@@ -367,15 +465,21 @@ class ConditionalFlow(nn.Module):
         )
         self.calibration = Calibration()
         self.amplitude = Amplitude()
+        self.pointwise = PointwiseHead(self.config.width, self.config.n_heads)
 
     @property
     def reach(self) -> int:
-        """Seconds to either side that a sampled second can depend on."""
+        """Number of seconds to either side on which a sampled second can depend."""
         steps = sum(level.reach + level.trunk.reach for level in self.levels)
         return self.context.reach + steps + self.wavelet.reach
 
+    @property
+    def pointwise_reach(self) -> int:
+        """Number of seconds to either side on which pointwise distributions depend."""
+        return self.context.reach + self.pointwise.reach + self.wavelet.reach
+
     def margins(self, margin: int) -> list[int]:
-        """Seconds that each level can leave out when the signal leaves out some.
+        """Return the seconds that each level can omit if the signal omits some.
 
         Parameters
         ----------
@@ -385,8 +489,8 @@ class ConditionalFlow(nn.Module):
         Returns
         -------
         margins : list of int
-            The same of each level's coefficients, coarse to fine: finer levels
-            and the wavelet need a few seconds more.
+            Seconds at either end of each level, coarse to fine. They are fewer, because
+            finer levels and the wavelet need a few seconds more.
         """
         reach, margins = self.wavelet.reach, []
         for level in reversed(self.levels):
@@ -397,19 +501,20 @@ class ConditionalFlow(nn.Module):
     def condition(
         self, conditions: Conditions, first_block: int = 0
     ) -> ConditionedFlow:
-        """Encode conditions once, for densities and any number of draws.
+        """Encode the conditioning inputs once, for densities and any number of draws.
 
         Parameters
         ----------
         conditions : Conditions
             Windows of whole seconds.
         first_block : int
-            Absolute second at which the windows start; steps alternate on it.
+            Absolute second at which the windows start. It determines which seconds are
+            even and which are odd for the steps over seconds.
 
         Returns
         -------
         flow : ConditionedFlow
-            With ``log_prob`` and ``sample``.
+            The distribution, with ``log_prob`` and ``sample``.
         """
         return ConditionedFlow(self, conditions, first_block)
 

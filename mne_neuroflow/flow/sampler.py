@@ -1,21 +1,22 @@
-"""Seam-free sampling: chunks with halos, and noise that belongs to its place.
+"""Sampling without seams: chunks with halos, and noise that depends on its place.
 
-Windows that are computed apart and faded into each other would lose variance
-where they overlap. Here every chunk is computed with halos as wide as the flow
-can see, and the noise of a second, contact and draw is a function of the seed
-and of nothing else, so that chunks, batches and draws cannot change the answer.
+Windows that are computed independently and cross-faded would lose variance where they
+overlap. Here, each chunk is computed with a halo on both sides that is as wide as the
+reach of the flow. The noise depends only on the seed, second, contact and number of the
+draw. The result therefore does not depend on chunks, batches or the number of draws.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..contract import BLOCK
+from .amplitude import N_LEVELS, N_VARIATES
 from .context import Conditions
 from .model import ConditionalFlow
+from .pointwise import PointwiseDistribution
 from .slabs import slab_workers
 
 # Philox4x32-10: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as
@@ -44,7 +45,7 @@ def philox(counter: list[Tensor], key: tuple[int, int]) -> list[Tensor]:
     words = list(torch.broadcast_tensors(*counter))
     key_0, key_1 = key
     for _ in range(_ROUNDS):
-        # Products wrap in signed 64 bits, which leaves both halves as they are.
+        # Products wrap in signed 64 bits, which does not change their two halves.
         product_0 = words[0] * _MULTIPLIERS[0]
         product_1 = words[2] * _MULTIPLIERS[1]
         words = [
@@ -78,12 +79,12 @@ def normals(words: list[Tensor]) -> Tensor:
 
 
 def contact_keys(positions) -> np.ndarray:
-    """Name contacts by where they are, so that their order does not matter.
+    """Identify contacts by their positions, so that their order does not matter.
 
     Parameters
     ----------
     positions : array of shape (n_contacts, 3)
-        Metres; contacts are told apart to a hundredth of a millimetre.
+        Metres. Positions are rounded to a hundredth of a millimetre.
 
     Returns
     -------
@@ -110,31 +111,33 @@ class Noise:
     keys : array of int, shape (n_contacts,)
         From :func:`contact_keys`.
     device : str | torch.device
-        Where to make it.
+        Device of the noise.
     dtype : torch.dtype
-        What to make of it.
+        Type of the noise.
     """
 
     def __init__(self, seed: int, keys, device="cpu", dtype=torch.float32):
         self._key = (int(seed) & _MASK, (int(seed) >> 32) & _MASK)
         self._contacts = torch.as_tensor(np.asarray(keys), device=device)
         self._device, self._dtype = torch.device(device), dtype
+        self._last_amplitude = None, None
 
     def __call__(self, draws, first_block: int, n_blocks: int, epoch: int = 0):
-        """Make the noise of some seconds.
+        """Draw the noise of some seconds.
 
         Parameters
         ----------
         draws : sequence of int
-            Which draws. ``~k``, which is negative, is the mirror image of draw ``k``:
-            the same noise with the other sign. The mean of a draw and its mirror image
-            is free of all noise that the flow passes on linearly (antithetic variates:
-            Hammersley & Morton 1956, Math. Proc. Camb. Phil. Soc. 52, 449-475).
+            Numbers of the draws. ``~k``, which is negative, is the mirror image of draw
+            ``k``: the same noise with the opposite sign. All noise that the flow
+            transforms linearly cancels in the mean of a draw and its mirror image
+            (antithetic variates: Hammersley & Morton 1956, Math. Proc. Camb. Phil. Soc.
+            52, 449-475).
         first_block, n_blocks : int
-            Which seconds, counted from the start of the recording; they may be
-            negative.
+            First second and number of seconds, counted from the start of the recording.
+            The first second may be negative.
         epoch : int
-            Which epoch.
+            Index of the epoch.
 
         Returns
         -------
@@ -158,49 +161,40 @@ class Noise:
         return torch.where(draws < 0, -noise, noise).to(self._dtype)
 
     def amplitude(self, draws) -> Tensor:
-        """Make the variates behind amplitudes, which last for a whole recording.
+        """Draw the variates of amplitudes, which are constant over a recording.
 
         Parameters
         ----------
         draws : sequence of int
-            Which draws; a mirror image is as loud as its draw.
+            The numbers of the draws. A mirror image has the amplitude of its draw.
 
         Returns
         -------
-        amplitude : Tensor of shape (n_draws, n_contacts, 6)
-            Standard normal: of the recording, of the contact, of each level. Epochs
-            share them: they are of one recording.
+        amplitude : Tensor of shape (n_draws, n_contacts, N_VARIATES)
+            Standard normal variates of the recording, of the contact and of each level.
+            All epochs of a recording share them.
         """
-        draws = torch.as_tensor(list(draws), device=self._device, dtype=torch.int64)
+        draws = tuple(draws)
+        # Successive windows of a recording mostly ask for the same draws.
+        last, variates = self._last_amplitude
+        if draws != last:
+            variates = self._make_amplitude(draws)
+            self._last_amplitude = draws, variates
+        return variates
+
+    def _make_amplitude(self, draws):
+        draws = torch.as_tensor(draws, device=self._device, dtype=torch.int64)
         draws = torch.where(draws < 0, ~draws, draws)[:, None]
         nothing = torch.zeros_like(self._contacts)
 
         def make(number, contacts):
-            # From the last counters of a second, which no epoch's noise comes to.
+            # Counters at the end of the range, which the noise of epochs never reaches.
             counter = [nothing + (_MASK - number), nothing, contacts, draws]
             return normals(philox(counter, self._key))
 
         variates = [make(0, nothing)[..., :1], make(1, self._contacts)[..., :1]]
-        return torch.cat([*variates, make(2, self._contacts)], -1).to(self._dtype)
-
-
-@contextmanager
-def exact_convolutions():
-    """Keep convolutions in full float32: they must not mix slow into fast."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        yield
-
-
-@contextmanager
-def _sampling_on(device: torch.device):
-    """Hold what sampling sets, never while a caller has the control."""
-    with exact_convolutions(), slab_workers(device):
-        yield
+        variates += [make(2 + k, self._contacts) for k in range(-(-N_LEVELS // 4))]
+        return torch.cat(variates, -1)[..., :N_VARIATES].to(self._dtype)
 
 
 @torch.inference_mode()
@@ -213,6 +207,7 @@ def sample_blocks(
     draws,
     batch_size: int,
     epoch: int = 0,
+    halo: int | None = None,
 ) -> Iterator[Tensor]:
     """Sample some seconds of a recording, draw by draw.
 
@@ -226,34 +221,72 @@ def sample_blocks(
     noise : Noise
         The noise of the recording.
     first_block, n_blocks : int
-        The seconds that are wanted.
+        First second and number of seconds.
     draws : sequence of int
-        Which draws.
+        Numbers of the draws.
     batch_size : int
-        Draws that are computed at once.
+        Number of draws that are computed at once.
     epoch : int
-        Which epoch.
+        Index of the epoch.
+    halo : int | None
+        Seconds to either side that are computed in addition. ``None`` takes the reach
+        of the flow. With fewer, the result depends slightly on where chunks begin.
 
     Yields
     ------
     potentials : Tensor of shape (n_contacts, n_blocks * 128)
         One draw in volts.
     """
-    halo = flow.reach
+    halo = flow.reach if halo is None else halo
     window = (first_block - halo, n_blocks + 2 * halo)
     inner = slice(halo * BLOCK, (halo + n_blocks) * BLOCK)
     draws = list(draws)
     device = next(flow.parameters()).device
     conditions = conditions_of(*window)
-    with _sampling_on(device):
+    # Threads are as the caller has set them whenever control returns to the caller.
+    with slab_workers(device):
         conditioned = flow.condition(conditions, window[0])
     for k in range(0, len(draws), batch_size):
-        with _sampling_on(device):
+        with slab_workers(device):
             some = draws[k : k + batch_size]
             batch = noise(some, *window, epoch)
             potentials = conditioned.sample(batch, noise.amplitude(some), halo)
             potentials = potentials[..., inner]
         yield from potentials
+
+
+@torch.inference_mode()
+def pointwise_blocks(
+    flow: ConditionalFlow,
+    conditions_of: Callable[[int, int], Conditions],
+    first_block: int,
+    n_blocks: int,
+    reduce: Callable[[PointwiseDistribution], Tensor],
+) -> Tensor:
+    """Summarize the distribution of each sample in some seconds, without draws.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow.
+    conditions_of : callable
+        As in :func:`sample_blocks`.
+    first_block, n_blocks : int
+        First second and number of seconds.
+    reduce : callable
+        Converts the distribution to an array of shape (n, 1, n_contacts, n_times).
+
+    Returns
+    -------
+    numbers : Tensor of shape (n, n_contacts, n_blocks * 128)
+        Result of ``reduce`` for these seconds.
+    """
+    halo = flow.pointwise_reach
+    window = (first_block - halo, n_blocks + 2 * halo)
+    conditions = conditions_of(*window)
+    with slab_workers(next(flow.parameters()).device):
+        numbers = reduce(flow.condition(conditions, window[0]).pointwise())
+    return numbers[:, 0, :, halo * BLOCK : (halo + n_blocks) * BLOCK]
 
 
 @torch.inference_mode()
@@ -264,8 +297,9 @@ def score_blocks(
     first_block: int,
     n_blocks: int,
     at_once: int = 60,
+    good: Tensor | None = None,
 ) -> Tensor:
-    """Log-density of recorded contacts in some seconds of a recording.
+    """Compute the log-density of recorded contacts in some seconds of a recording.
 
     Parameters
     ----------
@@ -277,24 +311,31 @@ def score_blocks(
         ``potentials_of(first_block, n_blocks)`` returns the recorded potentials
         in volts, shape (1, n_contacts, n_blocks * 128).
     first_block, n_blocks : int
-        The seconds that are wanted.
+        First second and number of seconds.
     at_once : int
-        Seconds that are computed at once.
+        Number of seconds that are computed at once.
+    good : Tensor of bool, shape (n_blocks,) | None
+        Seconds to score. None scores all of them.
 
     Returns
     -------
     log_prob : Tensor of shape (n_contacts, n_blocks)
-        Nats per second of a contact, each second given those from the first on.
+        Nats per contact and second, given the scored seconds before it. It is nan for
+        seconds that are not scored; later seconds do not depend on them.
     """
     parts = []
     for start in range(first_block, first_block + n_blocks, at_once):
         length = min(at_once, first_block + n_blocks - start)
         window = (start - flow.reach, length + 2 * flow.reach)
-        with exact_convolutions():
-            conditioned = flow.condition(conditions_of(*window), window[0])
-            change, energy = conditioned.log_prob_parts(potentials_of(*window))
+        conditioned = flow.condition(conditions_of(*window), window[0])
+        change, energy = conditioned.log_prob_parts(potentials_of(*window))
         inner = slice(flow.reach, flow.reach + length)
         parts.append((change[:, :, inner], energy[:, :, inner]))
-    # A contact's amplitude lasts: its seconds are scored one after the other.
+    # A contact's amplitude is constant: each second is scored given those before it.
     change, energy = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
-    return (change + conditioned.amplitudes.log_prob(energy))[0]
+    if good is None or good.all():
+        return (change + conditioned.amplitudes.log_prob(energy))[0]
+    seen = change[:, :, good] + conditioned.amplitudes.log_prob(energy[:, :, good])
+    log_prob = torch.full_like(change, torch.nan, dtype=seen.dtype)
+    log_prob[:, :, good] = seen
+    return log_prob[0]

@@ -1,4 +1,4 @@
-"""Working through a recording a few seconds at a time, on several threads."""
+"""Processing of a recording in slabs of a few seconds, on several threads."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,19 +8,21 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-# Contacts times seconds in a slab: what is computed for them on the way is a few
-# megabytes, which stay in the processor's cache and need no fresh memory.
+# Contacts times seconds in a slab. Intermediate results then take a few megabytes, stay
+# in the processor's cache and need no new memory.
 _TOKENS = 1536
-# How slabs are gone through, as the built-in map does unless there are workers.
+# Contacts times seconds in the smallest slab. Matrix products compute small numbers of
+# rows differently (measured with MKL: up to 8), and half of a slab has more.
+_FEWEST_TOKENS = 48
+# The function that maps over slabs: the built-in map, or the map of a thread pool.
 _MAP = ContextVar("map", default=map)
 
 
 def _one_thread_after_fork() -> None:
-    """Let a forked child compute on one thread.
+    """Make a forked child process compute on one thread.
 
-    Torch's threads stay with the parent, and a child that waits for them waits for ever
+    Torch's threads do not exist in the child, which would wait for them forever
     (pytorch/pytorch issue 17199).
     """
     torch.set_num_threads(1)
@@ -32,23 +34,23 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def slab_workers(device: torch.device) -> Iterator[None]:
-    """Let :func:`in_slabs` share slabs between as many threads as torch may use.
+    """Distribute the slabs of this module over as many threads as torch may use.
 
-    Torch's own threads meet after every operation, a few thousand times a minute of
-    recording, and when another program holds one of the cores they all wait for it
-    each time. Slabs need not wait for each other.
+    Torch's own threads synchronize after every operation, a few thousand times per
+    minute of recording. If another program uses one of the cores, all threads wait each
+    time. Slabs are independent and do not wait for each other.
 
     Parameters
     ----------
     device : torch.device
-        Where the work is done; there are workers for a CPU only.
+        Device of the computation. There are workers only on a CPU.
     """
     n_threads = torch.get_num_threads()
     if device.type != "cpu" or n_threads == 1:
         yield
         return
-    torch.set_num_threads(1)  # in this thread, and in those that begin now
     try:
+        torch.set_num_threads(1)  # in this thread, and in threads that start now
         with ThreadPoolExecutor(n_threads) as pool:
             token = _MAP.set(pool.map)
             try:
@@ -65,43 +67,89 @@ def in_slabs(
     reach: int,
     margin: int = 0,
 ) -> Tensor:
-    """Run a step on the seconds that are wanted, a few at a time.
-
-    With gradients, or on a GPU, all of them are run at once.
+    """Run a step on the seconds that are needed, a few at a time.
 
     Parameters
     ----------
     step : callable
-        ``step(first, *parts)`` takes the same seconds of every series, which start
-        at second ``first``, and returns these seconds of its result.
-    series : tuple of Tensor of shape (batch, contact, block, channels)
-        What it works on.
-    reach : int
-        Seconds to either side that a second of the result depends on.
-    margin : int
-        Seconds at either end that nobody wants.
+        ``step(first, *parts)`` receives the same seconds of each series, starting at
+        second ``first``, and returns these seconds of its result.
+    series, reach, margin
+        As for :func:`cut_in_slabs`.
 
     Returns
     -------
     result : Tensor of shape (batch, contact, block, channels)
         As long as the series, zero in the margins.
     """
-    n_blocks = series[0].shape[2]
+
+    def inner(first, wanted, *parts):
+        return (step(first, *parts)[:, :, wanted],)
+
+    return cut_in_slabs(inner, series, reach, margin)[0]
+
+
+def cut_in_slabs(
+    step: Callable[..., tuple[Tensor, ...]],
+    series: tuple[Tensor, ...],
+    reach: int,
+    margin: int = 0,
+) -> tuple[Tensor, ...]:
+    """Run several steps in sequence on a few seconds at a time.
+
+    With gradients, or on a GPU, all seconds are computed at once.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(first, wanted, *parts)`` receives the same seconds of each series,
+        starting at second ``first``, and returns results for the seconds in the slice
+        ``wanted`` of these parts.
+    series : tuple of Tensor of shape (batch, contact, block, channels)
+        The inputs.
+    reach : int
+        Number of seconds to either side on which a second of the results depends.
+    margin : int
+        Seconds at either end that are not needed.
+
+    Returns
+    -------
+    results : tuple of Tensor of shape (batch, contact, block, channels)
+        Results as long as the series. Their values in the margins are meaningless. They
+        lie in memory second by second.
+    """
+    n_blocks, streams = series[0].shape[2], series[0].shape[1]
+    # Products of a few rows are summed in another order. No slab has so few, so that
+    # the last bits do not depend on the number of seconds.
+    least = -(-_FEWEST_TOKENS // max(streams, 1))
+    margin = max(0, min(margin, (n_blocks - least) // 2))
     slab = n_blocks
     if series[0].device.type == "cpu" and not torch.is_grad_enabled():
-        streams = max(one.shape[0] for one in series) * series[0].shape[1]
-        slab = max(1, _TOKENS // streams)
-    if not margin and slab >= n_blocks:
-        return step(0, *series)
+        n_batch = max(one.shape[0] for one in series)
+        slab = max(1, least, _TOKENS // max(n_batch * streams, 1))
+    starts = list(range(margin, n_blocks - margin, slab))
+    if len(starts) > 1 and n_blocks - margin - starts[-1] < least:
+        starts.pop()
+    if not margin and len(starts) == 1:
+        return step(0, slice(0, n_blocks), *series)
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
-    def run(first: int) -> Tensor:
-        last = min(first + slab, n_blocks - margin)
+    def run(first: int, last: int) -> tuple[Tensor, ...]:
         low, high = max(first - reach, 0), min(last + reach, n_blocks)
-        # Modes belong to a thread; a worker starts without them.
+        # Modes are set per thread, and a new worker has the default modes.
         with torch.inference_mode(inference), torch.set_grad_enabled(grad):
-            part = step(low, *[one[:, :, low:high] for one in series])
-            return part[:, :, first - low : last - low]
+            wanted = slice(first - low, last - low)
+            return step(low, wanted, *[one[:, :, low:high] for one in series])
 
-    parts = list(_MAP.get()(run, range(margin, n_blocks - margin, slab)))
-    return functional.pad(torch.cat(parts, dim=2), (0, 0, margin, margin))
+    parts = _MAP.get()(run, starts, [*starts[1:], n_blocks - margin])
+    return tuple(_joined(each, margin) for each in zip(*parts, strict=True))
+
+
+def _joined(parts: tuple[Tensor, ...], margin: int) -> Tensor:
+    """Concatenate slabs, in memory second by second."""
+    parts = [part.transpose(1, 2) for part in parts]
+    if margin:
+        first = parts[0]
+        ends = first.new_zeros(len(first), margin, *first.shape[2:])
+        parts = [ends, *parts, ends]
+    return torch.cat(parts, dim=1).transpose(1, 2)

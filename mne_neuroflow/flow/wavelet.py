@@ -1,9 +1,9 @@
 """Orthonormal wavelet levels, one-second blocks and their cosine transform.
 
-At 128 Hz three octaves give the levels 0-8, 8-16, 16-32 and 32-64 Hz. Each
-level is cut into blocks of one second and rotated by an orthonormal cosine
-transform, so that a coefficient is a frequency of its level in its second.
-Everything is one orthonormal map: its log-determinant is zero.
+At 128 Hz three octaves give the levels 0-8, 8-16, 16-32 and 32-64 Hz. Each level is cut
+into blocks of one second. An orthonormal cosine transform of each block gives
+coefficients that belong to one frequency of the level in one second. The whole map is
+orthonormal, so its log-determinant is zero.
 """
 
 from functools import lru_cache
@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from scipy.fft import dct
 from torch import Tensor
-from torch.nn import functional
 
-#: Frequency band of each level in hertz, coarse to fine: octaves, and what is below.
+from ..contract import BLOCK
+
+#: Frequency band of each level in hertz, coarse to fine: the rest, and three octaves.
 LEVEL_BANDS = ((0, 8), (8, 16), (16, 32), (32, 64))
 #: Coefficients of each level in a block of one second.
 LEVEL_SIZES = tuple(2 * (high - low) for low, high in LEVEL_BANDS)
@@ -25,13 +26,14 @@ LEVEL_SIZES = tuple(2 * (high - low) for low, high in LEVEL_BANDS)
 def daubechies(n_moments: int) -> np.ndarray:
     """Compute the orthonormal Daubechies low-pass filter.
 
-    Spectral factorization of the half-band polynomial (Daubechies 1992, *Ten
-    Lectures on Wavelets*, section 6.1), keeping the roots inside the circle.
+    The filter is a spectral factorization of the half-band polynomial that keeps the
+    roots inside the unit circle (Daubechies 1992, *Ten Lectures on Wavelets*, section
+    6.1).
 
     Parameters
     ----------
     n_moments : int
-        Number of vanishing moments; the filter has twice as many taps.
+        Number of vanishing moments. The filter has twice as many taps.
 
     Returns
     -------
@@ -80,11 +82,47 @@ def cosine_matrix(size: int) -> np.ndarray:
     return dct(np.eye(size), norm="ortho", axis=0)
 
 
-class WaveletTransform(torch.nn.Module):
-    """Signals to coefficients per level, contact and second, and back.
+@lru_cache(maxsize=4)
+def block_matrices(n_moments: int) -> np.ndarray:
+    """Compute the matrices from three neighbouring seconds to a second's coefficients.
 
-    The transform is periodic in the window it is given, which keeps it exactly
-    orthonormal; :attr:`reach` seconds at each end feel the other end.
+    Parameters
+    ----------
+    n_moments : int
+        Vanishing moments of the Daubechies wavelet.
+
+    Returns
+    -------
+    matrices : array of shape (3, 128, 128)
+        Matrices for the samples of the second before, the second itself and the second
+        after. Columns are the coefficients of all levels, coarse to fine.
+    """
+    low = daubechies(n_moments)
+    high = low[::-1] * np.tile([1.0, -1.0], n_moments)
+    # Filter three seconds octave by octave, because no filter reaches further.
+    n_blocks, details = 3, []
+    series = np.eye(n_blocks * BLOCK)
+    for _ in LEVEL_BANDS[1:]:
+        n_times = series.shape[1]
+        # The filters are not centred: undo most of their delay.
+        first = 2 * np.arange(n_times // 2) - 2 * ((n_moments - 1) // 2)
+        taps = (first + np.arange(2 * n_moments)[:, np.newaxis]) % n_times
+        pieces = series[:, taps]
+        details.append(high @ pieces)
+        series = low @ pieces
+    levels = []
+    for level, size in zip([series, *details[::-1]], LEVEL_SIZES, strict=True):
+        blocks = level.reshape(len(level), n_blocks, size)
+        levels.append(blocks[:, 1] @ cosine_matrix(size).T)
+    matrices = np.concatenate(levels, axis=1).reshape(n_blocks, BLOCK, BLOCK)
+    return matrices
+
+
+class WaveletTransform(torch.nn.Module):
+    """Transform signals to coefficients per level, contact and second, and back.
+
+    The transform is periodic in its window, which keeps it exactly orthonormal.
+    Therefore, the first and last :attr:`reach` seconds depend on the other end.
 
     Parameters
     ----------
@@ -92,64 +130,41 @@ class WaveletTransform(torch.nn.Module):
         Vanishing moments of the Daubechies wavelet.
     """
 
-    #: Seconds at a window's ends that the periodic border touches.
+    #: Seconds at either end of a window that depend on the other end.
     reach = 1
 
     def __init__(self, n_moments: int = 8):
         super().__init__()
-        low = torch.as_tensor(daubechies(n_moments))
-        sign = torch.tensor([1.0, -1.0], dtype=low.dtype).repeat(n_moments)
-        bank = torch.stack([low, low.flip(0) * sign])[:, None]
-        self.register_buffer("bank", bank, persistent=False)
-        for size in set(LEVEL_SIZES):
-            matrix = torch.as_tensor(cosine_matrix(size))
-            self.register_buffer(f"cosine_{size}", matrix, persistent=False)
-        self.shift = n_moments - 1
+        matrices = torch.as_tensor(block_matrices(n_moments))
+        self.register_buffer("matrices", matrices, persistent=False)
 
-    def _split(self, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """One octave: low and high half bands at half the rate."""
-        bank = self.bank.to(signal.dtype)
-        wrap = bank.shape[-1] - 2
-        flat = signal.reshape(-1, 1, signal.shape[-1])
-        flat = torch.cat([flat, flat[..., :wrap]], dim=-1)
-        halves = functional.conv1d(flat, bank, stride=2)
-        # The filters are not centred: undo most of their delay.
-        halves = halves.roll(self.shift // 2, dims=-1)
-        halves = halves.reshape(*signal.shape[:-1], 2, -1)
-        return halves[..., 0, :], halves[..., 1, :]
+    def _of(self, series: Tensor) -> tuple[Tensor, ...]:
+        """Return the matrices by which a series is multiplied.
 
-    def _merge(self, low: Tensor, high: Tensor) -> Tensor:
-        """Undo :meth:`_split`."""
-        bank = self.bank.to(low.dtype)
-        wrap = bank.shape[-1] - 2
-        n_times = 2 * low.shape[-1]
-        halves = torch.stack([low, high], dim=-2).reshape(-1, 2, low.shape[-1])
-        halves = halves.roll(-(self.shift // 2), dims=-1)
-        full = functional.conv_transpose1d(halves, bank, stride=2)[:, 0]
-        signal = full[:, :n_times].clone()
-        signal[:, :wrap] += full[:, n_times:]
-        return signal.reshape(*low.shape[:-1], n_times)
+        They are float64 on a GPU. There, float32 products may be rounded (TF32), and
+        slow levels would leak into fast ones.
+        """
+        dtype = torch.float64 if series.is_cuda else series.dtype
+        return self.matrices.to(dtype).unbind()
 
     def forward(self, signal: Tensor) -> list[Tensor]:
         """Decompose (..., n_blocks * 128) into levels (..., n_blocks, size)."""
-        details = []
-        for _ in LEVEL_BANDS[1:]:
-            signal, detail = self._split(signal)
-            details.append(detail)
-        levels = []
-        for level, size in zip([signal, *details[::-1]], LEVEL_SIZES, strict=True):
-            blocks = level.reshape(*level.shape[:-1], -1, size)
-            cosine = getattr(self, f"cosine_{size}").to(level.dtype)
-            levels.append(blocks @ cosine.T)
-        return levels
+        blocks = signal.unflatten(-1, (-1, BLOCK))
+        before, own, after = self._of(blocks)
+        wide = blocks.to(own.dtype)
+        levels = (
+            wide @ own + wide.roll(1, dims=-2) @ before + wide.roll(-1, dims=-2) @ after
+        )
+        return list(levels.to(signal.dtype).split(LEVEL_SIZES, dim=-1))
 
     def inverse(self, levels: list[Tensor]) -> Tensor:
         """Undo :meth:`forward`."""
-        series = []
-        for level, size in zip(levels, LEVEL_SIZES, strict=True):
-            cosine = getattr(self, f"cosine_{size}").to(level.dtype)
-            series.append((level @ cosine).flatten(-2))
-        signal = series[0]
-        for detail in series[1:]:
-            signal = self._merge(signal, detail)
-        return signal
+        blocks = torch.cat(levels, dim=-1)
+        before, own, after = self._of(blocks)
+        wide = blocks.to(own.dtype)
+        signal = (
+            wide @ own.T
+            + wide.roll(-1, dims=-2) @ before.T
+            + wide.roll(1, dims=-2) @ after.T
+        )
+        return signal.to(blocks.dtype).flatten(-2)

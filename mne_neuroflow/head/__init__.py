@@ -1,4 +1,4 @@
 """The head: surfaces, lead fields, contacts and the Gaussian spatial posterior.
 
-This room knows anatomy and physics, in numpy; it never knows torch, nor the flow.
+This package holds anatomy and physics, in NumPy. It does not import torch or the flow.
 """

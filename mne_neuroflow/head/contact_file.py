@@ -1,8 +1,8 @@
 """Files of contacts: BIDS ``electrodes.tsv`` and the ``coordsystem.json`` beside it.
 
-Coordinates are taken for MNI where somebody says so: the file beside the table, the
-table's name, or the user. Units are never guessed. Every refusal names the file and,
-where there is one, the row and the column.
+Coordinates are used as MNI coordinates only if the ``coordsystem.json``, the name of
+the table or the user says so. Units are never guessed. Every error names the file and,
+if possible, the line and the column.
 """
 
 import csv
@@ -23,13 +23,13 @@ _SPELLINGS = {
     "mm": "mm millimeter millimeters millimetre millimetres".split(),
 }
 _MISSING = {"", "n/a", "na", "nan", "none", "null", "-"}
-# Spaces of adults' brains that agree with MNI to a few millimetres, as BIDS and MNE
-# spell them, in small letters and digits.
+# Spaces of adult brains that agree with MNI to a few millimetres, as BIDS and MNE spell
+# them, in lower-case letters and digits.
 _MNI = re.compile(
     r"mni(152.*|305.*|colin27|tal)?|colin27|ixi549space|icbm(152|452).*|fsaverage.*"
 )
 _CHILDREN = re.compile("infant|pediatric|nihpd|uncinfant|child|neonat|dhcp")
-# Millimetres within which no whole implant lies: these are metres.
+# If no coordinate exceeds this many millimetres, the coordinates must be in metres.
 _TOO_SMALL = 1.0
 
 
@@ -41,9 +41,9 @@ def read_contact_file(path, space=None, units=None):
     path : Path
         The table.
     space : str | None
-        The space of the coordinates, if the user tells it.
+        The space of the coordinates, if the user gives it.
     units : str | None
-        ``'m'``, ``'cm'`` or ``'mm'``, if the user tells it.
+        ``'m'``, ``'cm'`` or ``'mm'``, if the user gives it.
 
     Returns
     -------
@@ -55,15 +55,15 @@ def read_contact_file(path, space=None, units=None):
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of contacts {path}.")
     names, values = _read_table(path)
-    system, told = _find_system(path)
-    space = _check_space(path, system, told, space)
-    units = _check_units(path, system, told, units)
+    system, entries = _find_system(path)
+    space = _check_space(path, system, entries, space)
+    units = _check_units(path, system, entries, units)
     logger.info("%s: coordinates in %s, space %s.", path, units, space)
     largest = np.nanmax(np.abs(values), initial=0.0)
     if units == "mm" and len(names) > 1 and 0 < largest < _TOO_SMALL:
         raise ValueError(
-            f"{path}: the coordinates are said to be in millimetres, but none is "
-            f"beyond {largest:.3g}, so that they seem to be in metres. Correct "
+            f"{path}: the unit of the coordinates is millimetres, but the largest "
+            f"is {largest:.3g}, so they seem to be in metres. Correct "
             "iEEGCoordinateUnits, or give units='m'."
         )
     return names, values * UNITS[units]
@@ -84,7 +84,7 @@ def _read_table(path):
         other = next((c for c in (",", ";") if c in rows[0][1][0]), None)
         why = f" Its columns are parted by {other!r}, not by tabs." if other else ""
         raise ValueError(
-            f"{path} is no BIDS electrodes.tsv, it lacks columns: {listed(lacking)}."
+            f"{path} is not a BIDS electrodes.tsv: it lacks columns: {listed(lacking)}."
             f"{why}"
         )
     twice = [column for column in needed if header.count(column) > 1]
@@ -112,7 +112,7 @@ def _text(path):
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        logger.info("%s is not UTF-8, as BIDS has it; read as Latin-1.", path)
+        logger.info("%s is not UTF-8, as BIDS requires, and is read as Latin-1.", path)
         return data.decode("latin-1")
 
 
@@ -142,10 +142,11 @@ def _entities(path):
 
 
 def _find_system(path):
-    """Find the coordsystem.json of a table and what it says, or (None, {}).
+    """Find the coordsystem.json of a table and its content, or (None, {}).
 
-    By BIDS' inheritance: beside the table or in a folder above it, with no entity that
-    the table lacks; the nearest folder counts, and in it the most specific name.
+    BIDS' inheritance principle applies: the file is beside the table or in a folder
+    above it, and has no entity that the table lacks. The nearest folder takes
+    precedence, and in it the most specific name.
     """
     own = _entities(path)
     folder = path.absolute().parent
@@ -156,8 +157,8 @@ def _find_system(path):
             for file in sorted(place.glob("*coordsystem.json"))
             if _entities(file).items() <= own.items()
         ]
-        most = max((len(_entities(file)) for file in found), default=0)
-        found = [file for file in found if len(_entities(file)) == most]
+        longest = max((len(_entities(file)) for file in found), default=0)
+        found = [file for file in found if len(_entities(file)) == longest]
         if len(found) > 1:
             raise ValueError(
                 f"{path}: more than one coordsystem.json fits it: "
@@ -174,12 +175,14 @@ def _is_root(folder):
 
 def _read_system(file):
     try:
-        told = json.loads(_text(file))
+        entries = json.loads(_text(file))
     except json.JSONDecodeError as err:
         raise ValueError(f"{file} is no JSON: {err}.") from err
-    if not isinstance(told, dict):
-        raise ValueError(f"{file} must hold an object, but got {type(told).__name__}.")
-    return told
+    if not isinstance(entries, dict):
+        raise ValueError(
+            f"{file} must hold an object, but got {type(entries).__name__}."
+        )
+    return entries
 
 
 def _plain(text):
@@ -187,25 +190,26 @@ def _plain(text):
 
 
 def is_mni(space):
-    """Tell whether a space is MNI or agrees with it to a few millimetres.
+    """Return whether a space is MNI or agrees with it to a few millimetres.
 
     Parameters
     ----------
     space : str
-        As BIDS names it.
+        Name of the space in BIDS.
 
     Returns
     -------
     agrees : bool
-        True for adults' MNI templates, Colin 27, ICBM, SPM's IXI549Space and
-        fsaverage; not for Talairach's, children's or a patient's own.
+        True for MNI templates of adults, Colin 27, ICBM, SPM's IXI549Space and
+        fsaverage. False for Talairach space, children's templates and the individual
+        space of a patient.
     """
     plain = _plain(space)
     return bool(_MNI.fullmatch(plain)) and not _CHILDREN.search(plain)
 
 
-def _check_space(path, system, told, space):
-    inside = told.get("iEEGCoordinateSystem") or "n/a"
+def _check_space(path, system, entries, space):
+    inside = entries.get("iEEGCoordinateSystem") or "n/a"
     in_name = _entities(path).get("space")
     if space is not None:
         if not is_mni(space):
@@ -216,7 +220,7 @@ def _check_space(path, system, told, space):
         known = [each for each in (inside, in_name) if each and _is_named(each)]
         other = [each for each in known if not is_mni(each)]
         if other:
-            warn(f"{path} says that its space is {other[0]!r}; taken as {space!r}.")
+            warn(f"{path} says that its space is {other[0]!r}; using {space!r}.")
         return space
     if in_name and _is_named(inside) and is_mni(in_name) != is_mni(inside):
         raise ValueError(
@@ -225,24 +229,24 @@ def _check_space(path, system, told, space):
     found = inside if _is_named(inside) else in_name or "n/a"
     if is_mni(found):
         return found
-    about = told.get("iEEGCoordinateSystemDescription")
+    about = entries.get("iEEGCoordinateSystemDescription")
     about = f" ({about})" if about and str(about).lower() != "n/a" else ""
     where = f"{system} says {inside!r}{about}" if system else "no coordsystem.json fits"
     if not _is_named(inside) and in_name:
         where = f"its name says {in_name!r}"
     raise ValueError(
-        f"Contacts must be in MNI or fsaverage coordinates, but of {path}: {where}. If "
-        "they are, say so with read_contacts(fname, space='MNI152'); if not, transform "
-        "them first, for instance with mne.transforms.apply_trans()."
+        f"Contacts must be in MNI or fsaverage coordinates, but {path} is not known to "
+        f"be: {where}. If it is, use read_contacts(fname, space='MNI152'). If not, "
+        "transform the positions first, for instance with mne.transforms.apply_trans()."
     )
 
 
 def _is_named(space):
-    """Whether a space is told; ``'Other'`` and ``'n/a'`` are none."""
+    """Return whether a space is given; ``'Other'`` and ``'n/a'`` are not spaces."""
     return str(space).strip().lower() not in ("other", "n/a", "", "none", "unknown")
 
 
-def _check_units(path, system, told, units):
+def _check_units(path, system, entries, units):
     if units is not None:
         if units not in UNITS:
             raise ValueError(
@@ -250,7 +254,7 @@ def _check_units(path, system, told, units):
                 f"and 'mm', but got {units!r}."
             )
         return units
-    inside = told.get("iEEGCoordinateUnits")
+    inside = entries.get("iEEGCoordinateUnits")
     for unit, spellings in _SPELLINGS.items():
         if str(inside).strip().lower() in spellings:
             return unit
@@ -262,12 +266,12 @@ def _check_units(path, system, told, units):
 
 
 def as_path(spec):
-    """Return a path-like as a Path, with ``~`` in full.
+    """Convert a path-like to a Path, and expand ``~``.
 
     Parameters
     ----------
     spec : path-like
-        A str, a Path, a BIDSPath or another one.
+        A str, Path, BIDSPath or other path-like.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Names of intracranial contacts, as hospitals and file formats write them.
 
-A contact's name is its electrode shaft and its number on it, 1 at the tip. Around them
-stand what recorders add (``'POL A1'``, ``'EEG A1-Ref'``) and marks of macro contacts
-(``'mAHL1'``, ``'_AHL1'``).
+The name of a contact consists of its electrode shaft and its number on the shaft, where
+1 is the tip. Recording systems add prefixes and references (``'POL A1'``,
+``'EEG A1-Ref'``), and some laboratories mark macro contacts (``'mAHL1'``, ``'_AHL1'``).
 """
 
 import re
@@ -13,19 +13,18 @@ _PREFIX = re.compile(r"(eeg|pol|seeg|ieeg)[ _-]+", re.IGNORECASE)
 _REFERENCE = re.compile(r"([ _-]+ref|[ -]+(g2|avg?|car)|-0)$", re.IGNORECASE)
 _MACRO = re.compile(r"m(?=[A-Z])|_+")
 _PRIMES = str.maketrans({prime: "'" for prime in "’‘′ʹ`´"})
-# Letters first; blanks and underscores may stand inside ('left hippocampus', 'GL_A').
+# Begins with a letter, and may contain blanks and underscores ('left hippocampus').
 _CONTACT = re.compile(r"(?P<shaft>[^\W\d_](?:[^\W\d]|[ ])*?'*)[ _-]?(?P<number>\d+)")
 _DERIVATION = re.compile(r"(?P<first>.*\d) ?[-–] ?(?P<second>.*\d)")
 
 
 class ContactName(NamedTuple):
-    """What a contact's name says.
+    """The parts of a contact's name.
 
     Attributes
     ----------
     shaft : str
-        The electrode that carries the contact, ``"A'"`` for the left one where
-        primes tell the side.
+        The electrode shaft, such as ``"A'"`` where a prime means the left side.
     number : int
         The contact's number on the shaft.
     """
@@ -40,13 +39,13 @@ def read_contact_name(name):
     Parameters
     ----------
     name : str
-        As the recording has it.
+        The name in the recording.
 
     Returns
     -------
     read : ContactName | None
-        Shaft and number; ``None`` where the name has no such form, as a derivation
-        of two contacts has none.
+        Shaft and number, or ``None`` if the name has another form, such as the name of
+        a derivation of two contacts.
 
     Examples
     --------
@@ -64,19 +63,19 @@ def read_contact_name(name):
 
 
 def derived_from(name, names):
-    """Tell the second contact of a derivation such as ``"A'1-A'2"`` or ``'LH1-2'``.
+    """Return the second contact of a derivation such as ``"A'1-A'2"`` or ``'LH1-2'``.
 
     Parameters
     ----------
     name : str
-        A channel.
+        Name of a channel.
     names : list of str
-        All channels; a second part that half of them share is a reference.
+        Names of all channels. A second part that half of them share is a reference.
 
     Returns
     -------
     second : str
-        Empty where the name is not that of a derivation.
+        The second contact, or an empty string if the name is not that of a derivation.
     """
     second = _second(name)
     shared = sum(_second(each) == second for each in names)
@@ -97,17 +96,17 @@ def _second(name):
 
 
 def bare_name(name):
-    """Take away what stands around the name of a contact or an electrode.
+    """Strip prefix, reference and marks from the name of a contact or an electrode.
 
     Parameters
     ----------
     name : str
-        As the recording has it.
+        The name in the recording.
 
     Returns
     -------
     bare : str
-        Without prefix, reference and the mark of a macro contact.
+        The name without prefix, reference and mark of a macro contact.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Intracranial contacts: shipped implants, and the user's own.
 
-Whatever names the contacts, they end up as a :class:`mne.channels.DigMontage` in
-MNE's ``'mni_tal'`` frame, in metres, with fiducials, checked once and for all.
+Contacts in any form are converted to a :class:`mne.channels.DigMontage` in MNE's
+``'mni_tal'`` frame, in metres, with fiducials. Contacts are checked only here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from mne.io.constants import FIFF
 
 from .._compat import _check_option, _validate_type, logger, verbose, warn
+from .._docs import fill_doc
 from .._text import listed
 from ..contract import SAME_PLACE
 from .contact_file import as_path, read_contact_file
@@ -34,49 +35,45 @@ IMPLANTS = Path(__file__).parent / "implants" / "contacts.csv"
 # contacts of OpenNeuro ds004752, 9 lie outside the template's inner skull, the
 # farthest by 3.5 mm (make_contacts() of those implants says so in the log).
 MAX_OUTSIDE = 5e-3
-# Of the balls around contacts whose structures are named, millimetres.
+# Radii in millimetres of the balls around contacts whose structures are listed.
 LABEL_RADII = (3, 5)
-# No brain reaches half a metre, and in millimetres every brain does.
+# Coordinates larger than this are not in metres, because no brain is so large.
 _MILLIMETRES = 0.5
 _TYPES = dict(seeg=True, ecog=True, dbs=True)
 
 
 @verbose
+@fill_doc
 def make_contacts(
     spec="mtl", *, trans="fsaverage", verbose=None
 ) -> mne.channels.DigMontage:
-    """Make the montage of the contacts to predict.
+    """Make a montage of intracranial contacts.
 
     Parameters
     ----------
     spec : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         The contacts:
 
-        - the name of a shipped implant: ``'mtl'`` (both sides, 80 contacts on
-          eight-contact depth electrodes through amygdala, anterior and posterior
-          hippocampus, entorhinal and parahippocampal cortex), ``'mtl-core'`` (only
-          those of its contacts that lie in the medial temporal lobe), or
-          ``'ds004752-sub-01'`` to ``'ds004752-sub-15'`` (real implants);
-        - a BIDS ``electrodes.tsv``, as for :func:`read_contacts`;
+        - the name of a shipped implant: ``'mtl'`` (80 contacts on both sides, on depth
+          electrodes with eight contacts each through amygdala, anterior and posterior
+          hippocampus, entorhinal and parahippocampal cortex), ``'mtl-core'`` (those of
+          its contacts that lie in the medial temporal lobe), or ``'ds004752-sub-01'``
+          to ``'ds004752-sub-15'`` (implants of patients);
+        - a BIDS ``electrodes.tsv``, see :func:`read_contacts`;
         - a montage in ``'mni_tal'``, ``'mri'`` (of fsaverage) or ``'head'``
           coordinates;
-        - an ``Info`` with ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels, bad ones
-          included: their names and order are kept;
-        - positions in metres, fsaverage surface RAS (which is MNI Talairach as
-          MNE uses it); the contacts are then named ``'VC001'`` and so on.
-    trans : str | path-like | Transform
-        What brings head coordinates of an ``Info`` or montage to fsaverage:
-        ``'fsaverage'`` for positions that were set with
-        :meth:`mne.channels.DigMontage.add_mni_fiducials`, otherwise a head-to-MRI
-        transform, or the file of one, for the fsaverage MRI.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        - an ``Info`` with ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels, including bad
+          ones, whose names and order are kept;
+        - positions in metres, in fsaverage surface RAS (MNI Talairach in MNE-Python).
+          The contacts are then named ``'VC001'`` and so on.
+    %(trans)s
+    %(verbose)s
 
     Returns
     -------
     montage : DigMontage
-        Positions in the ``'mni_tal'`` frame, in metres, with the MNI fiducials, so
-        that ``raw.set_montage(montage)`` puts every contact where it belongs.
+        Positions in the ``'mni_tal'`` frame, in metres, with the MNI fiducials. With
+        them, ``raw.set_montage(montage)`` sets the right positions.
 
     See Also
     --------
@@ -84,12 +81,12 @@ def make_contacts(
 
     Notes
     -----
-    Contacts up to 5 mm outside the template's inner skull are kept where they are
-    and named in the log, because registration to a template is no better than
-    that; farther ones are an error. Nothing is ever moved.
+    Contacts up to 5 mm outside the template's inner skull are accepted and named in the
+    log, because registration to a template is not more accurate. Contacts farther
+    outside are an error. No contact is moved.
 
-    Two contacts at one place are named in the log where they were measured (an
-    ``Info``, a file, a shipped implant) and an error otherwise.
+    Two contacts at the same position are an error, except in an ``Info``, a file or a
+    shipped implant, where they were measured. They are then named in the log.
 
     Examples
     --------
@@ -117,6 +114,7 @@ def make_contacts(
 
 
 @verbose
+@fill_doc
 def read_contacts(
     fname, *, space=None, units=None, on_missing="raise", verbose=None
 ) -> mne.channels.DigMontage:
@@ -125,26 +123,24 @@ def read_contacts(
     Parameters
     ----------
     fname : path-like
-        Tab-separated file with the columns ``name``, ``x``, ``y`` and ``z``, MNI or
-        fsaverage coordinates.
+        A tab-separated file with the columns ``name``, ``x``, ``y`` and ``z``, in MNI
+        or fsaverage coordinates.
     space : str | None
-        The space of the coordinates, such as ``'MNI152'``, where the files do not tell
-        it or are wrong. ``None`` takes it from ``iEEGCoordinateSystem`` in the
-        ``coordsystem.json``, or from the ``space-`` in the name of the file.
+        The space of the coordinates, such as ``'MNI152'``, if the files do not name it
+        or name a wrong one. ``None`` takes it from ``iEEGCoordinateSystem`` in the
+        ``coordsystem.json``, or from ``space-`` in the file name.
     units : str | None
-        ``'m'``, ``'cm'`` or ``'mm'``, where the files do not tell it. ``None`` takes
+        ``'m'``, ``'cm'`` or ``'mm'``, if the files do not name the unit. ``None`` takes
         it from ``iEEGCoordinateUnits`` in the ``coordsystem.json``.
     on_missing : str
-        What to do with contacts without coordinates (``n/a``): ``'raise'`` an
-        error, or leave them out with a warning (``'warn'``) or without
-        (``'ignore'``).
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        What to do with contacts without coordinates (``n/a``): ``'raise'`` an error, or
+        leave them out with a warning (``'warn'``) or without one (``'ignore'``).
+    %(verbose)s
 
     Returns
     -------
     montage : DigMontage
-        As for :func:`make_contacts`.
+        Positions in the ``'mni_tal'`` frame, in metres, with the MNI fiducials.
 
     See Also
     --------
@@ -152,11 +148,12 @@ def read_contacts(
 
     Notes
     -----
-    The ``coordsystem.json`` is found as BIDS says: beside the file or above it, with no
-    entity in its name that the file's name lacks. Spaces that agree with MNI to a few
-    millimetres are taken as they are and named in the log: those of MNI and ICBM, Colin
-    27, SPM's IXI549Space and fsaverage. Others are refused, Talairach's and children's
-    templates among them, and so is what nobody names; units are never guessed.
+    The ``coordsystem.json`` is found by the rules of BIDS: beside the file
+    or in a folder above, without entities in its name that the file's name lacks.
+    Spaces that agree with MNI to a few millimetres are used without a transform and
+    named in the log: those of MNI and ICBM, Colin 27, SPM's IXI549Space and fsaverage.
+    Other spaces, such as Talairach and children's templates, and unknown spaces are
+    refused. Units are never guessed.
 
     Examples
     --------
@@ -191,7 +188,7 @@ def implant_names():
     Returns
     -------
     names : list of str
-        What :func:`make_contacts` knows by name.
+        The names that :func:`make_contacts` accepts.
     """
     return list(_implants())
 
@@ -202,14 +199,14 @@ def contact_positions(montage):
     Parameters
     ----------
     montage : DigMontage
-        What :func:`make_contacts` returns.
+        A montage from :func:`make_contacts`.
 
     Returns
     -------
     names : list of str
         Contact names.
     rr : ndarray, shape (n_contacts, 3)
-        Positions in metres, ``'mni_tal'`` frame, which is that of the head model.
+        Positions in metres, ``'mni_tal'`` frame, which is the frame of the head model.
     """
     positions = montage.get_positions()["ch_pos"]
     return list(positions), np.array(list(positions.values())).reshape(-1, 3)
@@ -221,7 +218,7 @@ def contact_structures(montage):
     Parameters
     ----------
     montage : DigMontage
-        What :func:`make_contacts` returns.
+        A montage from :func:`make_contacts`.
 
     Returns
     -------
@@ -240,13 +237,13 @@ def contact_labels(positions):
     Parameters
     ----------
     positions : ndarray, shape (n_contacts, 3)
-        In metres, as :func:`contact_positions` gives them.
+        Positions in metres, as from :func:`contact_positions`.
 
     Returns
     -------
     labels : dict of str to list of str
-        ``'labels_3mm'`` and ``'labels_5mm'``: for each contact the structures in a ball
-        of that radius, the largest share first, as in ``'hippocampus 0.83, amygdala
+        ``'labels_3mm'`` and ``'labels_5mm'``: for each contact, the structures in a
+        ball of this radius in descending order, such as ``'hippocampus 0.83, amygdala
         0.17'``; see :func:`mne_neuroflow.head.geometry.structure_shares`. Shares
         below 0.01 are left out.
 
@@ -258,14 +255,14 @@ def contact_labels(positions):
     ['hippocampus 1.00']
     """
     return {
-        f"labels_{radius}mm": _told_shares(
+        f"labels_{radius}mm": _shares_as_text(
             *structure_shares(load_head(), positions, 1e-3 * radius)
         )
         for radius in LABEL_RADII
     }
 
 
-def _told_shares(names, shares):
+def _shares_as_text(names, shares):
     return [
         ", ".join(
             f"{names[k]} {row[k]:.2f}" for k in np.argsort(-row) if row[k] >= 0.01
@@ -275,21 +272,20 @@ def _told_shares(names, shares):
 
 
 def values_by_contact(values, names):
-    """Bring numbers into the order of contacts.
+    """Sort numbers in the order of contacts.
 
     Parameters
     ----------
     values : array_like of shape (n_contacts, ...) | Series | dict
-        A number, or several, for each contact. A Series or dict is looked up by
-        contact name.
+        One or more numbers for each contact. The keys of a Series or dict are the names
+        of the contacts.
     names : list of str
         The contacts.
 
     Returns
     -------
     values : ndarray of float
-        One row a contact, if there were as many; nan for those that a Series or dict
-        lacks.
+        One row per contact, NaN for contacts that a Series or dict lacks.
     """
     if hasattr(values, "get") and getattr(values, "ndim", 1) == 1:
         values = [values.get(name, np.nan) for name in names]
@@ -309,8 +305,8 @@ def get_head_to_mri(trans="fsaverage"):
     Parameters
     ----------
     trans : str | path-like | Transform
-        ``'fsaverage'`` for the head frame of fsaverage, which all template montages
-        share, otherwise a transform between head and MRI, or the file of one.
+        ``'fsaverage'`` for the head frame of fsaverage, which is that of all template
+        montages, or a transform between head and MRI, or the file of a transform.
 
     Returns
     -------
@@ -338,8 +334,31 @@ def get_head_to_mri(trans="fsaverage"):
     return trans["trans"]
 
 
+def get_info_to_mri(info, trans="fsaverage"):
+    """Return the transform from the positions in an Info to the fsaverage MRI.
+
+    Parameters
+    ----------
+    info : Info
+        Info of a recording.
+    trans : str | path-like | Transform
+        As for :func:`get_head_to_mri`.
+
+    Returns
+    -------
+    to_mri : ndarray, shape (4, 4)
+        Affine transform in metres. It is that of ``trans`` if positions are in head
+        coordinates. It is the identity if they are in MRI or MNI coordinates, which MNE
+        keeps if the montage has no fiducials.
+    """
+    frames = {int(point["coord_frame"]) for point in info["dig"] or ()}
+    if frames and frames <= {FIFF.FIFFV_COORD_MRI, FIFF.FIFFV_MNE_COORD_MNI_TAL}:
+        return np.eye(4)
+    return get_head_to_mri(trans)
+
+
 def check_contacts(names, rr, *, measured=False, hint=""):
-    """Refuse contacts that cannot be what the user meant.
+    """Refuse contacts with impossible names or positions.
 
     Parameters
     ----------
@@ -348,11 +367,11 @@ def check_contacts(names, rr, *, measured=False, hint=""):
     rr : ndarray, shape (n_contacts, 3)
         Positions in metres, fsaverage surface RAS.
     measured : bool
-        If ``True``, these are a patient's contacts. Electrodes that cross do get
-        located in the same voxel (one pair in ds004752), so that two contacts at
-        one place are then named in the log instead of being an error.
+        Whether these are a patient's contacts. Electrodes that cross can be located in
+        the same voxel, as one pair in ds004752. Two such contacts at the same position
+        are therefore named in the log and are not an error.
     hint : str
-        What else helps against missing coordinates.
+        A further remedy for missing coordinates, for the error message.
     """
     if not names:
         raise ValueError("No contacts: the list of positions is empty.")
@@ -395,10 +414,10 @@ def _check_inside(names, rr):
     outside = np.flatnonzero(~inside_brain(head, rr))
     if not len(outside):
         return
-    # The distance to the inner skull is that to the scalp of a head without one.
+    # Measure the distance to the inner skull, as the scalp of a modified head.
     bare = replace(head, scalp=head.inner_skull)
     distance = project_to_scalp(bare, rr[outside])[3]
-    told = [
+    described = [
         f"{names[i]} ({1e3 * d:.1f} mm)" for i, d in zip(outside, distance, strict=True)
     ]
     if distance.max() <= MAX_OUTSIDE:
@@ -407,15 +426,15 @@ def _check_inside(names, rr):
             "is within the accuracy of template coordinates: %s.",
             len(outside),
             len(names),
-            listed(told),
+            listed(described),
         )
         return
-    far = [t for t, d in zip(told, distance, strict=True) if d > MAX_OUTSIDE]
+    far = [t for t, d in zip(described, distance, strict=True) if d > MAX_OUTSIDE]
     raise ValueError(
         f"{len(far)} of {len(names)} contacts lie outside the brain of the template "
         f"(more than {1e3 * MAX_OUTSIDE:.0f} mm outside the inner skull): "
         f"{listed(far)}. Contacts must be in MNI (fsaverage) coordinates; channels "
-        "that got theirs from a montage need montage.add_mni_fiducials() before "
+        "with positions from a montage need montage.add_mni_fiducials() before "
         "set_montage(montage), or the right 'trans'."
     )
 
@@ -458,7 +477,7 @@ def _from_info(info, trans):
     names = [info["ch_names"][pick] for pick in picks]
     check_monopolar([info["chs"][pick] for pick in picks])
     rr = np.array([info["chs"][pick]["loc"][:3] for pick in picks], float)
-    rr[(rr == 0).all(axis=1)] = np.nan  # what MNE writes for "not known"
+    rr[(rr == 0).all(axis=1)] = np.nan  # MNE writes zeros for unknown positions
     montage = info.get_montage()
     # Without fiducials MNE keeps MNI coordinates as they are.
     frame = "head" if montage is None else montage.get_positions()["coord_frame"]
@@ -466,7 +485,7 @@ def _from_info(info, trans):
 
 
 def check_monopolar(chs):
-    """Refuse derivations of two contacts, of which MNE keeps one position.
+    """Refuse derivations of two contacts, for which MNE stores only one position.
 
     Parameters
     ----------
@@ -489,7 +508,7 @@ def _refuse_derivations(bipolar):
             f"Bipolar intracranial channels: {listed(bipolar)}. Potentials of single "
             "contacts are predicted, and a derivation has a position of its own and "
             "another amplitude. Give the contacts before they were derived from each "
-            "other, and derive the prediction in the same way: make_bipolar()."
+            "other, and derive the prediction in the same way with make_bipolar()."
         )
 
 

@@ -1,7 +1,7 @@
 """Lead fields of scalp electrodes and of intracranial contacts.
 
-Both come from the surface potentials of the head table, so that no electrode and
-no contact needs a forward solve of its own.
+Both are computed from the surface potentials in the head table. New electrodes and
+contacts need no new forward solution.
 """
 
 from functools import lru_cache
@@ -11,19 +11,19 @@ from scipy.sparse import csr_array
 
 from .geometry import TriangleGeometry, project_to_scalp, ray_lengths
 
-# A depth electrode's contact is a cylinder, 1.3 mm thick and 1.6 mm long: it
-# averages the potential over its surface and cannot come closer to a neuron than
-# its own radius plus the insulated rim. Dipoles nearer than this act as if spread
-# through a ball of this radius.
+# A depth electrode's contact is a cylinder, 1.3 mm thick and 1.6 mm long. It averages
+# the potential over its surface, and its distance from a neuron is at least its radius
+# plus the insulated rim. Dipoles nearer than this are spread over a ball of this
+# radius.
 CONTACT_MINIMUM_DISTANCE = 2.5e-3
 
-# Nearer than this to the inner skull the potential follows the facets of the
-# discrete surface rather than the skull.
+# Nearer than this to the inner skull, the potential depends on the individual triangles
+# of the surface.
 CONTACT_MINIMUM_DEPTH = 1e-3
 
-# At an insulating wall a dipole and its mirror image contribute alike. The skull
-# is nearly that, so that the potential on the inner skull is about twice the one
-# in an infinite brain; the head table holds the difference.
+# At an insulating wall, a dipole and its mirror image contribute equally. The skull is
+# nearly insulating, so the potential on the inner skull is about twice that in an
+# infinite brain. The head table contains the difference.
 IMAGE_FACTOR = 2.0
 
 _CHUNK = 32
@@ -70,9 +70,9 @@ def contact_lead_field(head, contacts):
     head : Head
         The head.
     contacts : array_like, shape (n_contacts, 3)
-        Positions in metres in the frame of the head, inside the inner skull. Those
-        outside, or less than 1 mm inside, are taken as 1 mm inside on the same ray
-        from the middle of the head: a template's skull is not known better.
+        Positions in metres in the frame of the head, inside the inner skull. Contacts
+        outside, or less than 1 mm inside, are moved to 1 mm inside, along the ray from
+        the centre of the head, because a template's skull is not more accurate.
 
     Returns
     -------
@@ -81,10 +81,10 @@ def contact_lead_field(head, contacts):
 
     Notes
     -----
-    The integral equation of Geselowitz, On bioelectric potentials in an
+    This is the integral equation of Geselowitz, On bioelectric potentials in an
     inhomogeneous volume conductor, Biophys. J. 7 (1967) 1-11, equation 18: the
-    potential in an infinite brain plus the surfaces' potentials weighted with the
-    solid angles under which the contact sees them.
+    potential in an infinite brain, plus the surface potentials weighted by the solid
+    angles of the surfaces seen from the contact.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def _pulled_inside(inner_skull, contacts):
     return centre + rays * np.minimum(1, (reach - CONTACT_MINIMUM_DEPTH) / radii)
 
 
-# room for the template and the variants that training draws from
+# enough for the template and the variants used in training
 @lru_cache(maxsize=8)
 def _inner_skull_images(head):
     """Compute the part of the inner skull's potential that the table leaves out."""
@@ -148,12 +148,12 @@ def patch_potential(
     Parameters
     ----------
     points : ndarray, shape (n_points, 3)
-        Where the potential is wanted, in metres.
+        The positions at which the potential is computed, in metres.
     vertices, vertex_normals : ndarray, shape (n_rows, 3)
         Positions in metres and orientations of the dipoles of all patches.
     vertex_weight, vertex_patch : ndarray, shape (n_rows,)
-        Share of the patch moment, and patch of each dipole; every patch has one or
-        more, in ascending order.
+        The share of the patch moment and the patch of each dipole, in ascending order.
+        Every patch has at least one dipole.
     conductivity : float
         Siemens per metre.
     minimum_distance : float
@@ -188,7 +188,7 @@ def infinite_medium_potential(
     Parameters
     ----------
     points : ndarray, shape (n_points, 3)
-        Where the potential is wanted, in metres.
+        The positions at which the potential is computed, in metres.
     dipoles : ndarray, shape (n_dipoles, 3)
         Dipole positions in metres.
     moments : ndarray, shape (n_dipoles, 3)
@@ -196,9 +196,9 @@ def infinite_medium_potential(
     conductivity : float
         Siemens per metre.
     minimum_distance : float
-        Dipoles closer than this act as the same moment spread evenly over a ball of
-        this radius, inside which the potential is linear. It keeps the
-        potential finite and continuous.
+        Dipoles closer than this act as if their moment were spread evenly over a ball
+        of this radius, inside which the potential is linear. The potential thus remains
+        finite and continuous.
 
     Returns
     -------
@@ -210,8 +210,9 @@ def infinite_medium_potential(
     ``p . d / (4 pi sigma |d|^3)`` with ``d`` from the dipole to the point (Malmivuo
     & Plonsey, Bioelectromagnetism, 1995, equation 8.12).
     """
-    # Squares of distances from dot products lose 1e-16 of 1e-2 square metres, a
-    # hundred-millionth of the square of the distances that matter (millimetres).
+    # Squared distances from dot products have an error of 1e-16 of 1e-2 square metres.
+    # This is small compared with the squares of the distances that matter
+    # (millimetres).
     squared = (
         np.sum(points**2, axis=1)[:, np.newaxis]
         + np.sum(dipoles**2, axis=1)
@@ -227,7 +228,7 @@ def infinite_medium_potential(
 
 
 def surface_weights(points, surfaces, conductivity):
-    """Compute how surface potentials add up to the potential inside the brain.
+    """Compute the weights of surface potentials for the potential inside the brain.
 
     Parameters
     ----------
@@ -241,8 +242,8 @@ def surface_weights(points, surfaces, conductivity):
     Returns
     -------
     weights : ndarray, shape (n_points, n_nodes)
-        Dimensionless weights of the node potentials of all surfaces; each row adds
-        up to one.
+        Dimensionless weights of the node potentials of all surfaces. The sum of each
+        row is one.
     """
     conductivity = np.asarray(conductivity, float)
     steps = np.diff(conductivity, prepend=0.0)
@@ -256,7 +257,7 @@ def surface_weights(points, surfaces, conductivity):
 
 
 def node_solid_angles(points, surface):
-    """Compute solid angles weighted with the nodes' linear basis functions.
+    """Compute solid angles weighted by the linear basis functions of the nodes.
 
     Parameters
     ----------
@@ -268,7 +269,7 @@ def node_solid_angles(points, surface):
     Returns
     -------
     angles : ndarray, shape (n_points, n_nodes)
-        Steradians; over a closed surface each row adds up to 4 pi inside.
+        In steradians. For a closed surface, the sum of each row is 4 pi inside.
 
     Notes
     -----
@@ -288,7 +289,7 @@ def node_solid_angles(points, surface):
 
 
 def _corner_solid_angles(points, triangles):
-    """Solid angles of the three linear basis functions of every triangle."""
+    """Compute solid angles of the three linear basis functions of every triangle."""
     heights, distances = triangles.seen_from(points)
     whole = triangles.solid_angles(heights, distances)
     corners = triangles.barycentric(points) * whole[..., np.newaxis]
@@ -302,7 +303,7 @@ def _corner_solid_angles(points, triangles):
 
 
 def _edge_integrals(distances, lengths):
-    """Integral of one over the distance along each edge, over the edge's length."""
+    """Integrate the inverse distance along each edge, divided by the edge length."""
     ends = np.roll(distances, -1, axis=-1) + np.roll(distances, -2, axis=-1)
     # zero on the edge itself, where the height that multiplies the logarithm
     # vanishes as well
@@ -311,7 +312,7 @@ def _edge_integrals(distances, lengths):
 
 
 def _incidence(nodes, n_nodes):
-    """Matrix that adds the corners of triangles up to nodes."""
+    """Return the matrix that sums corners of triangles at nodes."""
     index = np.arange(len(nodes))
     return csr_array((np.ones(len(nodes)), (index, nodes)), (len(nodes), n_nodes))
 

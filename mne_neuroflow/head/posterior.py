@@ -1,9 +1,9 @@
-"""The Gaussian prior over sources and the spatial posterior it gives.
+"""The Gaussian prior of the sources and the spatial posterior.
 
-Everything is linear and exact: scalp potentials ``y = G_y s + n`` and contact
-potentials ``x = G_x s + e`` share the patch moments ``s ~ N(0, Q)``, so that
-``x`` given ``y`` is Gaussian with a mean that is a linear map of the scalp and
-a covariance that is what the scalp cannot say.
+Scalp potentials ``y = G_y s + n`` and contact potentials ``x = G_x s + e`` depend on
+the same patch moments ``s ~ N(0, Q)``. Therefore ``x`` given ``y`` is Gaussian. Its
+mean is a linear map of the scalp potentials, and its covariance is the remaining
+uncertainty.
 """
 
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ VOLUME_DENSITY = 0.9e-2
 # Length scales (metres) of the generators and the share of variance of each.
 CORTEX_SCALES = ((0.010, 0.50), (0.020, 0.35), (0.040, 0.15))
 VOLUME_SCALES = ((0.005, 0.60), (0.010, 0.40))
-# Share of amplitude with which a cortical generator shows in its homotopic
-# partner, for the scale that is short and for the two that are long.
+# Amplitude of a cortical generator in its homotopic partner, relative to its own, for
+# the short length scale and for the two long ones.
 HOMOTOPIC = {0.010: 0.0, 0.020: 0.35, 0.040: 0.5}
-# What a contact records beside the patches: tissue at its own surface, volts.
+# Contact potential that does not come from patches: tissue at its own surface, volts.
 LOCAL_STD = 10e-6
-# Scalp noise: sensor (volts) and the share of each electrode's expected
-# amplitude by which a template head mispredicts it.
+# Scalp noise: of the sensor (volts), and the error of a template head as a share of
+# each electrode's expected amplitude.
 SENSOR_STD = 2e-6
 HEAD_ERROR = 0.2
 N_ROIS = 32
@@ -41,8 +41,8 @@ N_ROIS = 32
 class Generators:
     """A square root of the source covariance, ``Q = factor @ factor.T``.
 
-    Each column is the footprint of one generator: a smooth patch of cortex,
-    with its homotopic partner, or a small volume of amygdala or hippocampus.
+    Each column is the spatial pattern of one generator: a smooth piece of cortex with
+    its homotopic partner, or a small volume of amygdala or hippocampus.
 
     Attributes
     ----------
@@ -51,11 +51,11 @@ class Generators:
     centre : array of shape (n_generators, 3)
         Generator centres in metres.
     structure : array of str, shape (n_generators,)
-        Structure of the patch at the centre.
+        The structure of the patch at the centre.
     hemisphere : array of int, shape (n_generators,)
         -1 left, 1 right.
     group : array of int, shape (n_generators,)
-        Which length scale it belongs to, cortical scales first.
+        The index of the length scale, beginning with cortical scales.
     """
 
     factor: np.ndarray
@@ -67,7 +67,7 @@ class Generators:
 
 @dataclass(frozen=True)
 class SpatialPosterior:
-    """Contact potentials given a scalp, at unit gain.
+    """The distribution of contact potentials given scalp EEG, at unit gain.
 
     Attributes
     ----------
@@ -80,9 +80,9 @@ class SpatialPosterior:
     mean_std : array of shape (n_contacts,)
         Standard deviation of the posterior mean over recordings, volts.
     prior_std : array of shape (n_contacts,)
-        Standard deviation of the contact potential before the scalp is seen.
+        Standard deviation of the contact potential without scalp EEG, volts.
     observability : array of shape (n_contacts,)
-        Share of the prior variance that the scalp explains, 0 to 1.
+        Share of the prior variance that the scalp EEG explains, 0 to 1.
     roi_operator : array of shape (n_rois, n_electrodes)
         Posterior mean of cortical virtual sensors, in units of its own spread.
     scalp_std : array of shape (n_electrodes,)
@@ -104,26 +104,26 @@ class SpatialPosterior:
 
 
 def is_volume(head):
-    """Tell volume sources from cortical patches, bool (n_patches,)."""
+    """Return which sources are volume sources, bool (n_patches,)."""
     return np.isfinite(head.patch_volume)
 
 
 def farthest_points(points, n_points):
-    """Pick points that cover a cloud evenly.
+    """Select points that cover a set of points evenly.
 
-    Ties (a cloud that mirrors itself) go to the point that comes first.
+    In case of ties, as in a symmetric set, the first point is selected.
 
     Parameters
     ----------
     points : array of shape (n, 3)
-        The cloud.
+        The points.
     n_points : int
-        How many to pick.
+        The number of points to select.
 
     Returns
     -------
     picks : array of int, shape (min(n, n_points),)
-        Indices into ``points``, the first being the point nearest the centroid.
+        Indices of ``points``. The first is the point nearest to the centroid.
     """
     points = np.asarray(points, float)
     picks = [int(np.argmin(((points - points.mean(0)) ** 2).sum(1)))]
@@ -135,7 +135,7 @@ def farthest_points(points, n_points):
 
 
 def contact_halves(contacts):
-    """Split contacts in two, so that each has a near one in the other half.
+    """Split contacts into two halves, so that each has a neighbour in the other half.
 
     Parameters
     ----------
@@ -145,8 +145,7 @@ def contact_halves(contacts):
     Returns
     -------
     half : array of shape (n_contacts,)
-        0.0 or 1.0. It goes with the place of a contact, not with its index: a
-        list in another order gives the same halves.
+        0.0 or 1.0. It depends on the positions of the contacts and not on their order.
     """
     contacts = np.asarray(contacts, float)
     order = np.lexsort(np.round(contacts * 1e5).T)
@@ -156,7 +155,7 @@ def contact_halves(contacts):
 
 
 def _bump(points, hemisphere, centres, centre_hemisphere, scale):
-    """Gaussian footprints within a hemisphere, (n_points, n_centres)."""
+    """Return Gaussian patterns within a hemisphere, (n_points, n_centres)."""
     square = (
         (points**2).sum(1)[:, None] + (centres**2).sum(1)[None] - 2 * points @ centres.T
     )
@@ -171,10 +170,10 @@ def _unit_rows(bump):
 
 @lru_cache(maxsize=4)
 def _cortex_generators(head, scale, share):
-    """Footprints of one cortical length scale."""
+    """Return the patterns of one cortical length scale."""
     cortex = ~is_volume(head)
     points, hemisphere = head.patch_centres[cortex], head.patch_hemisphere[cortex]
-    # Centres one length scale apart are as good as a continuum of them.
+    # Centres one length scale apart are as good as a continuum of centres.
     area = head.patch_area[cortex].sum()
     picks = farthest_points(points, int(np.ceil(area / scale**2)))
     centres, side = points[picks], hemisphere[picks]
@@ -192,11 +191,11 @@ def _cortex_generators(head, scale, share):
 
 @lru_cache(maxsize=4)
 def _volume_generators(head, scale, share):
-    """Footprints of one length scale in amygdala and hippocampus."""
+    """Return the patterns of one length scale in amygdala and hippocampus."""
     volume = np.flatnonzero(is_volume(head))
     points, side = head.patch_centres[volume], head.patch_hemisphere[volume]
     bump = _bump(points, side, points, side, scale)
-    # A generator drives one orientation: three independent ones share a place.
+    # A generator has one orientation, and three independent ones are at each place.
     aligned = np.abs(head.patch_normals[volume] @ head.patch_normals[volume].T) > 0.5
     bump = _unit_rows(bump * aligned)
     moments = VOLUME_DENSITY * head.patch_volume[volume, None] * np.sqrt(share)
@@ -217,7 +216,7 @@ def source_generators(head):
     Returns
     -------
     generators : Generators
-        Their footprints; ``factor @ factor.T`` is the source covariance.
+        The generators, whose ``factor @ factor.T`` is the source covariance.
     """
     parts = [_cortex_generators(head, *pair) for pair in CORTEX_SCALES]
     parts += [_volume_generators(head, *pair) for pair in VOLUME_SCALES]
@@ -237,7 +236,7 @@ def average_reference(lead_field):
 
 
 def symmetric_roots(covariance):
-    """Symmetric square root of a covariance and the root's inverse.
+    """Compute the symmetric square root of a covariance and its inverse.
 
     Parameters
     ----------
@@ -259,7 +258,7 @@ def symmetric_roots(covariance):
 
 @lru_cache(maxsize=4)
 def roi_centres(head):
-    """Places of the cortical virtual sensors: patches that cover the cortex.
+    """Select the patches of cortical virtual sensors, which cover the cortex.
 
     Parameters
     ----------
@@ -276,7 +275,7 @@ def roi_centres(head):
 
 
 def _roi_weights(head):
-    """Outward cortical moment around each virtual sensor, (n_rois, n_patches)."""
+    """Return weights for the outward moment around each virtual sensor."""
     picks = roi_centres(head)
     bump = _bump(
         head.patch_centres,
@@ -286,8 +285,8 @@ def _roi_weights(head):
         0.02,
     )
     bump[is_volume(head)] = 0
-    # Walls of a sulcus point opposite ways: take what points away from the
-    # middle of the head, which is what the scalp can tell the sign of.
+    # The walls of a sulcus have opposite orientations. Take the component away from the
+    # middle of the head, because scalp EEG shows the sign of this component.
     outward = head.patch_centres - head.patch_centres.mean(0)
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     return (bump * (outward * head.patch_normals).sum(1)[:, None]).T
@@ -295,7 +294,7 @@ def _roi_weights(head):
 
 @lru_cache(maxsize=4)
 def roi_gains(head):
-    """Virtual sensors' view of every unit generator.
+    """Compute the gain of every unit generator at each virtual sensor.
 
     Parameters
     ----------
@@ -323,9 +322,10 @@ def prior_spreads(scalp, contacts):
     Returns
     -------
     prior_std : array of shape (n_contacts,)
-        Of the contact potentials, volts.
+        Standard deviation of the contact potentials in volts.
     scalp_std : array of shape (n_electrodes,)
-        Of the scalp potentials with the noise of sensors and head model, volts.
+        Standard deviation of the scalp potentials with noise of sensors and head model,
+        in volts.
     """
     field, signal = ((part.astype(float) ** 2).sum(1) for part in (contacts, scalp))
     return (
@@ -346,8 +346,8 @@ def posterior_from_fields(scalp, contacts, rois, noise=None):
     rois : array of shape (n_rois, n_generators)
         Cortical virtual sensors of each unit generator.
     noise : array of shape (n_electrodes,) | None
-        Scalp noise standard deviation at unit gain in volts; None takes the
-        sensor's and the template's error.
+        The standard deviation of the scalp noise at unit gain in volts. None takes that
+        of sensor noise and of the error of a template head.
 
     Returns
     -------
@@ -395,13 +395,13 @@ def spatial_posterior(electrodes, contacts, head=None, reference=None):
     head : Head | None
         None takes the template head.
     reference : array of shape (n_electrodes, n_electrodes) | None
-        What the recording's reference and projectors make of the potentials; None
-        is the average reference.
+        The linear map of the recording's reference and projectors. None is the average
+        reference.
 
     Returns
     -------
     posterior : SpatialPosterior
-        The posterior at unit gain: multiply by the recording's gain.
+        The posterior at unit gain. Multiply by the gain of the recording.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""A spatial stage estimated from pairs: from the scalp around a moment to contacts.
+"""A spatial stage estimated from pairs: a lagged map from scalp EEG to contacts.
 
-The sign and the lag with which deep structures go together with cortex differ between
-patients, and no head model knows them. Recorded pairs do. The map from pairs starts at
-the physics or at nothing, whichever predicts better what it has not seen, so that with
-few pairs it falls back to what is known without any.
+The sign and the lag of the coupling between deep structures and cortex differ between
+patients. A head model does not contain them, but recorded pairs show them. The map
+shrinks towards the head model or towards zero, whichever predicts held-out data better.
+With few pairs it therefore stays close to its target.
 """
 
 from dataclasses import dataclass, replace
@@ -13,45 +13,47 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import eigh
 
+from .._threads import one_blas_thread
 from ..contract import BLOCK, SAME_PLACE, SFREQ
 from .posterior import symmetric_roots
-from .wiener import band_covariance, clip, loudest
+from .wiener import band_covariance, clip, clip_limit
 
-#: Samples at 128 Hz to either side of a moment that the map sees (117 ms).
+#: Samples at 128 Hz to either side of a sample that the map uses (117 ms).
 N_LAGS = 15
-# Widths in seconds with which weights may fade away from the moment itself.
+# Candidate widths in seconds for the decay of weights with the lag.
 _DECAYS = (0.03, 0.06)
-# Penalties in units of the features' mean power. With the last nothing is learned.
+# Penalties in units of the features' mean power. The last leaves the target unchanged.
 _PENALTIES = 10.0 ** np.append(np.arange(-3.5, 2.1, 0.5), 9)
-# Independent signals of a montage that are kept, those of most variance first.
+# Maximum number of principal components of a montage.
 _N_COMPONENTS = 48
-# Shrinkage of the covariance of residuals towards that of the physics.
+# Candidate shrinkages of the residual covariance towards that of the head model.
 _SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
-# Least share of a contact's variance that counts as the map's: even a map that says
-# nothing has a scale.
-_LEAST_POWER = 1e-6
-_PIECE = 10 * BLOCK  # samples whose lagged features are held at once
+# Minimum share of a contact's variance that the map explains, so that a map without
+# information has a scale too.
+_MIN_POWER = 1e-6
+_PIECE = 10 * BLOCK  # samples whose lagged features are in memory at once
 
 
 @dataclass(frozen=True)
 class LaggedMap:
-    """Contact potentials from the scalp around the same moment, at unit gain.
+    """A linear map from scalp EEG around a sample to contacts, at unit gain.
 
     Attributes
     ----------
     weights : array of shape (n_contacts, n_electrodes, 2 * N_LAGS + 1)
-        Volts per volt of average-referenced scalp; the last axis is the scalp's time
-        from N_LAGS samples before the moment to N_LAGS after it.
+        Volts per volt of average-referenced scalp EEG. The last axis are lags from
+        N_LAGS samples before to N_LAGS after the sample.
     covariance : array of shape (n_contacts, n_contacts)
-        Of what the map does not explain in data that it was not estimated from, V².
+        The covariance of the residuals in held-out data, V².
     explained : array of shape (n_contacts,)
-        Share of the variance that it explains there, 0 to 1.
+        The share of variance that is explained there, 0 to 1.
     mean_std, prior_std : array of shape (n_contacts,)
-        Standard deviation of the map's output and of the contacts, volts.
+        The standard deviation of the output of the map and of the contacts, volts.
     scalp_rms : array of shape (n_electrodes,)
-        Typical amplitude of each electrode, volts.
+        The typical amplitude of each electrode, volts.
     scalp_covariance : array of shape (n_bands, n_electrodes, n_electrodes)
-        Of the scalp in the bands of :func:`~mne_neuroflow.head.wiener.split`, V².
+        The covariance of the scalp EEG in the bands of
+        :func:`~mne_neuroflow.head.wiener.split`, V².
     """
 
     weights: np.ndarray
@@ -73,29 +75,30 @@ class LaggedMap:
             prior_std=self.prior_std[contacts],
         )
 
+    @one_blas_thread
     def update(self, posterior, error):
-        """Put what is known from pairs into a spatial posterior of the same contacts.
+        """Update a spatial posterior of the same contacts with this map.
 
         Parameters
         ----------
         posterior : AdaptedPosterior
-            From the physics. Its operator is not used with a lagged map.
+            The posterior of the head model, whose operator is not used.
         error : array of shape (n_contacts, n_contacts)
-            Covariance that the recording at hand adds, V² at unit gain; see
+            The additional covariance of this recording, V² at unit gain, see
             :meth:`~mne_neuroflow.head.wiener.ScalpFilter.error`.
 
         Returns
         -------
         posterior : AdaptedPosterior
-            With the map's covariance, spreads and explained shares.
+            The posterior with the covariance, spreads and explained shares of the map.
         """
         covariance, added = self.covariance + error, np.diag(error)
         roots = symmetric_roots(covariance)
         # The same for all wavelet levels.
         root, inverse_root = (np.stack([one] * len(posterior.root)) for one in roots)
-        # What the recording does not show is missing in the mean.
-        power = np.maximum(self.mean_std**2 - added, _LEAST_POWER * self.prior_std**2)
-        # How contacts go together in the mean is the head model's word.
+        # The part of the signal that this recording does not show is not in the mean.
+        power = np.maximum(self.mean_std**2 - added, _MIN_POWER * self.prior_std**2)
+        # The correlations of contacts in the mean are those of the head model.
         size = np.sqrt(power / np.maximum(np.diag(posterior.explained), 1e-30))
         explained = posterior.explained * np.outer(size, size)
         return replace(
@@ -110,15 +113,15 @@ class LaggedMap:
             observability=np.maximum(self.explained - added / self.prior_std**2, 0),
         )
 
+    @one_blas_thread
     def mean(self, scalp):
         """Apply the map.
 
         Parameters
         ----------
         scalp : array of shape (n_electrodes, n_times + 2 * N_LAGS)
-            Average-referenced volts at 128 Hz at unit gain, with the samples before
-            and after the stretch that is wanted; what a
-            :class:`~mne_neuroflow.head.wiener.ScalpFilter` returns.
+            Average-referenced volts at 128 Hz at unit gain, with the samples before and
+            after the stretch, from :class:`~mne_neuroflow.head.wiener.ScalpFilter`.
 
         Returns
         -------
@@ -132,49 +135,50 @@ class LaggedMap:
         )
 
 
+@one_blas_thread
 def fit_lagged_map(blocks, operator, covariance):
     """Estimate a lagged map by ridge regression with blocked cross-validation.
 
     Parameters
     ----------
     blocks : list of list of tuple
-        For each part of the data that is left out in turn (sessions, groups of trials
-        or contiguous blocks, at least two) its stretches: scalp of shape
-        ``(n_electrodes, n_times + 2 * N_LAGS)`` as for :meth:`LaggedMap.mean`, and
+        The parts of the data that are held out in turn (sessions, groups of trials or
+        contiguous blocks, at least two). Each has a list of stretches: scalp EEG of
+        shape ``(n_electrodes, n_times + 2 * N_LAGS)``, see :meth:`LaggedMap.mean`, and
         contacts of shape ``(n_contacts, n_times)``, both in volts at unit gain.
     operator : array of shape (n_contacts, n_electrodes)
-        The physics: what the map of a contact starts from, if that predicts better
-        than to start from nothing.
+        The map of the head model. The map of a contact shrinks towards it, if that
+        predicts better than shrinking towards zero.
     covariance : array of shape (n_contacts, n_contacts)
-        The physics' covariance, to whose correlations that of the residuals is shrunk.
-        The shrinkage is the one under which held-out residuals are likeliest.
+        The covariance of the head model. That of the residuals shrinks towards its
+        correlations, by the amount for which held-out residuals are most likely.
 
     Returns
     -------
     lagged : LaggedMap
         The map from all parts.
     others : list of array, shape (n_contacts, n_electrodes, 2 * N_LAGS + 1)
-        For each part the weights from all other parts: what a map says of data that
-        it has not seen.
+        The weights for each part, estimated from all other parts.
 
     Notes
     -----
-    Ridge regression (Hoerl & Kennard 1970, Technometrics 12:55) towards a start, with
-    a prior width of the weights that fades exponentially with the lag. Penalty, fading
-    and start are chosen per contact by the error in the parts left out.
+    Ridge regression (Hoerl & Kennard 1970, Technometrics 12:55) shrinks towards a
+    target, with a prior width of the weights that decreases exponentially with the lag.
+    Penalty, decay and target are chosen for each contact by the error in held-out
+    parts.
     """
     rms = _typical_rms(blocks)
-    limit = loudest(rms)
+    limit = clip_limit(rms)
     blocks = [[(clip(scalp, limit), deep) for scalp, deep in b] for b in blocks]
     scalp = [scalp for block in blocks for scalp, _ in block]
     components = _principal(scalp)
     parts = [_moments(block, components) for block in blocks]
     total = sum(parts[1:], parts[0])
     starts = (np.zeros_like(total.cross), _at_lag_zero(operator @ components.T))
-    least = np.full(len(operator), np.inf)
+    lowest = np.full(len(operator), np.inf)
     best = np.empty((len(parts) + 1, *total.cross.shape))
     for decay in _DECAYS:
-        # The last of the solvers has seen all parts.
+        # The last solver uses all parts.
         solvers = [_Solver(total - part, decay) for part in parts]
         solvers.append(_Solver(total, decay))
         paths = [
@@ -183,16 +187,16 @@ def fit_lagged_map(blocks, operator, covariance):
         for weights in map(np.stack, chain(*paths)):
             residuals = map(_Moments.residuals, parts, weights)
             error = sum(np.diag(residual) for residual in residuals)
-            better = error < least
-            least[better] = error[better]
+            better = error < lowest
+            lowest[better] = error[better]
             best[..., better] = weights[..., better]
     residuals = list(map(_Moments.residuals, parts, best))
     power, fitted = np.diag(total.deep), np.diag(best[-1].T @ total.gram @ best[-1])
     lagged = LaggedMap(
         weights=_unfolded(best[-1], components),
         covariance=_shrunk(residuals, [part.count for part in parts], covariance),
-        explained=np.clip(1 - least / power, 0, 1),
-        mean_std=np.sqrt(np.maximum(fitted, _LEAST_POWER * power) / total.count),
+        explained=np.clip(1 - lowest / power, 0, 1),
+        mean_std=np.sqrt(np.maximum(fitted, _MIN_POWER * power) / total.count),
         prior_std=np.sqrt(power / total.count),
         scalp_rms=rms,
         scalp_covariance=band_covariance(scalp),
@@ -202,7 +206,7 @@ def fit_lagged_map(blocks, operator, covariance):
 
 @dataclass(frozen=True)
 class _Moments:
-    """Sums of products of lagged features and contacts over some of the data."""
+    """Sums of products of lagged features and contacts over a part of the data."""
 
     gram: np.ndarray
     cross: np.ndarray
@@ -216,7 +220,7 @@ class _Moments:
         return _Moments(*(getattr(self, f) - getattr(other, f) for f in _SUMS))
 
     def residuals(self, weights):
-        """Sum of products of what weights leave unexplained, contacts by contacts."""
+        """Return the sum of products of residuals, contacts by contacts."""
         both = weights.T @ self.cross
         return self.deep - both - both.T + weights.T @ self.gram @ weights
 
@@ -225,7 +229,7 @@ _SUMS = ("gram", "cross", "deep", "count")
 
 
 class _Solver:
-    """Ridge regression for all starts and penalties from one decomposition."""
+    """Ridge regression for all targets and penalties from one decomposition."""
 
     def __init__(self, moments, decay):
         lags = np.arange(-N_LAGS, N_LAGS + 1) / SFREQ
@@ -246,7 +250,7 @@ class _Solver:
 
 
 def _typical_rms(blocks):
-    """Median over seconds of the r.m.s. of each electrode, volts."""
+    """Return the median over seconds of the r.m.s. of each electrode, volts."""
     step = SFREQ
     seconds = [
         np.sqrt((scalp[:, k : k + step] ** 2).mean(axis=1))
@@ -258,13 +262,13 @@ def _typical_rms(blocks):
 
 
 def _principal(pieces):
-    """Principal components of the scalp, (n_components, n_electrodes)."""
+    """Return principal components of scalp EEG, (n_components, n_electrodes)."""
     covariance = sum(piece @ piece.T for piece in pieces)
     return eigh(covariance)[1][:, ::-1][:, :_N_COMPONENTS].T
 
 
 def _moments(block, components):
-    """Second moments over the stretches of one part of the data."""
+    """Compute second moments over the stretches of one part of the data."""
     parts = []
     for scalp, deep in block:
         signals = components @ scalp
@@ -279,21 +283,21 @@ def _moments(block, components):
 
 
 def _at_lag_zero(operator):
-    """Weights of a map without lags, (n_features, n_contacts)."""
+    """Return the weights of a map without lags, (n_features, n_contacts)."""
     weights = np.zeros((operator.shape[1], 2 * N_LAGS + 1, operator.shape[0]))
     weights[:, N_LAGS] = operator.T
     return weights.reshape(-1, operator.shape[0])
 
 
 def _unfolded(weights, components):
-    """Weights of electrodes, (n_contacts, n_electrodes, n_lags)."""
+    """Return the weights of electrodes, (n_contacts, n_electrodes, n_lags)."""
     folded = weights.reshape(len(components), 2 * N_LAGS + 1, -1)
-    # In the order of a file, so that what is computed from both is the same.
+    # In the memory order of a file, so that results are the same after saving.
     return np.einsum("ke,klc->cel", components, folded, order="C")
 
 
 def _shrunk(residuals, counts, covariance):
-    """Covariance of residuals, shrunk towards the physics by what is likeliest."""
+    """Shrink the covariance of residuals towards the head model, by likelihood."""
     std = np.sqrt(np.diag(covariance))
     shape = covariance / np.outer(std, std)
 
@@ -303,7 +307,7 @@ def _shrunk(residuals, counts, covariance):
         return (1 - share) * observed + share * shape * np.outer(std, std)
 
     def surprise(share):
-        """Negative log-density of each part under the covariance of the others."""
+        """Return the negative log-density of each part given the others."""
         total = 0.0
         for own, count in zip(residuals, counts, strict=True):
             rest = shrink(sum(residuals) - own, sum(counts) - count, share)
@@ -315,8 +319,8 @@ def _shrunk(residuals, counts, covariance):
 
 
 @dataclass(frozen=True, repr=False)
-class Implant:
-    """What pairs of recordings have told about the contacts of one patient.
+class ContactFit:
+    """What recorded pairs have shown about the contacts of one patient.
 
     Attributes
     ----------
@@ -325,15 +329,15 @@ class Implant:
     positions : array of shape (n_contacts, 3)
         Metres, fsaverage surface RAS.
     electrodes : list of str
-        The EEG channels that the map reads, in its order; empty without one.
+        The EEG channels of the map, in its order, or empty without a map.
     lagged : LaggedMap | None
-        The map from the scalp; None where the physics is kept.
+        The map from scalp EEG. None if the head model is used.
     calibration : array of shape (n_contacts, 2)
-        Log-scale and tail of each contact.
-    amplitude : array of shape (n_contacts, 4, 2)
-        Log-amplitude of each contact's noise and its precision, by wavelet level.
+        The log-scale and tail of each contact.
+    amplitude : array of shape (n_contacts, n_levels, 2)
+        The log-amplitude of each contact's noise and its precision, by wavelet level.
     gain : float | None
-        That of the recordings that this was learned from; None takes the new one's.
+        The gain of the fitted recordings. None takes that of a new recording.
     """
 
     ch_names: list
@@ -346,10 +350,10 @@ class Implant:
 
     def __repr__(self):
         kind = "recalibrated" if self.lagged is None else "fitted"
-        return f"<Implant | {kind}, {len(self.ch_names)} contacts>"
+        return f"<ContactFit | {kind}, {len(self.ch_names)} contacts>"
 
     def match(self, positions):
-        """Look for contacts among these by place.
+        """Find contacts by position, where they are known.
 
         Parameters
         ----------
@@ -359,8 +363,8 @@ class Implant:
         Returns
         -------
         index : array of int, shape (n,)
-            Which contacts they are, -1 for none. Of several contacts in one place each
-            is found once, in their order.
+            The indices of the contacts, -1 for unknown ones. If several contacts have
+            the same position, each is found once, in their order.
         """
         distance = np.linalg.norm(positions[:, None] - self.positions, axis=-1)
         index = np.full(len(positions), -1)
@@ -371,7 +375,7 @@ class Implant:
         return index
 
     def find(self, positions):
-        """Find contacts among these by place.
+        """Find contacts by position, if all of them are known.
 
         Parameters
         ----------
@@ -381,7 +385,7 @@ class Implant:
         Returns
         -------
         index : array of int, shape (n,) | None
-            Which contacts they are; None if any is no contact of this implant.
+            The indices of the contacts, or None if any of them is unknown.
         """
         index = self.match(positions)
         return None if (index < 0).any() else index
@@ -398,19 +402,19 @@ class Implant:
         )
 
     def updated(self, contacts, known):
-        """Take over the calibration and amplitudes of some contacts, an index array.
+        """Return a fit with new calibration and amplitudes of some contacts.
 
         Parameters
         ----------
         contacts : array of int
-            Rows of this implant.
-        known : Implant
-            Of these contacts, in this order.
+            The indices of these contacts.
+        known : ContactFit
+            The fit of these contacts, in this order.
 
         Returns
         -------
-        implant : Implant
-            Changed in these rows alone.
+        contact_fit : ContactFit
+            The new fit.
         """
         calibration, amplitude = self.calibration.copy(), self.amplitude.copy()
         calibration[contacts] = known.calibration

@@ -9,6 +9,7 @@ import numpy as np
 from mne.io.constants import FIFF
 
 from .._compat import _validate_type, logger, verbose
+from .._docs import fill_doc
 from .._text import listed
 from .contacts import get_head_to_mri
 from .geometry import Surface, encloses
@@ -18,30 +19,31 @@ from .leadfield import (
     surface_weights,
 )
 
-# Sources treated at a time: 3 x 100 dipoles times the 7700 nodes of the usual
+# Number of sources computed at once: 3 x 100 dipoles times the 7700 nodes of the usual
 # three ico-4 surfaces are 18 MB.
 _N_SOURCES = 100
 
-# A sphere that holds every head, for the forward solution that lends its form.
+# A sphere that contains every head, for the forward solution used as a template.
 _DUMMY_RADIUS = 1.0
 
 
 @verbose
+@fill_doc
 def make_seeg_forward(
     info, trans, src, bem, *, mindist=CONTACT_MINIMUM_DISTANCE, verbose=None
 ) -> mne.Forward:
     """Compute a forward solution for SEEG and ECoG contacts.
 
-    MNE's own :func:`mne.make_forward_solution` knows MEG and EEG sensors only.
+    :func:`mne.make_forward_solution` supports MEG and EEG sensors only.
 
     Parameters
     ----------
     info : mne.Info
-        Measurement info with ``'seeg'`` or ``'ecog'`` channels that have positions.
-        Channels marked bad are computed like the others.
+        A measurement info with ``'seeg'`` or ``'ecog'`` channels that have positions.
+        Bad channels are computed as well.
     trans : str | path-like | mne.transforms.Transform
-        Transform between head and MRI, or the file of one. ``'fsaverage'`` is the
-        template's.
+        The transform between head and MRI, or the file of one. ``'fsaverage'`` is that
+        of the template.
     src : mne.SourceSpaces | path-like
         Surface, volume, discrete or mixed source spaces. Points outside the inner
         skull are left out, as :func:`mne.make_forward_solution` does.
@@ -49,20 +51,19 @@ def make_seeg_forward(
         Solution of a one-layer or three-layer boundary-element model, from
         :func:`mne.make_bem_solution` with ``solver='mne'``.
     mindist : float
-        Distance in metres below which a dipole acts on a contact as if its moment
-        were spread over a ball of this radius. The default is the size of a
-        contact. This is not the ``mindist`` of
-        :func:`mne.make_forward_solution`, which drops sources near the skull.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        The distance in metres below which a dipole acts on a contact as if its moment
+        were spread over a ball of this radius. The default is the size of a contact.
+        The ``mindist`` of :func:`mne.make_forward_solution` is different: it leaves out
+        sources near the skull.
+    %(verbose)s
 
     Returns
     -------
     fwd : mne.Forward
-        Forward solution with free orientations in the head frame, in volts per
-        ampere metre against a reference at infinity; channels in the order of
-        ``info``. A fixed orientation is made from it by
-        :func:`mne.convert_forward_solution`.
+        The forward solution with free orientations in the head frame, in volts per
+        ampere metre against a reference at infinity, with channels in the order of
+        ``info``. :func:`mne.convert_forward_solution` makes one with fixed orientations
+        from it.
 
     See Also
     --------
@@ -137,7 +138,7 @@ def _lead_field(contacts, sources, head_to_mri, bem, surfaces, mindist):
     conductivity = bem["sigma"]
     nodes = np.vstack([surface.rr for surface in surfaces])
     source_mult = np.repeat(bem["source_mult"], [len(s.rr) for s in surfaces])
-    # straight from infinite-medium potentials at the nodes, at 1 S/m, to contacts
+    # map infinite-medium potentials at the nodes, at 1 S/m, directly to contacts
     weights = surface_weights(contacts, surfaces, conductivity) @ bem["solution"]
     weights *= source_mult
     axes = head_to_mri["trans"][:3, :3].T
@@ -159,7 +160,7 @@ def _lead_field(contacts, sources, head_to_mri, bem, surfaces, mindist):
 
 
 def _check_bem(bem):
-    """Read or take a boundary-element model that MNE has solved."""
+    """Read and check a boundary-element model that MNE has solved."""
     _validate_type(bem, ("path-like", mne.bem.ConductorModel), "bem")
     if not isinstance(bem, mne.bem.ConductorModel):
         bem = mne.read_bem_solution(bem)
@@ -193,7 +194,7 @@ def _pick_contacts(info):
 
 
 def _contacts_in_mri(info, head_to_mri, inner_skull):
-    """Contact positions in the MRI frame, known and inside the inner skull."""
+    """Return contact positions in the MRI frame, or refuse unknown or outlying ones."""
     rr = np.array([ch["loc"][:3] for ch in info["chs"]], float)
     in_head = [ch["coord_frame"] == FIFF.FIFFV_COORD_HEAD for ch in info["chs"]]
     known = np.isfinite(rr).all(axis=1) & rr.any(axis=1) & in_head
@@ -256,10 +257,11 @@ def _drop_outside(src, head_to_mri, inner_skull):
 
 
 def _empty_forward(info, head_to_mri, src):
-    """Forward solution of the right form, whose numbers are still to come.
+    """Make a forward solution of the right form, in which to replace the lead field.
 
-    MNE makes these only for EEG and MEG, and has no public way to make one by hand:
-    the contacts go through it as EEG electrodes on a sphere, the cheapest model.
+    MNE-Python makes forward solutions only for EEG and MEG and has no public
+    constructor. The contacts are therefore passed as EEG electrodes with a spherical
+    model, which is the cheapest.
     """
     disguised = info.copy()
     disguised.set_channel_types(

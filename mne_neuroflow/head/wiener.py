@@ -1,44 +1,47 @@
-"""A Wiener filter for electrodes that are noisier than they should be.
+"""A Wiener filter for electrodes that are noisier than expected.
 
-What electrodes show together is known beforehand: from the head model or, better, from
-recorded pairs. In a recording some electrodes add to that: one dries, a jaw is tense.
-Their excess is estimated from the recording alone, by electrode and frequency band,
-and what the electrodes would have shown without it is its conditional mean.
+The expected covariance of the electrodes comes from the head model or, better, from
+recorded pairs. In a recording, some electrodes have additional noise, because they dry
+or because of muscle activity. This excess is estimated from the recording for each
+electrode and frequency band. The filter returns the conditional mean of the signals
+without it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import firwin
 
+from .._threads import one_blas_thread
 from ..contract import SFREQ
 
 #: Samples at 128 Hz by which filters shorten a signal at either end.
 N_HALO = 32
 # Hz, between the bands.
 _EDGES = (4.0, 8.0, 16.0, 32.0)
-# Times an electrode's typical amplitude at which its signal is cut off.
-_LOUDEST = 6.0
-# Share of the scalp's power that counts as noise of every electrode.
+# Multiple of an electrode's typical amplitude at which its signal is clipped.
+_MAX_RMS = 6.0
+# Noise of every electrode, as a share of the power of the scalp EEG.
 _FLOOR = 1e-3
-# Power of a reference that may be anything, over that of an electrode.
+# Power of an unknown reference, relative to that of an electrode.
 _REFERENCE = 1e4
 _ITERATIONS = 50
-# Frequencies at which the error of a map is summed.
+# Number of frequencies in the sum of the error of a map.
 _N_FREQS = 128
 
 
 @dataclass(frozen=True)
 class ScalpFilter:
-    """What electrodes would show without their excess of noise.
+    """A filter that removes the excess noise of electrodes.
 
     Attributes
     ----------
-    limit : array of shape (n_heard, 1)
-        Amplitude at which each electrode at hand is cut off, volts.
-    operator : array of shape (n_bands, n_electrodes, n_heard)
-        Expected potentials in each band, given those of the electrodes at hand.
+    limit : array of shape (n_present, 1)
+        Amplitude at which each of these electrodes is clipped, volts.
+    operator : array of shape (n_bands, n_electrodes, n_present)
+        Expected potentials in each band, given those of the present electrodes.
     lost : array of shape (n_bands, n_electrodes, n_electrodes)
         Covariance of the error, V².
     """
@@ -47,12 +50,13 @@ class ScalpFilter:
     operator: np.ndarray
     lost: np.ndarray
 
+    @one_blas_thread
     def __call__(self, scalp):
         """Filter a recording.
 
         Parameters
         ----------
-        scalp : array of shape (n_heard, n_times + 2 * N_HALO)
+        scalp : array of shape (n_present, n_times + 2 * N_HALO)
             Volts at 128 Hz against any common reference.
 
         Returns
@@ -61,7 +65,7 @@ class ScalpFilter:
             Volts against the average of all electrodes.
         """
         n_times, n_fft = scalp.shape[-1], next_fast_len(scalp.shape[-1], real=True)
-        # Real operators, which take real and imaginary parts in turn.
+        # The operators are real: apply them to real and imaginary parts in turn.
         spectrum = rfft(np.asarray(clip(scalp, self.limit), float), n_fft).view(float)
         clean = np.zeros((self.operator.shape[1], spectrum.shape[1]))
         responses = np.repeat(band_responses(n_fft), 2, axis=1)
@@ -69,8 +73,16 @@ class ScalpFilter:
             clean += operator @ (spectrum * response)
         return irfft(clean.view(complex), n_fft)[:, N_HALO : n_times - N_HALO]
 
+    def between(self, other, share):
+        """Interpolate to a filter of the same electrodes, whose weight is 0 to 1."""
+        return replace(
+            self,
+            operator=(1 - share) * self.operator + share * other.operator,
+            lost=(1 - share) * self.lost + share * other.lost,
+        )
+
     def error(self, weights):
-        """Compute the covariance with which the error passes through a map.
+        """Compute the covariance of the error after a map.
 
         Parameters
         ----------
@@ -80,7 +92,7 @@ class ScalpFilter:
         Returns
         -------
         covariance : array of shape (n_contacts, n_contacts)
-            V², if the error's spectrum is flat within each band.
+            In V², assuming that the spectrum of the error is flat within each band.
         """
         shape = band_responses(_N_FREQS) ** 2
         shape /= _over_freqs(shape)[:, None]
@@ -93,17 +105,18 @@ class ScalpFilter:
 
 
 def clip(scalp, limit):
-    """Take the top off what is far louder than an electrode is, such as pops."""
+    """Clip samples far above an electrode's typical amplitude, such as pops."""
     return np.clip(scalp, -limit, limit)
 
 
-def loudest(rms):
-    """Amplitude at which electrodes are cut off, with one more axis than theirs."""
-    return _LOUDEST * rms[..., None]
+def clip_limit(rms):
+    """Return the amplitudes at which to clip electrodes, (..., n_electrodes, 1)."""
+    return _MAX_RMS * rms[..., None]
 
 
+@lru_cache(maxsize=16)
 def band_responses(n_times):
-    """Compute what filters of the bands do to each frequency.
+    """Compute the frequency responses of the filters of the bands.
 
     Parameters
     ----------
@@ -113,8 +126,8 @@ def band_responses(n_times):
     Returns
     -------
     responses : array of shape (n_bands, n_times // 2 + 1)
-        Below 4 Hz, 4 to 8, 8 to 16, 16 to 32 and above; they sum to one. The filters
-        have no phase and reach N_HALO samples to either side.
+        The responses for below 4 Hz, 4 to 8, 8 to 16, 16 to 32 Hz and above. Their sum
+        is one. The filters have zero phase and a length of N_HALO samples to each side.
     """
     lags = 2 * np.pi * np.arange(n_times // 2 + 1)[:, None] / n_times
     waves = np.cos(lags * np.arange(1, N_HALO + 1)).T
@@ -126,7 +139,7 @@ def band_responses(n_times):
 
 
 def split(data):
-    """Split signals into bands whose sum they are.
+    """Split signals into bands that add up to them.
 
     Parameters
     ----------
@@ -145,18 +158,19 @@ def split(data):
     return bands[..., N_HALO : n_times - N_HALO]
 
 
+@one_blas_thread
 def band_covariance(pieces):
     """Compute the covariance of electrodes in each band.
 
     Parameters
     ----------
     pieces : iterable of array, shape (n_electrodes, n_times + 2 * N_HALO)
-        Stretches of scalp at 128 Hz.
+        Stretches of scalp EEG at 128 Hz.
 
     Returns
     -------
     covariance : array of shape (n_bands, n_electrodes, n_electrodes)
-        About zero.
+        The second moments, without subtracting the mean.
     """
     total, count = 0.0, 0
     for piece in pieces:
@@ -166,19 +180,20 @@ def band_covariance(pieces):
     return total / count
 
 
-def find_scalp_filter(usual, limit, heard, observed):
+@one_blas_thread
+def find_scalp_filter(usual, limit, present, observed):
     """Compute the filter for a recording.
 
     Parameters
     ----------
     usual : array of shape (n_bands, n_electrodes, n_electrodes)
-        Covariance of the electrodes as it should be, average-referenced, V².
-    limit : array of shape (n_heard, 1)
-        From :func:`loudest`.
-    heard : array of int, shape (n_heard,)
-        Which of the electrodes the recording has.
-    observed : array of shape (n_bands, n_heard, n_heard)
-        Covariance of these in the recording, average-referenced.
+        The expected covariance of the electrodes with average reference, V².
+    limit : array of shape (n_present, 1)
+        The result of :func:`clip_limit`.
+    present : array of int, shape (n_present,)
+        The indices of the electrodes that the recording has.
+    observed : array of shape (n_bands, n_present, n_present)
+        The covariance of these in the recording, with average reference.
 
     Returns
     -------
@@ -187,14 +202,14 @@ def find_scalp_filter(usual, limit, heard, observed):
 
     Notes
     -----
-    The model is a scalp with the usual covariance, to which every electrode adds
-    independent noise, seen against an unknown reference. The variances of this noise
-    are those of most likelihood, see :func:`inverse_with_excess`, and the filter is
-    the Gaussian conditional mean, that is, Wiener's.
+    The model is scalp EEG with the expected covariance plus independent noise of every
+    electrode, against an unknown reference. The variances of this noise are
+    maximum-likelihood estimates, see :func:`inverse_with_excess`. The filter is the
+    Gaussian conditional mean, which is the Wiener filter.
     """
     signal = usual + noise_floor(usual)[:, None, None] * np.eye(usual.shape[1])
-    cross = signal[:, :, heard]
-    inverse = inverse_with_excess(cross[:, heard], observed, np.linalg.inv)
+    cross = signal[:, :, present]
+    inverse = inverse_with_excess(cross[:, present], observed, np.linalg.inv)
     operator = cross @ inverse
     centring = np.eye(usual.shape[1]) - 1 / usual.shape[1]
     lost = signal - operator @ cross.transpose(0, 2, 1)
@@ -202,35 +217,35 @@ def find_scalp_filter(usual, limit, heard, observed):
 
 
 def noise_floor(covariance):
-    """Variance of the noise that all electrodes have, (...,)."""
+    """Return the variance of the noise of all electrodes, (...,)."""
     place = list(range(covariance.shape[-1]))
     return _FLOOR * covariance[..., place, place].mean(-1)
 
 
 def inverse_with_excess(signal, observed, inv):
-    """Find the noise of each electrode that makes a recording likeliest.
+    """Estimate the excess noise of each electrode by maximum likelihood.
 
-    NumPy arrays and torch tensors alike.
+    It works with NumPy arrays and with tensors.
 
     Parameters
     ----------
     signal : array of shape (n_bands, n_electrodes, n_electrodes)
-        Covariance without the noise, positive definite.
+        The covariance without the noise, positive definite.
     observed : array of shape (n_bands, n_electrodes, n_electrodes)
-        Covariance with it, against any reference.
+        The covariance with the noise, against any reference.
     inv : callable
-        Inverts stacks of matrices.
+        A function that inverts stacks of matrices.
 
     Returns
     -------
     inverse : array of shape (n_bands, n_electrodes, n_electrodes)
-        Of the covariance with the noise and a reference that may be anything.
+        The inverse of the covariance with the noise and an arbitrary reference.
 
     Notes
     -----
     The multiplicative updates of Zhou et al. 2019 (MM algorithms for variance
-    components models, J Comput Graph Stat 28:350), which raise the likelihood with
-    every step.
+    components models, J Comput Graph Stat 28:350) increase the likelihood with every
+    step.
     """
     place = list(range(signal.shape[-1]))
     power = signal[..., place, place].mean(-1)
@@ -241,13 +256,13 @@ def inverse_with_excess(signal, observed, inv):
         noisy[..., place, place] += variance
         inverse = inv(noisy)
         seen = ((inverse @ observed) * inverse).sum(-1)
-        # Rounding can leave a silent electrode below zero.
+        # Rounding can make a flat electrode's value negative.
         variance = variance * (abs(seen) / inverse[..., place, place]) ** 0.5
     return inverse
 
 
 def _over_freqs(values):
-    """Average over all frequencies of what is given for those that are not negative."""
+    """Average over all frequencies, given values at non-negative ones."""
     weight = np.full(values.shape[-1], 2.0)
     weight[[0, -1]] = 1.0
     return values @ (weight / weight.sum())

@@ -1,5 +1,5 @@
-"""Formulas by which draws and signals are judged.
+"""Scores of draws and signals.
 
-Training, figures, comparisons and the benchmark share them. They take arrays, tensors
-and tables of numbers, and never know of the flow or of MNE's objects.
+Training, figures, comparisons and the benchmark share these formulas. Their arguments
+are arrays, tensors and tables. They do not depend on the flow or on MNE-Python objects.
 """

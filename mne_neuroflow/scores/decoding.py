@@ -1,4 +1,4 @@
-"""Decoding trials from features, and from what needs no brain at all."""
+"""Decoding of trials from features."""
 
 import numpy as np
 
@@ -6,30 +6,31 @@ _SHRINKAGE = 0.1  # of the covariance within classes, towards a multiple of one
 
 
 def decoding_auc(features, labels, n_folds=5):
-    """Compute how well trials are told apart, by cross-validation.
+    """Compute how well features separate two kinds of trials, by cross-validation.
 
     Parameters
     ----------
     features : array_like, shape (n_trials[, n_features])
-        Finite numbers, trials in the order of time.
+        Finite numbers, with trials in the order of time.
     labels : array_like of bool, shape (n_trials,)
-        What is decoded; both values in every fold's training trials.
+        The kind of each trial. Both must occur in the training trials of every fold.
     n_folds : int
-        Folds of consecutive trials, because neighbours in time are alike.
+        The number of folds. They consist of consecutive trials, because neighbouring
+        trials are similar.
 
     Returns
     -------
     auc : float
-        Area under the ROC curve of held-out trials: the share of pairs of a true and a
-        false trial of the same fold that are ranked rightly, a tie counting half.
+        The area under the ROC curve of held-out trials: the share of pairs of a true
+        and a false trial of the same fold that are ranked correctly. A tie counts half.
 
     Notes
     -----
-    A linear discriminant with the covariance within classes shrunk by a tenth. Decode
-    the **control** in the same way, and the features together with it: an effect that
-    the control has alone is no evidence of anything in the signals. In the task of
-    :mod:`mne_neuroflow.datasets.verbal_wm` an error is followed by a trial of low load,
-    so that ``previous_correct`` decodes load without any recording.
+    The classifier is a linear discriminant, with the covariance within
+    classes shrunk by a tenth. Decode a **control** in the same way, and the features
+    together with it. An effect of the control alone is no evidence about the signals.
+    In the task of :mod:`mne_neuroflow.datasets.verbal_wm` an error is followed by a
+    trial of low load, so that ``previous_correct`` decodes load without any recording.
 
     Examples
     --------
@@ -65,7 +66,7 @@ def decoding_auc(features, labels, n_folds=5):
 
 
 def _discriminant(features, labels):
-    """Return the direction that tells two classes apart best."""
+    """Return the direction that separates two classes best."""
     means = [features[labels == label].mean(axis=0) for label in (True, False)]
     left = features - np.where(labels[:, np.newaxis], *means)
     covariance = left.T @ left / len(left)

@@ -1,32 +1,32 @@
-"""Whether draws say what they do not know: intervals, ranks and joint scores.
+"""Scores of draws: intervals, ranks and joint scores.
 
-Draws are arrays of shape ``(n_draws, ...)`` and truths of shape ``(...)``, in volts or
-any other one unit. Here are the scores of arrays; those that training needs as well are
-in :mod:`~mne_neuroflow.scores.tensors`.
+Draws are arrays of shape ``(n_draws, ...)`` and truths of shape ``(...)``, in the same
+unit. Scores of tensors, which training also uses, are in
+:mod:`~mne_neuroflow.scores.tensors`.
 """
 
 import numpy as np
 from scipy import stats
 
+from .._docs import fill_doc
 
+
+@fill_doc
 def crps(draws, truth):
     """Compute the continuous ranked probability score, lower is better.
 
     Parameters
     ----------
-    draws : array of shape (n_draws, ...)
-        Draws of the prediction.
-    truth : array of shape (...)
-        The recorded value.
+    %(draws)s
+    %(truth)s
 
     Returns
     -------
     score : array of shape (...)
-        In the unit of the truth; zero is best. The fair estimator (Ferro 2014, Q. J.
-        R. Meteorol. Soc. 140:1917) of
-        :func:`~mne_neuroflow.scores.tensors.crps_ensemble`, which may fall below
-        zero for single values. One draw gets its absolute error, as does any
-        prediction without spread.
+        In the unit of the truth. Zero is best. The fair estimator (Ferro 2014, Q. J. R.
+        Meteorol. Soc. 140:1917) of :func:`~mne_neuroflow.scores.tensors.crps_ensemble`
+        can be negative for single values. The score of a single draw, or of draws
+        without spread, is the absolute error.
 
     Examples
     --------
@@ -41,26 +41,24 @@ def crps(draws, truth):
     return crps_ensemble(*_tensors(draws, truth)).numpy()
 
 
+@fill_doc
 def coverage(draws, truth, level):
-    """Share of truths in the central interval of the draws.
+    """Compute the share of truths in the central interval of the draws.
 
     Parameters
     ----------
-    draws : array of shape (n_draws, ...)
-        Draws of the prediction.
-    truth : array of shape (...)
-        The recorded value.
-    level : float
-        Nominal coverage, between 0 and 1.
+    %(draws)s
+    %(truth)s
+    %(level)s
 
     Returns
     -------
     share : array of shape (...)
-        Each truth's part of the coverage, 0 to 1; its mean equals ``level`` for
-        calibrated draws. Nearer to ``level`` is better. Few draws cannot show that
-        intervals are too narrow: with ``n`` the share is never below
-        ``1 - (n + 1) * (1 - level) / 2``. A single draw has no interval but a point,
-        which covers what equals it.
+        The contribution of each truth to the coverage, 0 to 1. Its mean equals
+        ``level`` for calibrated draws. Nearer to ``level`` is better. Few draws cannot
+        show that intervals are too narrow: with ``n`` draws the share is never below
+        ``1 - (n + 1) * (1 - level) / 2``. A single draw is a point, which covers only
+        an equal truth.
 
     Examples
     --------
@@ -84,23 +82,22 @@ def _tensors(draws, truth):
     return draws, torch.as_tensor(np.require(truth, requirements="CW")).to(draws.dtype)
 
 
+@fill_doc
 def interval(draws, level):
-    """Find the ends of the central interval of the draws.
+    """Compute the ends of the central interval of the draws.
 
     Parameters
     ----------
-    draws : array of shape (n_draws, ...)
-        Draws of the prediction.
-    level : float
-        Nominal coverage, between 0 and 1.
+    %(draws)s
+    %(level)s
 
     Returns
     -------
     low, high : array of shape (...)
-        Quantiles without bias for the coverage of a further draw (Weibull's
-        definition, number 6 of Hyndman & Fan 1996, Am. Stat. 50:361). With fewer than
-        ``2 / (1 - level) - 1`` draws, 39 for 95 %, they are the lowest and the highest
-        draw, which cover less.
+        Quantiles that cover a further draw without bias (Weibull's definition, number 6
+        of Hyndman & Fan 1996, Am. Stat. 50:361). With fewer than
+        ``2 / (1 - level) - 1`` draws, which is 39 for 95 %, they are the lowest and the
+        highest draw and cover less.
 
     Examples
     --------
@@ -112,23 +109,22 @@ def interval(draws, level):
     return np.quantile(draws, [edge, 1 - edge], axis=0, method="weibull")
 
 
+@fill_doc
 def interval_width(draws, level):
-    """Width of the central interval of the draws, lower is sharper.
+    """Compute the width of the central interval of the draws, lower is sharper.
 
-    Sharpness counts only where the coverage is right (Gneiting, Balabdaoui & Raftery
+    Sharpness is useful only if the coverage is right (Gneiting, Balabdaoui & Raftery
     2007, J. R. Stat. Soc. B 69:243).
 
     Parameters
     ----------
-    draws : array of shape (n_draws, ...)
-        Draws of the prediction.
-    level : float
-        Nominal coverage, between 0 and 1.
+    %(draws)s
+    %(level)s
 
     Returns
     -------
     width : array of shape (...)
-        In the unit of the draws, from zero up.
+        In the unit of the draws, zero or more.
 
     Examples
     --------
@@ -140,25 +136,24 @@ def interval_width(draws, level):
     return high - low
 
 
+@fill_doc
 def interval_score(draws, truth, level):
-    """Width of an interval and a fine for each truth outside, lower is better.
+    """Compute the interval score, lower is better.
 
-    The proper score of an interval: Gneiting & Raftery 2007, J. Am. Stat. Assoc.
-    102:359, section 6.2, as scoringrules has it.
+    It is the width of the interval plus a penalty for truths outside: Gneiting &
+    Raftery 2007, J. Am. Stat. Assoc. 102:359, section 6.2, as implemented in
+    scoringrules.
 
     Parameters
     ----------
-    draws : array of shape (n_draws, ...)
-        Draws of the prediction.
-    truth : array of shape (...)
-        The recorded value.
-    level : float
-        Nominal coverage, between 0 and 1.
+    %(draws)s
+    %(truth)s
+    %(level)s
 
     Returns
     -------
     score : array of shape (...)
-        In the unit of the truth, from zero up.
+        In the unit of the truth, zero or more.
 
     Examples
     --------
@@ -175,10 +170,10 @@ def interval_score(draws, truth, level):
 
 
 def energy_score(draws, truth):
-    """Score of the joint distribution over channels, lower is better.
+    """Compute the energy score of all channels jointly, lower is better.
 
-    The fair estimator of scoringrules: Gneiting & Raftery 2007, section 4.3. With one
-    channel it is the CRPS.
+    This is the fair estimator of scoringrules: Gneiting & Raftery 2007, section 4.3.
+    With one channel it is the CRPS.
 
     Parameters
     ----------
@@ -205,12 +200,12 @@ def energy_score(draws, truth):
 
 
 def variogram_score(draws, truth):
-    """Score of the dependence between channels, lower is better.
+    """Compute the variogram score of the dependence between channels, lower is better.
 
-    Mean over pairs of channels of the squared difference between true and expected
-    root of the absolute difference, Scheuerer & Hamill 2015, Mon. Weather Rev.
-    143:1321, order 0.5, as scoringrules has it. It sees wrong correlations that the
-    energy score hardly notices.
+    For each pair of channels, the square root of the absolute difference is compared
+    with its expected value; the score is the mean squared deviation (order 0.5 of
+    Scheuerer & Hamill 2015, Mon. Weather Rev. 143:1321, as implemented in
+    scoringrules). It is more sensitive to wrong correlations than the energy score.
 
     Parameters
     ----------
@@ -222,7 +217,7 @@ def variogram_score(draws, truth):
     Returns
     -------
     score : array of shape (...)
-        In the unit of the truth, from zero up.
+        In the unit of the truth, zero or more.
 
     Examples
     --------
@@ -238,21 +233,20 @@ def variogram_score(draws, truth):
     return score / (n_channels * (n_channels - 1))
 
 
+@fill_doc
 def ranks(draws, truth):
-    """Rank of each truth among its draws, for simulation-based calibration.
+    """Compute the rank of each truth among its draws.
 
     Parameters
     ----------
-    draws : array of shape (n_draws, ...)
-        Draws of the prediction.
-    truth : array of shape (...)
-        The recorded value.
+    %(draws)s
+    %(truth)s
 
     Returns
     -------
     ranks : array of int, shape (...)
-        0 to ``n_draws``; all equally likely if the draws are calibrated (Talts et al.
-        2018, arXiv:1804.06788).
+        0 to ``n_draws``. All ranks are equally likely if the draws are calibrated
+        (Talts et al. 2018, arXiv:1804.06788).
 
     Examples
     --------
@@ -263,24 +257,23 @@ def ranks(draws, truth):
     return (np.asarray(draws) < truth).sum(0)
 
 
+@fill_doc
 def pit(draws, truth):
-    """Probability integral transform: where among its draws each truth lies.
+    """Compute the probability integral transform of each truth.
 
-    ``(rank + 1 / 2) / (n_draws + 1)`` (Dawid 1984, J. R. Stat. Soc. A 147:278).
+    It is ``(rank + 1 / 2) / (n_draws + 1)`` (Dawid 1984, J. R. Stat. Soc. A 147:278).
 
     Parameters
     ----------
-    draws : array of shape (n_draws, ...)
-        Draws of the prediction.
-    truth : array of shape (...)
-        The recorded value.
+    %(draws)s
+    %(truth)s
 
     Returns
     -------
     value : array of shape (...)
-        Middle of the rank's share of the unit interval, uniform between 0 and 1 if
-        the draws are calibrated. A histogram like a U means intervals that are too
-        narrow, one like a hill intervals that are too wide.
+        Values between 0 and 1, which are uniform if the draws are calibrated. A
+        U-shaped histogram means that intervals are too narrow, a hump-shaped one that
+        they are too wide.
 
     Examples
     --------
@@ -292,7 +285,7 @@ def pit(draws, truth):
 
 
 def pit_distance(draws, truth):
-    """Largest distance of the PIT's distribution from the uniform, lower is better.
+    """Compute the distance of the PIT from a uniform distribution, lower is better.
 
     Parameters
     ----------
@@ -304,8 +297,8 @@ def pit_distance(draws, truth):
     Returns
     -------
     distance : float
-        Statistic of Kolmogorov and Smirnov (:func:`scipy.stats.kstest`), 0 to 1. With
-        ``n`` draws it cannot fall below ``1 / (2 * (n + 1))``.
+        The Kolmogorov-Smirnov statistic (:func:`scipy.stats.kstest`), 0 to 1. With
+        ``n`` draws it is at least ``1 / (2 * (n + 1))``.
 
     Examples
     --------
@@ -317,25 +310,25 @@ def pit_distance(draws, truth):
 
 
 def risk_coverage(uncertainty, error):
-    """Mean error of what is kept when the least certain is left out.
+    """Compute the mean error after leaving out the most uncertain predictions.
 
     Parameters
     ----------
     uncertainty : array of shape (n,)
-        What the method says of each prediction, for example its interval's width.
+        The uncertainty of each prediction, such as the width of its interval.
     error : array of shape (n,)
-        How wrong each was, from zero up.
+        The error of each prediction, zero or more.
 
     Returns
     -------
     kept : array of shape (n,)
-        Share of predictions kept, up to 1, the most certain first.
+        The share of predictions that are kept, up to 1, the most certain first.
     risk : array of shape (n,)
-        Their mean error, in the error's unit. It rises with the share kept if the
-        uncertainty is worth something, and is flat if it is not.
+        Their mean error, in the unit of the error. It increases with the share if the
+        uncertainty predicts the error, and is constant otherwise.
     area : float
-        Mean of the risk over shares (Geifman & El-Yaniv 2017, NeurIPS 30) relative to
-        the error of all: lower is better, 1 is no better than chance.
+        The mean of the risk over shares (Geifman & El-Yaniv 2017, NeurIPS 30), relative
+        to the error of all predictions. Lower is better; 1 is chance.
 
     Examples
     --------

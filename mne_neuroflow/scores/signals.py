@@ -1,11 +1,13 @@
-"""Whether signals are alike: waveforms, spectra, band power, connectivity.
+"""Scores of signals: waveforms, spectra, band power, connectivity and events.
 
-Signals are arrays with time as the last axis, in volts. Every function compares an
-estimate with the truth, and says which direction is better.
+Signals are arrays with time as the last axis, in volts. The docstring of each score
+says whether higher or lower is better.
 """
 
 import numpy as np
 from scipy import signal, stats
+
+from .._docs import fill_doc
 
 #: Hz. The package predicts between 0.5 and 50 Hz.
 BANDS = {
@@ -20,7 +22,7 @@ BANDS = {
 SPECTRUM = (1.0, 45.0)
 #: Seconds of a window of band power.
 POWER_WINDOW = 2.0
-# Volts, or entries of a matrix: what is not larger is zero but for rounding.
+# Values in volts, or entries of a matrix, that are zero up to rounding.
 _ROUNDING = 1e-15
 
 
@@ -28,20 +30,20 @@ _ROUNDING = 1e-15
 
 
 def pearson_r(estimate, truth):
-    """Correlation over time, higher is better.
+    """Compute the correlation over time, higher is better.
 
-    The covariance over the product of standard deviations (Pearson 1896, Phil. Trans.
-    R. Soc. A 187:253).
+    The covariance divided by the product of the standard deviations (Pearson 1896,
+    Phil. Trans. R. Soc. A 187:253).
 
     Parameters
     ----------
     estimate, truth : array of shape (..., n_times)
-        Signals, both in one unit.
+        The signals, in the same unit.
 
     Returns
     -------
     r : array of shape (...)
-        -1 to 1; 0 where a signal is constant, which says nothing about the other.
+        -1 to 1, and 0 where a signal is constant.
 
     Examples
     --------
@@ -52,19 +54,19 @@ def pearson_r(estimate, truth):
 
 
 def cosine_similarity(estimate, truth):
-    """Cosine of the angle between signals, higher is better.
+    """Compute the cosine of the angle between signals, higher is better.
 
     ``sum(a * b) / sqrt(sum(a**2) * sum(b**2))``.
 
     Parameters
     ----------
     estimate, truth : array of shape (..., n_times)
-        Signals, both in one unit.
+        The signals, in the same unit.
 
     Returns
     -------
     cosine : array of shape (...)
-        -1 to 1; 0 where a signal is zero throughout.
+        -1 to 1, and 0 where a signal is zero throughout.
 
     Examples
     --------
@@ -76,20 +78,20 @@ def cosine_similarity(estimate, truth):
 
 
 def nrmse(estimate, truth):
-    """Root-mean-square error in standard deviations of the truth, lower is better.
+    """Compute the normalized root-mean-square error, lower is better.
 
     ``sqrt(mean((estimate - truth)**2)) / std(truth)``.
 
     Parameters
     ----------
     estimate, truth : array of shape (..., n_times)
-        Signals, both in one unit.
+        The signals, in the same unit.
 
     Returns
     -------
     error : array of shape (...)
-        From zero up; a constant at the truth's mean has 1. NaN where the truth is
-        constant.
+        In standard deviations of the truth, zero or more. A constant estimate at the
+        mean of the truth has 1. NaN where the truth is constant.
 
     Examples
     --------
@@ -102,17 +104,17 @@ def nrmse(estimate, truth):
 
 
 def relative(value, scale):
-    """Divide by a scale that may be nothing, such as that of a contact without signal.
+    """Divide by a scale that may be zero, such as that of a contact without signal.
 
     Parameters
     ----------
     value, scale : array of shape (...)
-        Both in volts or any other one unit.
+        Both in the same unit.
 
     Returns
     -------
     ratio : array of shape (...)
-        NaN where the scale is zero but for rounding (1e-15).
+        NaN where the scale is zero up to rounding (1e-15).
 
     Examples
     --------
@@ -129,7 +131,7 @@ def _centred(series):
 
 
 def _unit(series):
-    """Scale to unit length; what is only rounding is zero."""
+    """Scale to unit length. Signals that are zero up to rounding become zero."""
     series = np.asarray(series, float)
     peak = np.abs(series).max(-1, keepdims=True)
     some = peak > _ROUNDING
@@ -141,24 +143,24 @@ def _unit(series):
 # Spectra ------------------------------------------------------------------------------
 
 
+@fill_doc
 def power_spectrum(series, sfreq):
-    """Power spectral density by Welch's method: Hann windows of one second.
+    """Compute power spectral densities by Welch's method.
 
-    They overlap by half (Welch 1967, IEEE Trans. Audio Electroacoust. 15:70).
+    Hann windows of one second overlap by half (Welch 1967, IEEE Trans. Audio
+    Electroacoust. 15:70).
 
     Parameters
     ----------
-    series : array of shape (..., n_times)
-        Signals in volts.
-    sfreq : float
-        Sampling rate in Hz.
+    %(series)s
+    %(sfreq)s
 
     Returns
     -------
     freqs : array of shape (n_freqs,)
         1 to 45 Hz in steps of 1 Hz.
     density : array of shape (..., n_freqs)
-        V²/Hz.
+        Power spectral densities in V²/Hz.
 
     Examples
     --------
@@ -174,20 +176,20 @@ def power_spectrum(series, sfreq):
 
 
 def log_spectral_distance(estimate, truth, level=True):
-    """Root-mean-square difference of log spectra, lower is better.
+    """Compute the root-mean-square difference of log spectra, lower is better.
 
     Parameters
     ----------
     estimate, truth : array of shape (..., n_freqs)
         Power spectral densities in V²/Hz.
     level : bool
-        Whether a difference of overall level counts; if not, the mean difference is
-        taken away first and only the shape counts.
+        Whether to include differences in overall level. If False, the mean difference
+        is subtracted first.
 
     Returns
     -------
     distance : array of shape (...)
-        Decibels, from zero up (Gray & Markel 1976, IEEE Trans. ASSP 24:380).
+        In decibels, zero or more (Gray & Markel 1976, IEEE Trans. ASSP 24:380).
 
     Examples
     --------
@@ -203,26 +205,26 @@ def log_spectral_distance(estimate, truth, level=True):
 
 
 def aperiodic_exponent(freqs, density, fmin=2.0, fmax=40.0):
-    """Exponent of a spectrum's fall with frequency.
+    """Compute the exponent with which a spectrum falls with frequency.
 
-    The slope of log power on log frequency by Theil and Sen's estimator (Sen 1968, J.
-    Am. Stat. Assoc. 63:1379), the median over pairs of frequencies, which a rhythm's
-    peak hardly moves.
+    The slope of log power against log frequency is the Theil-Sen estimator (Sen 1968,
+    J. Am. Stat. Assoc. 63:1379). It is the median over pairs of frequencies, which
+    spectral peaks hardly change.
 
     Parameters
     ----------
     freqs : array of shape (n_freqs,)
-        Hz.
+        The frequencies in Hz.
     density : array of shape (..., n_freqs)
         Power spectral density in V²/Hz.
     fmin, fmax : float
-        Hz, between which the exponent is fitted.
+        The limits of the fit in Hz.
 
     Returns
     -------
     exponent : array of shape (...)
-        0 for white noise, 2 for ``1 / f²``. The error of an estimate is the
-        difference of exponents; nearer to zero is better.
+        0 for white noise, 2 for ``1 / f²``. The error of an estimate is the difference
+        of exponents.
 
     Examples
     --------
@@ -242,24 +244,22 @@ def aperiodic_exponent(freqs, density, fmin=2.0, fmax=40.0):
 # Bands --------------------------------------------------------------------------------
 
 
+@fill_doc
 def in_band(series, sfreq, band):
-    """Filter to a band, without delay.
-
-    By :func:`scipy.signal.sosfiltfilt`.
+    """Filter signals to a band, without delay.
 
     Parameters
     ----------
-    series : array of shape (..., n_times)
-        Signals in volts.
-    sfreq : float
-        Sampling rate in Hz.
+    %(series)s
+    %(sfreq)s
     band : str
         One of :data:`BANDS`; ``'broad'`` returns the signals as they are.
 
     Returns
     -------
     filtered : array of shape (..., n_times)
-        Butterworth of order 4 forwards and backwards.
+        The signals after a Butterworth filter of order 4, forwards and backwards
+        (:func:`scipy.signal.sosfiltfilt`).
 
     Examples
     --------
@@ -275,22 +275,22 @@ def in_band(series, sfreq, band):
     return signal.sosfiltfilt(sos, series).astype(np.asarray(series).dtype)
 
 
+@fill_doc
 def log_band_power(filtered, sfreq):
-    """Logarithm of power in windows of two seconds.
+    """Compute the logarithm of power in windows of two seconds.
 
-    ``10 * log10(mean(filtered**2))`` over each window.
+    It is ``10 * log10(mean(filtered**2))`` in each window.
 
     Parameters
     ----------
     filtered : array of shape (..., n_times)
         Signals of one band in volts, see :func:`in_band`.
-    sfreq : float
-        Sampling rate in Hz.
+    %(sfreq)s
 
     Returns
     -------
     power : array of shape (..., n_windows)
-        Decibels relative to 1 V²; a rest shorter than a window is left out.
+        Decibels relative to 1 V². Samples after the last whole window are left out.
 
     Examples
     --------
@@ -306,17 +306,17 @@ def log_band_power(filtered, sfreq):
 
 
 def decibels(power):
-    """Take ten times the decimal logarithm of power.
+    """Convert power to decibels.
 
     Parameters
     ----------
     power : array of shape (...)
-        In V² or V²/Hz.
+        The power in V² or V²/Hz.
 
     Returns
     -------
     level : array of shape (...)
-        Decibels relative to one unit; silence has -300.
+        Decibels relative to one unit. Zero power has -300.
 
     Examples
     --------
@@ -327,21 +327,22 @@ def decibels(power):
 
 
 def lateralization(left, right):
-    """Lateralization index of power.
+    """Compute the lateralization index of power.
 
-    The laterality index of imaging (Seghier 2008, Magnetic Resonance Imaging 26:594).
+    This is the laterality index of imaging (Seghier 2008, Magnetic Resonance Imaging
+    26:594).
 
     Parameters
     ----------
     left, right : array of shape (...)
-        Power of either side, V².
+        The power of each side in V².
 
     Returns
     -------
     index : array of shape (...)
-        ``(left - right) / (left + right)``, -1 (right only) to 1 (left only); 0 where
-        both sides are silent. The error of an estimate is the absolute difference of
-        indices, 0 to 2, lower is better.
+        ``(left - right) / (left + right)``, from -1 (right only) to 1 (left only), and
+        0 if both are zero. The error of an estimate is the absolute difference of
+        indices, 0 to 2.
 
     Examples
     --------
@@ -356,14 +357,12 @@ def lateralization(left, right):
 
 
 def correlation_matrix(filtered):
-    """Correlation between channels.
-
-    Pearson's, as for :func:`pearson_r`.
+    """Compute Pearson's correlation between channels, see :func:`pearson_r`.
 
     Parameters
     ----------
     filtered : array of shape (n_channels, n_times)
-        Signals of one band.
+        The signals of one band.
 
     Returns
     -------
@@ -379,30 +378,29 @@ def correlation_matrix(filtered):
     return unit @ unit.T
 
 
+@fill_doc
 def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv")):
-    """Coherence, imaginary coherence and phase-locking between channels.
+    """Compute coherence, imaginary coherence and phase-locking between channels.
 
-    By mne-connectivity over windows of two seconds. Imaginary coherence: Nolte et al.
-    2004, Clin. Neurophysiol. 115:2292; phase-locking: Lachaux et al. 1999, Human Brain
-    Mapping 8:194.
+    mne-connectivity computes them in windows of two seconds. Imaginary coherence: Nolte
+    et al. 2004, Clin. Neurophysiol. 115:2292. Phase-locking: Lachaux et al. 1999, Human
+    Brain Mapping 8:194.
 
     Parameters
     ----------
     series : array of shape (n_channels, n_times)
         Signals in volts, four seconds or more.
-    sfreq : float
-        Sampling rate in Hz.
+    %(sfreq)s
     bands : list of str
         Names in :data:`BANDS`.
     methods : tuple of str
-        ``'coh'`` and ``'plv'``, 0 to 1, and ``'imcoh'``, -1 to 1.
+        One or more of ``'coh'`` and ``'plv'``, 0 to 1, and ``'imcoh'``, -1 to 1.
 
     Returns
     -------
     matrices : dict of array, shape (n_bands, n_channels, n_channels)
-        One per method, zero on the diagonal; those of ``'imcoh'`` change sign when
-        channels change places, the others are symmetric. A silent channel goes with
-        none.
+        One array per method, zero on the diagonal. Matrices of ``'imcoh'`` are
+        antisymmetric, the others symmetric. A channel that is zero has zeros.
 
     Examples
     --------
@@ -419,7 +417,7 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
     n_windows = series.shape[-1] // size
     windows = series[:, : n_windows * size].reshape(n_channels, n_windows, size)
     low, high = zip(*(BANDS[band] for band in bands), strict=True)
-    # Silent channels have no phase: zero over zero.
+    # Channels that are zero have no phase, and coherence is undefined.
     with np.errstate(invalid="ignore"):
         found = spectral_connectivity_epochs(
             windows.swapaxes(0, 1),
@@ -445,9 +443,10 @@ def _both_halves(lower, sign):
 
 
 def relative_frobenius(estimate, truth):
-    """Relative error of a connectivity matrix, lower is better.
+    """Compute the relative error of a connectivity matrix, lower is better.
 
-    Frobenius norm of the difference over that of the truth, without the diagonal.
+    It is the Frobenius norm of the difference divided by that of the truth, without the
+    diagonal.
 
     Parameters
     ----------
@@ -457,7 +456,7 @@ def relative_frobenius(estimate, truth):
     Returns
     -------
     error : array of shape (...)
-        From zero up; a matrix of zeros has 1. NaN where the truth is zero throughout.
+        Zero or more. A matrix of zeros has 1. NaN where the truth is zero throughout.
 
     Examples
     --------
@@ -470,14 +469,12 @@ def relative_frobenius(estimate, truth):
 
 
 def matrix_similarity(estimate, truth):
-    """Correlation between the entries of two matrices, higher is better.
-
-    Pearson's, as for :func:`pearson_r`.
+    """Compute the correlation between the entries of two matrices, higher is better.
 
     Parameters
     ----------
     estimate, truth : array of shape (..., n_channels, n_channels)
-        Matrices; the diagonal does not count.
+        The matrices, of which the diagonal is ignored.
 
     Returns
     -------
@@ -502,24 +499,24 @@ def _off_diagonal(matrix):
 # Spikes -------------------------------------------------------------------------------
 
 
+@fill_doc
 def spike_score(series, sfreq):
-    """How sharp a signal is at each moment against its own background.
+    """Compute how much a signal exceeds its background at each time, for spikes.
 
-    The envelope over its median (as Janca et al. 2015, Brain Topogr. 28:172, do with
-    10 to 60 Hz) between 4 and 25 Hz, where spikes and sharp waves of 20 to 200 ms
-    (Kane et al. 2017, Clin. Neurophysiol. Pract. 2:170) have most of their energy.
+    It is the envelope between 4 and 25 Hz divided by its median, as Janca et al. 2015,
+    Brain Topogr. 28:172, do with 10 to 60 Hz. Spikes and sharp waves of 20 to 200 ms
+    (Kane et al. 2017, Clin. Neurophysiol. Pract. 2:170) have most of their energy in
+    this band.
 
     Parameters
     ----------
-    series : array of shape (..., n_times)
-        Signals in volts.
-    sfreq : float
-        Sampling rate in Hz.
+    %(series)s
+    %(sfreq)s
 
     Returns
     -------
     score : array of shape (..., n_times)
-        Around one in the background.
+        About one in the background.
 
     Examples
     --------
@@ -535,33 +532,34 @@ def spike_score(series, sfreq):
     return envelope / np.maximum(middle, 1e-30)
 
 
+@fill_doc
 def spike_detection(score, spikes, sfreq, threshold=4.0, tolerance=0.15):
-    """Compare what a detector finds with known spikes.
+    """Compare detected spikes with known ones.
 
     Parameters
     ----------
     score : array of shape (n_times,)
-        From :func:`spike_score`, of one contact or the mean over draws.
+        The result of :func:`spike_score`, for one contact or averaged over draws.
     spikes : array of shape (n_spikes,)
-        Times of the peaks of known spikes in seconds from the first sample.
-    sfreq : float
-        Sampling rate in Hz.
+        The times of the peaks of known spikes, in seconds from the first sample.
+    %(sfreq)s
     threshold : float
-        Peaks of the score above it, 0.3 s or more apart, are detections.
+        Peaks of the score above this value, 0.3 s or more apart, are detections.
     tolerance : float
-        Seconds between a spike and its detection.
+        The maximum time between a spike and its detection in seconds.
 
     Returns
     -------
     sensitivity : float
-        Share of spikes found, 0 to 1, higher is better; NaN without spikes.
+        The share of spikes that are detected, 0 to 1, higher is better. NaN without
+        spikes.
     false_alarms : float
-        Detections per minute that are no spike, from zero up, lower is better.
+        The number of other detections per minute, lower is better.
     auc : float
-        Area under the receiver operating characteristic (Hanley & McNeil 1982,
-        Radiology 143:29) of the score's maximum around spikes against that in other
-        windows of the same length: 0 to 1, higher is better, 0.5 is chance. It needs
-        no threshold. NaN without spikes.
+        The area under the receiver operating characteristic (Hanley & McNeil 1982,
+        Radiology 143:29) of the maximum score around spikes against that in other
+        windows of the same length, 0 to 1. Higher is better; 0.5 is chance. It does not
+        depend on the threshold. NaN without spikes.
 
     Examples
     --------
@@ -583,24 +581,22 @@ def spike_detection(score, spikes, sfreq, threshold=4.0, tolerance=0.15):
     return sensitivity, false_alarms, _auc(*_windows(score, spikes, sfreq, tolerance))
 
 
+@fill_doc
 def seizure_score(series, sfreq):
-    """How much a signal moves in each second, against its own median second.
+    """Compute the line length of each second relative to the median second.
 
-    Line length (Esteller et al. 2001, Proc. 23rd IEEE EMBS, 1707): the mean distance
-    between neighbouring samples.
+    The line length is the mean absolute difference of neighbouring samples (Esteller et
+    al. 2001, Proc. 23rd IEEE EMBS, 1707).
 
     Parameters
     ----------
-    series : array of shape (..., n_times)
-        Signals in volts.
-    sfreq : float
-        Sampling rate in Hz.
+    %(series)s
+    %(sfreq)s
 
     Returns
     -------
     score : array of shape (..., n_seconds)
-        One in an ordinary second; what is left after the last whole second does not
-        count.
+        One in the median second. Samples after the last whole second are left out.
 
     Examples
     --------
@@ -620,28 +616,28 @@ def seizure_score(series, sfreq):
 
 
 def seizure_detection(score, seizures, threshold=2.0):
-    """Compare the seconds that a detector finds with known seizures.
+    """Compare detected seconds with known seizures.
 
     Parameters
     ----------
     score : array of shape (n_seconds,)
-        From :func:`seizure_score`, of one contact or the mean over draws.
+        The result of :func:`seizure_score`, for one contact or averaged over draws.
     seizures : array of shape (n_seizures, 2)
-        Begin and end of known seizures in seconds from the first sample.
+        Start and end of known seizures, in seconds from the first sample.
     threshold : float
-        Seconds with a score above it are detections.
+        Seconds with a score above this value are detections.
 
     Returns
     -------
     sensitivity : float
-        Share of the seizures' seconds that are found, 0 to 1, higher is better; NaN
+        The share of ictal seconds that are detected, 0 to 1, higher is better. NaN
         without seizures.
     false_alarms : float
-        Runs of detected seconds outside of seizures per minute outside, from zero up,
-        lower is better; NaN where there is nothing outside.
+        The number of runs of detected seconds outside of seizures, per minute outside
+        of seizures, lower is better. NaN if there are no such seconds.
     auc : float
-        Area under the receiver operating characteristic of seconds in seizures
-        against those outside, as for :func:`spike_detection`.
+        The area under the receiver operating characteristic of ictal against other
+        seconds, see :func:`spike_detection`.
 
     Examples
     --------
@@ -664,7 +660,7 @@ def seizure_detection(score, seizures, threshold=2.0):
 
 
 def _windows(score, spikes, sfreq, tolerance):
-    """Maxima of the score around spikes, and in windows that touch no spike."""
+    """Return maxima of the score around spikes, and in windows without spikes."""
     half, size = round(tolerance * sfreq), 2 * round(tolerance * sfreq) + 1
     spikes = spikes[(spikes >= 0) & (spikes * sfreq < len(score))]
     if not len(spikes):
@@ -678,7 +674,7 @@ def _windows(score, spikes, sfreq, tolerance):
 
 
 def _auc(positive, negative):
-    """Probability that a positive scores above a negative, by Mann and Whitney."""
+    """Return the probability that a positive scores above a negative."""
     if not len(positive) or not len(negative):
         return np.nan
     u = stats.mannwhitneyu(positive, negative).statistic

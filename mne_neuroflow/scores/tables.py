@@ -1,4 +1,4 @@
-"""From rows of scores to tables: means over subjects with their uncertainty."""
+"""Tables of scores: means over subjects with their uncertainty."""
 
 import numpy as np
 import pandas as pd
@@ -10,31 +10,31 @@ _N_RESAMPLES = 2000
 def summarize(rows, by, values, subject="patient", level=0.95, random_state=0):
     """Average over subjects, with intervals from a bootstrap over subjects.
 
-    Contacts of one subject are not independent of each other: they are averaged
-    first, so that each subject counts alike.
+    Contacts of one subject are not independent. They are averaged first, so that all
+    subjects have the same weight.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        One row per contact, band or whatever was scored.
+        One row per contact, band or other unit that was scored.
     by : list of str
-        Columns that tell strata apart, for example ``["method", "structure"]``.
+        The columns that define strata, such as ``["method", "structure"]``.
     values : list of str
-        Columns to average. NaN are left out.
+        The columns to average. NaN are left out.
     subject : str
-        The column that tells subjects apart.
+        The column with the subject.
     level : float
-        Nominal coverage of the intervals.
+        The nominal coverage of the intervals.
     random_state : int
-        Seed of the bootstrap.
+        The seed of the bootstrap.
 
     Returns
     -------
     table : pandas.DataFrame
-        One row per stratum and value, in the order of their first appearance: the
-        strata, ``metric``, ``mean``, ``low`` and ``high`` (percentile bootstrap,
-        Efron & Tibshirani 1993, chapter 13; NaN with fewer than two subjects) and
-        ``n_subjects``.
+        One row per stratum and value, in the order of their first appearance, with the
+        columns of the strata, ``metric``, ``mean``, ``low`` and ``high`` (percentile
+        bootstrap, Efron & Tibshirani 1993, chapter 13; NaN with fewer than two
+        subjects) and ``n_subjects``.
 
     Examples
     --------

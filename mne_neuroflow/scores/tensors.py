@@ -1,4 +1,4 @@
-"""Proper scores and coverage of draws, as functions of tensors."""
+"""Proper scores and coverage of draws, for tensors."""
 
 from math import pi, sqrt
 
@@ -9,11 +9,11 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
 def crps_ensemble(draws: Tensor, truth: Tensor) -> Tensor:
-    """Continuous ranked probability score of an ensemble, lower is better.
+    """Compute the continuous ranked probability score of draws, lower is better.
 
-    The fair estimator, unbiased in the number of draws: Ferro 2014, Q. J. R.
-    Meteorol. Soc. 140:1917, in the sorted form of Jordan, Krüger & Lerch 2019,
-    J. Stat. Softw. 90(12).
+    This is the fair estimator, whose expected value does not depend on the number of
+    draws (Ferro 2014, Q. J. R. Meteorol. Soc. 140:1917), in the sorted form of Jordan,
+    Krüger & Lerch 2019, J. Stat. Softw. 90(12).
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ def crps_ensemble(draws: Tensor, truth: Tensor) -> Tensor:
     Returns
     -------
     score : Tensor of shape (...)
-        In the unit of the truth. Its expected value is zero or more; that of a single
-        truth may fall below zero, which is the price of having no bias.
+        In the unit of the truth. Its expected value is zero or more, but the score of a
+        single truth can be negative, because it is unbiased.
     """
     n_draws = len(draws)
     error = (draws - truth).abs().mean(0)
@@ -37,19 +37,20 @@ def crps_ensemble(draws: Tensor, truth: Tensor) -> Tensor:
 
 
 def crps_normal(mean: Tensor, std: Tensor, truth: Tensor) -> Tensor:
-    """Continuous ranked probability score of a Gaussian, lower is better.
+    """Compute the continuous ranked probability score of a Gaussian, lower is better.
 
     Gneiting & Raftery 2007, J. Am. Stat. Assoc. 102:359, section 4.2.
 
     Parameters
     ----------
     mean, std, truth : Tensor
-        Broadcastable; the standard deviation positive.
+        Mean and standard deviation of the Gaussian, and the recorded value. They are
+        broadcast.
 
     Returns
     -------
     score : Tensor
-        In the unit of the truth, from zero up.
+        In the unit of the truth, zero or more.
     """
     z = (truth - mean) / std
     density = torch.exp(-0.5 * z.square()) / sqrt(2 * pi)
@@ -58,10 +59,10 @@ def crps_normal(mean: Tensor, std: Tensor, truth: Tensor) -> Tensor:
 
 
 def inside(draws: Tensor, truth: Tensor, level: float) -> Tensor:
-    """Whether the truth lies in the central interval of the draws.
+    """Compute whether the truth lies in the central interval of the draws.
 
-    By rank, which needs no interpolation of quantiles: of ``n`` draws and the
-    truth, exchangeable if calibrated, every rank is equally likely.
+    It uses the rank of the truth, which needs no interpolation of quantiles. If the
+    draws are calibrated, all ranks are equally likely.
 
     Parameters
     ----------
@@ -75,8 +76,8 @@ def inside(draws: Tensor, truth: Tensor, level: float) -> Tensor:
     Returns
     -------
     inside : Tensor of shape (...)
-        Expected share of the truth's rank that lies in the interval; its mean
-        is the coverage and equals ``level`` for calibrated draws.
+        The share of the truth's rank that lies in the interval, 0 to 1. Its mean is the
+        coverage, which equals ``level`` for calibrated draws.
     """
     n_draws = len(draws)
     below = (draws < truth).sum(0).to(draws.dtype)

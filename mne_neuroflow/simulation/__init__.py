@@ -1,5 +1,5 @@
 """The generative prior: scalp and intracranial EEG of virtual patients.
 
-This room knows the head and the sources in it; it never knows the flow that is trained
-on what it makes.
+This package depends on the head model and its sources. It does not depend on the flow
+that is trained on its recordings, and it does not import MNE-Python.
 """

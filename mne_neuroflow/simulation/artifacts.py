@@ -1,4 +1,4 @@
-"""What the scalp shows and the brain does not: eyes, muscle, mains, sensors.
+"""Artifacts of scalp EEG: eyes, muscles, mains, sensors and bad electrodes.
 
 Examples
 --------
@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .._docs import fill_doc
 from ..contract import SFREQ
+from ..head.geometry import EYES
 from .sources import (
     Batched,
     band_response,
@@ -29,9 +31,6 @@ from .sources import (
     uniform,
 )
 
-# Metres, fsaverage surface RAS. Two vertical dipoles here explain the mean blink of
-# the bundled recording with a residual of 17 µV r.m.s., of 211 µV at Fp1.
-_EYES = ((-0.03, 0.055, -0.04), (0.03, 0.055, -0.04))
 _FP1, _F8 = (-0.028, 0.082, 0.003), (0.070, 0.040, 0.0)
 # Temples, forehead and neck of either side, and how often each is tense.
 _MUSCLES = ((0.075, 0.015, 0.0), (0.045, 0.075, 0.03), (0.05, -0.105, -0.02))
@@ -42,14 +41,14 @@ _BURSTS = ((0.05, 0.35), (0.3, 2.0))
 
 @dataclass(frozen=True)
 class Artifacts(Batched):
-    """When and where artifacts are.
+    """The times and electrodes of artifacts.
 
     Attributes
     ----------
     blinks, saccades : Tensor of shape (batch, time)
-        Not 0 at the peak of a blink and at a movement of gaze.
+        Nonzero at the peak of a blink, and at a movement of gaze.
     muscle : Tensor of shape (batch, time)
-        Above 0.5 during a burst of muscle.
+        Above 0.5 during a burst of muscle activity.
     pops : Tensor of shape (batch, electrode, time)
         1 where an electrode pops.
     noisy, dead : Tensor of shape (batch, electrode)
@@ -72,33 +71,33 @@ class Artifacts(Batched):
 
 
 def _in_band(series: Tensor) -> Tensor:
-    """Pass series through the 0.5-50 Hz band of the contract."""
+    """Filter series to the model's band of 0.5-50 Hz."""
     n_times = series.shape[-1]
     response = band_response(n_times, series.device)
     return torch.fft.irfft(torch.fft.rfft(series) * response, n=n_times)
 
 
 def _topography(electrodes: Tensor, centre: Tensor, width: float) -> Tensor:
-    """Fall-off with distance from a place, (batch, electrode)."""
+    """Return a topography that falls with distance, (batch, electrode)."""
     distance = (electrodes - centre[:, None]).norm(dim=-1)
     return torch.exp(-0.5 * (distance / width) ** 2)
 
 
+@fill_doc
 def eye_topography(electrodes: Tensor, direction: Tensor, peak) -> Tensor:
-    """Potential of a dipole in each eye, relative to that at one place.
+    """Compute the relative potential of a dipole in each eye.
 
-    Berg & Scherg 1991 (Electroencephalogr Clin Neurophysiol 79:36) describe blinks
-    and eye movements by dipoles in the eyes; the potential is that of an infinite
-    medium, ``d · r / |r|**3``.
+    Berg & Scherg 1991 (Electroencephalogr Clin Neurophysiol 79:36) describe blinks and
+    eye movements by dipoles in the eyes. The potential is that in an infinite medium,
+    ``d · r / |r|**3``.
 
     Parameters
     ----------
-    electrodes : Tensor of shape (batch, electrode, 3)
-        Metres.
+    %(electrodes)s
     direction : Tensor of shape (batch, 3)
-        Of the dipoles.
+        The direction of the dipoles.
     peak : array_like of shape (3,)
-        Where the topography is one.
+        The position where the topography is one.
 
     Returns
     -------
@@ -107,16 +106,16 @@ def eye_topography(electrodes: Tensor, direction: Tensor, peak) -> Tensor:
     """
     peak = torch.tensor(peak, device=electrodes.device).expand(len(electrodes), 1, 3)
     places = torch.cat([electrodes, peak], dim=1)[:, :, None]
-    away = places - torch.tensor(_EYES, device=electrodes.device)
+    away = places - torch.tensor(EYES, device=electrodes.device)
     along = (away * direction[:, None, None]).sum(-1)
     potential = (along / away.norm(dim=-1).clamp_min(0.03) ** 3).sum(-1)
     return potential[:, :-1] / potential[:, -1:]
 
 
 def sensor_noise(electrodes: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
-    """Amplifier and electrode noise, volts.
+    """Draw the noise of amplifiers and electrodes in volts.
 
-    White and ``1/f`` parts of 0.5 to 5 µV each, per electrode.
+    Each electrode has a white and a ``1/f`` part of 0.5 to 5 µV each.
     """
     n_batch, n_electrodes = electrodes.shape[:2]
     frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
@@ -130,10 +129,11 @@ def sensor_noise(electrodes: Tensor, n_times: int, rng: torch.Generator) -> Tens
 
 
 def drift(electrodes: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
-    """Slow potentials of skin and electrodes, volts.
+    """Draw slow potentials of skin and electrodes in volts.
 
-    What a high-pass of 0.5 Hz leaves of sweating and swaying cables, below some
-    1.5 Hz: up to 20 µV, alike at neighbours, in one recording of three.
+    A high-pass of 0.5 Hz leaves potentials from sweat and moving cables below about 1.5
+    Hz. They reach 20 µV, are similar at neighbouring electrodes, and occur in one of
+    three recordings.
     """
     n_batch, n_electrodes = electrodes.shape[:2]
     frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(rng.device)
@@ -148,30 +148,29 @@ def drift(electrodes: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
     return chance(0.35, (n_batch, 1, 1), rng) * height * wave
 
 
+@fill_doc
 def blinks(
     electrodes: Tensor, n_times: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw blinks: upward positive pulses over the forehead.
+    """Draw blinks, which are positive pulses over the forehead.
 
-    4 to 38 a minute, about the 17 of people at rest (Bentivoglio et al. 1997, Mov
-    Disord 12:1028), 0.1 to 0.25 s wide at half height, 50 to 250 µV at Fp1, in half
-    of the recordings: the others are with closed eyes or cleaned.
+    There are 4 to 38 per minute, around the 17 of people at rest (Bentivoglio et al.
+    1997, Mov Disord 12:1028). They are 0.1 to 0.25 s wide at half maximum and have 50
+    to 250 µV at Fp1. Half of the recordings have none, as with closed eyes or after
+    cleaning.
 
     Parameters
     ----------
-    electrodes : Tensor of shape (batch, electrode, 3)
-        Metres.
-    n_times : int
-        Samples at 128 Hz.
-    rng : torch.Generator
-        Random numbers.
+    %(electrodes)s
+    %(n_times)s
+    %(rng)s
 
     Returns
     -------
     potential : Tensor of shape (batch, electrode, n_times)
         Volts.
     train : Tensor of shape (batch, n_times)
-        Relative height at the peaks.
+        The relative height at the peaks.
     """
     shape, device = (len(electrodes), 1), rng.device
     direction = torch.cat(
@@ -188,22 +187,20 @@ def blinks(
     return topography[..., None] * wave[:, None], train
 
 
+@fill_doc
 def saccades(
     electrodes: Tensor, n_times: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw movements of gaze: steps of opposite sign at the two temples.
+    """Draw eye movements, which are steps of opposite sign at the two temples.
 
-    The gaze jumps to a new place, mostly to the side, 6 to 60 times a minute; its
-    place makes 10 to 60 µV at F8, in half of the recordings.
+    The gaze jumps to a new direction, mostly to the side, 6 to 60 times per minute. It
+    causes 10 to 60 µV at F8, in half of the recordings.
 
     Parameters
     ----------
-    electrodes : Tensor of shape (batch, electrode, 3)
-        Metres.
-    n_times : int
-        Samples at 128 Hz.
-    rng : torch.Generator
-        Random numbers.
+    %(electrodes)s
+    %(n_times)s
+    %(rng)s
 
     Returns
     -------
@@ -218,7 +215,7 @@ def saccades(
     topography = eye_topography(electrodes, aside, _F8)
     train = poisson_train(10 ** uniform(-1, 0, shape, rng), n_times, rng)
     train = train * chance(0.5, shape, rng)
-    # Every movement ends at a place of its own, not beside the last one.
+    # Each movement has its own end point, independent of the previous one.
     number = train.cumsum(-1).long()
     places = normal((shape[0], int(number.max()) + 1), rng)
     moving = (train.sum(-1, keepdim=True) > 0).float()
@@ -228,29 +225,27 @@ def saccades(
 
 
 def _temples(electrodes: Tensor) -> Tensor:
-    """Left and right temple, (2, batch, 3)."""
+    """Return the positions of the left and right temple, (2, batch, 3)."""
     right = torch.tensor(_MUSCLES[0], device=electrodes.device)
     both = torch.stack([right * right.new_tensor([-1, 1, 1]), right])
     return both[:, None].expand(-1, len(electrodes), -1)
 
 
+@fill_doc
 def muscle(
     electrodes: Tensor, n_times: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw scalp muscle above some 20 Hz: bursts somewhere, a floor everywhere.
+    """Draw muscle activity above about 20 Hz: local bursts and a constant part.
 
-    Muscle of forehead, temples and neck dominates the scalp above 20 Hz, in 100 of
-    100 channels of a resting subject: Whitham et al. 2007, Clin Neurophysiol
-    118:1877. Bursts reach 20 µV, the floor 1 to 12 µV, more at the temples.
+    Muscles of forehead, temples and neck dominate scalp EEG above 20 Hz, in 100 of 100
+    channels of a resting subject (Whitham et al. 2007, Clin Neurophysiol 118:1877).
+    Bursts reach 20 µV. The constant part has 1 to 12 µV, and more at the temples.
 
     Parameters
     ----------
-    electrodes : Tensor of shape (batch, electrode, 3)
-        Metres.
-    n_times : int
-        Samples at 128 Hz.
-    rng : torch.Generator
-        Random numbers.
+    %(electrodes)s
+    %(n_times)s
+    %(rng)s
 
     Returns
     -------
@@ -283,7 +278,7 @@ def muscle(
 
 
 def mains(electrodes: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
-    """Mains at 50 or 60 Hz, what the band leaves of it, up to 5 µV, volts."""
+    """Draw mains noise at 50 or 60 Hz after the filter, up to 5 µV, in volts."""
     n_batch, n_electrodes = electrodes.shape[:2]
     fifty = chance(0.5, (n_batch, 1, 1), rng)
     pitch = 60 - 10 * fifty + 0.02 * normal((n_batch, 1, 1), rng)
@@ -295,53 +290,50 @@ def mains(electrodes: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
     return present * height * torch.sin(2 * torch.pi * pitch * time + start)
 
 
+@fill_doc
 def against_reference(scalp: Tensor, used: Tensor, rng: torch.Generator) -> Tensor:
-    """Record against one of the electrodes, whose noise is then in all others.
+    """Subtract one of the electrodes, whose noise is then in all others.
 
-    Where electrodes are dead afterwards, this is what the average reference cannot
-    undo.
+    If electrodes are dead afterwards, the average reference cannot undo this.
 
     Parameters
     ----------
     scalp : Tensor of shape (batch, electrode, time)
         Potentials in volts.
-    used : Tensor of shape (batch, electrode)
-        1 for electrodes, 0 for padding.
-    rng : torch.Generator
-        Random numbers.
+    %(used)s
+    %(rng)s
 
     Returns
     -------
     scalp : Tensor of shape (batch, electrode, time)
-        Differences to the reference, in volts.
+        The potentials against this reference, in volts.
     """
     reference = torch.multinomial(used, 1, generator=rng)
     index = reference[..., None].expand(-1, -1, scalp.shape[-1])
     return scalp - scalp.gather(1, index)
 
 
+@fill_doc
 def bad_electrodes(
     scalp: Tensor, used: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Spoil one electrode in twenty: it pops, is noisy or nearly dead.
+    """Make one in twenty electrodes bad: with pops, noisy, or nearly dead.
 
-    Pops are steep and decay within some 0.2 s (IFCN glossary, Kane et al. 2017, Clin
-    Neurophysiol Pract 2:170), up to eight times as high as the other electrodes'
-    standard deviation.
+    Pops have a steep rise and decay within about 0.2 s (IFCN glossary, Kane et al.
+    2017, Clin Neurophysiol Pract 2:170). They reach eight times the standard deviation
+    of the other electrodes.
 
     Parameters
     ----------
     scalp : Tensor of shape (batch, electrode, time)
         Volts against the recording's reference.
-    used : Tensor of shape (batch, electrode)
-        1 for electrodes, 0 for padding.
-    rng : torch.Generator
-        Random numbers.
+    %(used)s
+    %(rng)s
 
     Returns
     -------
     scalp : Tensor of shape (batch, electrode, time)
-        With what the bad ones add.
+        The potentials with bad electrodes, in volts.
     pops : Tensor of shape (batch, electrode, time)
         1 at a pop.
     noisy, dead : Tensor of shape (batch, electrode)
@@ -363,28 +355,27 @@ def bad_electrodes(
     return scalp * kept + spread[:, None, None] * added, pops, noisy, dead
 
 
+@fill_doc
 def contaminate(
     scalp: Tensor, electrodes: Tensor, used: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Artifacts]:
-    """Add everything that is not brain to a scalp recording.
+    """Add artifacts and noise to a scalp recording.
 
     Parameters
     ----------
     scalp : Tensor of shape (batch, electrode, time)
-        What the brain makes, volts.
+        The potentials of brain sources, in volts.
     electrodes : Tensor of shape (batch, electrode, 3)
         Positions in metres, fsaverage surface RAS.
-    used : Tensor of shape (batch, electrode)
-        1 for electrodes, 0 for padding.
-    rng : torch.Generator
-        Random numbers.
+    %(used)s
+    %(rng)s
 
     Returns
     -------
     scalp : Tensor of shape (batch, electrode, time)
         Volts against one electrode.
     artifacts : Artifacts
-        What there is.
+        The times and electrodes of the artifacts.
     """
     n_times = scalp.shape[-1]
     for part in (sensor_noise, drift, mains):

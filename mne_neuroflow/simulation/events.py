@@ -1,16 +1,17 @@
-"""What a focus fires: interictal spikes and seizures."""
+"""Events of an epileptic focus: interictal spikes and seizures."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .._docs import fill_doc
 from ..contract import SFREQ
+from ..head.geometry import STRUCTURES
 from .sources import (
     MAX_LAG,
     MESIAL,
     SCENARIOS,
-    STRUCTURES,
     ActiveSources,
     Batched,
     chance,
@@ -23,22 +24,23 @@ from .sources import (
 
 
 def spike_waveform(time: Tensor, sharp: Tensor, slow: Tensor) -> Tensor:
-    """Interictal spike: a sharp wave of 20-70 ms and a slow after-wave.
+    """Compute an interictal spike: a sharp wave of 20-70 ms and a slow after-wave.
 
     Parameters
     ----------
     time : Tensor
-        Seconds from the peak.
+        The time from the peak in seconds.
     sharp : Tensor
-        Standard deviation of the peak in seconds.
+        The standard deviation of the peak in seconds.
     slow : Tensor
-        Amplitude of the after-wave relative to the peak.
+        The amplitude of the after-wave relative to the peak.
 
     Returns
     -------
     waveform : Tensor
-        Peak near one. Duration of spikes under 70 ms and of sharp waves under
-        200 ms: IFCN glossary, Kane et al. 2017, Clin Neurophysiol Pract 2:170.
+        The waveform, with a peak near one. Spikes last less than 70 ms and sharp waves
+        less than 200 ms (IFCN glossary, Kane et al. 2017, Clin Neurophysiol Pract
+        2:170).
     """
     peak = torch.exp(-0.5 * (time / sharp) ** 2)
     rebound = 0.4 * torch.exp(-0.5 * ((time - 2.5 * sharp) / (1.3 * sharp)) ** 2)
@@ -48,20 +50,20 @@ def spike_waveform(time: Tensor, sharp: Tensor, slow: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Focus(Batched):
-    """A patient's epileptic focus and what it fires.
+    """A patient's epileptic focus and its events.
 
     Attributes
     ----------
     structure, side : Tensor of int, shape (batch,)
-        Where the focus is: an index into :data:`~.sources.STRUCTURES`, and 0 for
-        left, 1 for right.
+        The place of the focus: an index into
+        :data:`~mne_neuroflow.head.geometry.STRUCTURES`, and 0 for left, 1 for right.
     home, away : Tensor of shape (batch, generator)
-        Amplitude of events at the mesial focus and at the neocortical generators
-        that follow, in units of their background, with the sign of their dipoles.
+        The amplitude of events at the mesial focus and at the neocortical sources that
+        follow, in units of their background, with the sign of their dipoles.
     lag : Tensor of int, shape (batch, generator)
-        Samples by which the neocortex follows.
+        The delay of the neocortex in samples.
     sharp, slow : Tensor of shape (batch, 1)
-        Spike waveform, see :func:`spike_waveform`.
+        Parameters of the waveform, see :func:`spike_waveform`.
     """
 
     structure: Tensor
@@ -73,17 +75,17 @@ class Focus(Batched):
     slow: Tensor
 
 
+@fill_doc
 def draw_focus(active: ActiveSources, partner: Tensor, rng: torch.Generator) -> Focus:
     """Draw one mesial region as the focus, and whether the neocortex follows.
 
     Parameters
     ----------
     active : ActiveSources
-        Who plays.
+        The active sources.
     partner : Tensor of int, shape (batch, generator)
         The neocortical generator that each one goes with.
-    rng : torch.Generator
-        Random numbers.
+    %(rng)s
 
     Returns
     -------
@@ -96,7 +98,7 @@ def draw_focus(active: ActiveSources, partner: Tensor, rng: torch.Generator) -> 
     region = structure + len(STRUCTURES) * side
     at_focus = (active.region == region[:, None]).float()
     home = uniform(3, 12, (n_batch, 1), rng) * at_focus * uniform(0.3, 1.0, shape, rng)
-    # Neocortical involvement: partners follow after 10-40 ms, or nobody does.
+    # Neocortical involvement: partners follow after 10-40 ms, or none follows.
     spread = torch.zeros_like(home).scatter_reduce(1, partner, at_focus, reduce="amax")
     follows = chance(0.6, (n_batch, 1), rng) * uniform(0.5, 6, (n_batch, 1), rng)
     polarity = 1 - 2 * chance(0.5, shape, rng)
@@ -111,22 +113,21 @@ def draw_focus(active: ActiveSources, partner: Tensor, rng: torch.Generator) -> 
     )
 
 
+@fill_doc
 def spike_train(scenario: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
-    """Draw when spikes peak, and how high: a Poisson train of 3 to 75 a minute.
+    """Draw the times and heights of spikes: a Poisson train of 3 to 75 per minute.
 
     Parameters
     ----------
     scenario : Tensor of int, shape (batch,)
-        There are none except in ``'spikes'``.
-    n_times : int
-        Samples at 128 Hz.
-    rng : torch.Generator
-        Random numbers.
+        Only ``'spikes'`` has spikes.
+    %(n_times)s
+    %(rng)s
 
     Returns
     -------
     train : Tensor of shape (batch, n_times)
-        Relative height, 0.6 to 1.4, at peaks, 0 elsewhere.
+        The relative height at peaks, 0.6 to 1.4, and 0 elsewhere.
     """
     spiking = (scenario == SCENARIOS.index("spikes")).float()[:, None]
     rate = 10 ** uniform(-1.3, 0.1, (len(scenario), 1), rng)
@@ -134,10 +135,11 @@ def spike_train(scenario: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
     return train * spiking * uniform(0.6, 1.4, train.shape, rng)
 
 
+@fill_doc
 def seizure(
     scenario: Tensor, n_times: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw a seizure: a rhythm of 2-8 Hz that builds up, slows and stops.
+    """Draw a seizure: a rhythm of 2-8 Hz that grows, slows down and stops.
 
     Seizures of the temporal lobe last one to two minutes (Jenssen et al. 2006,
     Epilepsia 47:1499) and start with a rhythm that grows within 5 to 26 s.
@@ -145,18 +147,16 @@ def seizure(
     Parameters
     ----------
     scenario : Tensor of int, shape (batch,)
-        There is none except in ``'ictal'``.
-    n_times : int
-        Samples at 128 Hz.
-    rng : torch.Generator
-        Random numbers.
+        Only ``'ictal'`` has a seizure.
+    %(n_times)s
+    %(rng)s
 
     Returns
     -------
     rhythm : Tensor of shape (batch, n_times)
         In units of the amplitude of a spike.
     envelope : Tensor of shape (batch, n_times)
-        0 to 1. The seizure may have begun before the recording and go on after it.
+        0 to 1. The seizure may begin before the recording and end after it.
     """
     shape = (len(scenario), 1)
     clock = torch.arange(n_times, device=rng.device) / SFREQ
@@ -173,6 +173,7 @@ def seizure(
     return 0.7 * envelope * rhythm, envelope
 
 
+@fill_doc
 def add_events(
     activity: Tensor, focus: Focus, scenario: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -183,20 +184,19 @@ def add_events(
     activity : Tensor of shape (batch, generator, time)
         Ongoing activity of unit variance, changed in place.
     focus : Focus
-        Where events come from.
+        The origin of the events.
     scenario : Tensor of int, shape (batch,)
-        ``'spikes'``, ``'ictal'`` or nothing.
-    rng : torch.Generator
-        Random numbers.
+        Only ``'spikes'`` and ``'ictal'`` have events.
+    %(rng)s
 
     Returns
     -------
     activity : Tensor of shape (batch, generator, time)
-        With events.
+        The activity with events.
     spikes : Tensor of shape (batch, time)
-        Height of spikes at their peaks.
+        The height of spikes at their peaks.
     seizure : Tensor of shape (batch, time)
-        Envelope of the seizure.
+        The envelope of the seizure.
     """
     n_times = activity.shape[-1]
     spikes = spike_train(scenario, n_times, rng)

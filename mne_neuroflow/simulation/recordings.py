@@ -1,4 +1,4 @@
-"""Paired recordings: scalp and contacts of virtual patients, batch by batch.
+"""Pairs of scalp and intracranial EEG of virtual patients, in batches.
 
 Examples
 --------
@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._docs import fill_doc
 from ..contract import SFREQ
+from ..head.geometry import STRUCTURES
 from .artifacts import Artifacts, contaminate, sensor_noise
 from .events import Focus, add_events, draw_focus
 from .setups import GeneratorTable, Setups, Worlds
 from .sources import (
     MESIAL,
-    STRUCTURES,
     ActiveSources,
     Batched,
     Coupling,
@@ -43,8 +44,8 @@ from .sources import (
     uniform,
 )
 
-# Contact potentials beside the patches (10 µV in the spatial posterior): tissue
-# at the contact's own surface, and the amplifier's white noise.
+# Contact potentials that do not come from patches (10 µV in the spatial posterior):
+# tissue at the contact's surface, and the amplifier's white noise.
 _LOCAL_STD, _AMPLIFIER_STD = 9.8e-6, 1.5e-6
 # Log-normal amplitude of contacts: a smooth field and each contact's own.
 _FIELD_SIGMA, _OWN_SIGMA, _FIELD_LENGTH, _N_WAVES = 0.5, 0.25, 0.012, 64
@@ -59,13 +60,13 @@ class Pairs:
     Attributes
     ----------
     scalp : Tensor of shape (batch, electrode, time)
-        Average-referenced scalp in volts, zero rows where padded.
+        The scalp EEG with average reference in volts. Padded rows are zero.
     deep : Tensor of shape (batch, contact, time)
         Contact potentials in volts.
     scenario : Tensor of int, shape (batch,)
-        Index into :data:`~.sources.SCENARIOS`.
+        An index into :data:`~.sources.SCENARIOS`.
     focus : Focus
-        Where spikes and seizures come from.
+        The origin of spikes and seizures.
     spikes : Tensor of shape (batch, time)
         Relative height of spikes at the samples of their peaks at the focus.
     seizure : Tensor of shape (batch, time)
@@ -74,7 +75,7 @@ class Pairs:
         Above 0.5 during a bout of theta in the left and the right medial temporal
         lobe.
     artifacts : Artifacts | None
-        What the scalp shows beside the brain.
+        The artifacts of the scalp EEG.
     """
 
     scalp: Tensor
@@ -89,30 +90,30 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Traits(Batched):
-    """What stays the same in every recording of a patient, beside the setup.
+    """Properties of a patient that are the same in every recording.
 
     Attributes
     ----------
     index : Tensor of int, shape (batch, generator)
-        Columns of the gains: the generators that play.
+        Columns of the gains: the active sources.
     active : ActiveSources
-        Their structures.
+        The structures of the active sources.
     amplitude : Tensor of shape (batch, generator)
         Their strengths.
     spectra : Spectra
         Their spectra.
     coupling : Coupling
-        How mesial structures go with the neocortex.
+        The coupling of mesial structures with the neocortex.
     focus : Focus
-        Where events come from.
+        The origin of events.
     tissue : Tensor of shape (batch, contact, 1)
-        How strongly tissue couples to each contact.
+        The local amplitude factor of each contact.
     local_exponent, local_level : Tensor of shape (batch, contact, 1)
         Spectral exponent and amplitude in volts of activity at the contact itself.
     gain : Tensor of shape (batch, 1, 1)
-        Of scalp and contacts alike.
+        The gain of scalp and contacts.
     mismatched : Tensor of shape (batch, 1, 1)
-        1 where the scalp is that of another moment.
+        1 if the scalp EEG is that of another time.
     """
 
     index: Tensor
@@ -128,6 +129,7 @@ class Traits(Batched):
     mismatched: Tensor
 
 
+@fill_doc
 def draw_traits(
     setups: Setups,
     worlds: Worlds,
@@ -135,7 +137,7 @@ def draw_traits(
     rng: torch.Generator,
     n_generators: int = 256,
 ) -> Traits:
-    """Draw what a patient keeps from one recording to the next.
+    """Draw the properties of patients that are the same in every recording.
 
     Parameters
     ----------
@@ -144,17 +146,16 @@ def draw_traits(
     worlds : Worlds
         Their true gains.
     all_generators : GeneratorTable
-        What is known of the generators.
-    rng : torch.Generator
-        Random numbers.
+        The properties of all sources.
+    %(rng)s
     n_generators : int
-        Generators that play.
+        The number of active sources.
 
     Returns
     -------
     traits : Traits
-        One row for each setup. Given to :func:`simulate` several times, they make
-        several sessions of the same patients.
+        One row for each setup. Several calls of :func:`simulate` with the same traits
+        are several sessions of the same patients.
     """
     index, amplitude = choose_generators(worlds.of(setups), n_generators, rng)
     active = ActiveSources(
@@ -173,7 +174,7 @@ def draw_traits(
         local_exponent=uniform(0.6, 2.0, per_contact, rng),
         local_level=_LOCAL_STD * log_normal(0.5, per_contact, rng),
         gain=torch.exp(0.4 * normal(per_patient, rng)),
-        # One scalp in twelve knows nothing.
+        # In one recording in twelve, the scalp EEG is that of another time.
         mismatched=chance(1 / 12, per_patient, rng),
     )
 
@@ -181,10 +182,10 @@ def draw_traits(
 def choose_generators(
     gains: tuple[Tensor, Tensor], n_generators: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Choose who plays in each recording, those that matter there more often.
+    """Choose the sources active in each recording, strong ones more often.
 
-    Amplitudes make up for the choice, so that the mean covariance over choices
-    is that of all generators together.
+    Amplitudes compensate for the choice, so that the mean covariance over choices is
+    that of all sources together.
 
     Returns
     -------
@@ -206,10 +207,10 @@ def choose_generators(
 
 
 def amplitudes(active: ActiveSources, group: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw how strong each generator is, with unit mean square.
+    """Draw the amplitude of each source, with unit mean square.
 
-    Mesial structures vary against cortex, structures against each other, length
-    scales against each other and generators on their own.
+    The ratio of mesial structures to cortex varies, and so do structures, length scales
+    and single sources.
     """
     n_batch = len(group)
     region = log_normal(0.55, (n_batch, 2 * len(STRUCTURES)), rng)
@@ -220,20 +221,20 @@ def amplitudes(active: ActiveSources, group: Tensor, rng: torch.Generator) -> Te
     return region.gather(1, active.region) * mesial * scale.gather(1, group) * own
 
 
+@fill_doc
 def contact_amplitudes(contacts: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw how strongly tissue couples to each contact, with unit mean square.
+    """Draw a local amplitude factor of each contact, with unit mean square.
 
-    A smooth field over some 12 mm (a contact in grey or in white matter, a
-    sclerotic or a healthy hippocampus) and a part of each contact's own. The scalp
-    does not reveal it. Together with the generators' amplitudes it leaves a
-    contact's own amplitude uncertain by a factor of two between recordings.
+    It consists of a field that is smooth over about 12 mm (grey or white matter, a
+    sclerotic or healthy hippocampus) and of a part that is independent at each contact.
+    The scalp EEG does not show it. Together with the amplitudes of the sources, it
+    makes the amplitude of a contact uncertain by a factor of two between recordings.
 
     Parameters
     ----------
     contacts : Tensor of shape (batch, contact, 3)
         Metres.
-    rng : torch.Generator
-        Random numbers.
+    %(rng)s
 
     Returns
     -------
@@ -250,19 +251,18 @@ def contact_amplitudes(contacts: Tensor, rng: torch.Generator) -> Tensor:
     return torch.exp(exponent - _FIELD_SIGMA**2 - _OWN_SIGMA**2)[..., None]
 
 
+@fill_doc
 def contact_noise(
     exponent: Tensor, level: Tensor, n_times: int, rng: torch.Generator
 ) -> Tensor:
-    """Draw activity at a contact's own surface and amplifier noise, volts.
+    """Draw activity at the surface of each contact and amplifier noise, in volts.
 
     Parameters
     ----------
     exponent, level : Tensor of shape (batch, contact, 1)
         Spectral exponent and amplitude in volts of the contact's own activity.
-    n_times : int
-        Samples at 128 Hz.
-    rng : torch.Generator
-        Random numbers.
+    %(n_times)s
+    %(rng)s
 
     Returns
     -------
@@ -296,19 +296,19 @@ def simulate(
     worlds : Worlds
         Their true gains.
     all_generators : GeneratorTable
-        What is known of the generators.
+        The properties of the generators.
     n_seconds : int
-        Length.
+        The duration in seconds.
     rng : torch.Generator
-        Random numbers; its device does the work.
+        Random numbers. Its device does the computation.
     n_generators : int
-        Generators that play in a recording, where no ``traits`` are given.
+        The number of sources active in a recording, if ``traits`` is None.
     scenario : Tensor of int, shape (batch,) | None
-        None draws it.
+        The scenarios. None draws them.
     traits : Traits | None
-        What the patients bring along from other sessions; None draws it.
+        The properties of the patients from other sessions. None draws them.
     artifacts : bool
-        Whether the scalp shows more than the brain and the noise of sensors.
+        Whether to add artifacts to the scalp EEG. Sensor noise is always added.
 
     Returns
     -------
@@ -343,6 +343,7 @@ def simulate(
     )
 
 
+@fill_doc
 def record(
     setups: Setups,
     worlds: Worlds,
@@ -351,7 +352,7 @@ def record(
     artifacts: bool,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Artifacts | None]:
-    """See the activity of generators from the scalp and from the contacts.
+    """Compute the potentials of sources at the scalp and at the contacts.
 
     Parameters
     ----------
@@ -360,13 +361,12 @@ def record(
     worlds : Worlds
         Their true gains.
     traits : Traits
-        Their generators' strengths, and how tissue couples to contacts.
+        The amplitudes of their sources and contacts.
     activity : Tensor of shape (batch, generator, time)
-        Of unit variance; changed in place.
+        The activity with unit variance, changed in place.
     artifacts : bool
-        Whether the scalp shows more than the brain and the noise of sensors.
-    rng : torch.Generator
-        Random numbers.
+        Whether to add artifacts to the scalp EEG. Sensor noise is always added.
+    %(rng)s
 
     Returns
     -------
@@ -375,7 +375,7 @@ def record(
     deep : Tensor of shape (batch, contact, time)
         Volts.
     shown : Artifacts | None
-        What the scalp shows beside the brain.
+        The artifacts of the scalp EEG.
     """
     n_times = activity.shape[-1]
     activity *= traits.amplitude[..., None]
@@ -397,11 +397,11 @@ def record(
 
 
 def _take(gains: Tensor, index: Tensor) -> Tensor:
-    """Columns of the gains that each recording plays."""
+    """Columns of the gains of the sources active in each recording."""
     return gains.gather(2, index[:, None].expand(-1, gains.shape[1], -1))
 
 
 def electrode_rms(scalp: Tensor) -> Tensor:
-    """Robust r.m.s. of each electrode: the median over seconds, volts."""
+    """Return the median over seconds of the r.m.s. of each electrode, in volts."""
     patches = scalp.unflatten(-1, (-1, SFREQ))
     return patches.square().mean(-1).sqrt().median(-1).values

@@ -1,8 +1,8 @@
-"""Who is recorded: head, montage and implant of each virtual patient.
+"""The head, montage and implant of each virtual patient.
 
-A setup names the truth (rows of gains in a head that is not the template, with
-electrodes that are not where they should be) and holds what the package will
-believe: the template's spatial posterior for the nominal positions.
+A setup refers to the true gains, in a head that differs from the template and with
+displaced electrodes. It also has what the package assumes: the expected amplitudes in
+the template head at the nominal positions.
 
 Examples
 --------
@@ -23,7 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..head.geometry import inside_brain, load_head, project_to_scalp
+from ..head.geometry import (
+    STRUCTURES,
+    inside_brain,
+    load_head,
+    project_to_scalp,
+)
 from ..head.leadfield import contact_lead_field, scalp_lead_field
 from ..head.posterior import (
     average_reference,
@@ -32,7 +37,7 @@ from ..head.posterior import (
     prior_spreads,
     source_generators,
 )
-from .sources import STRUCTURES, Batched
+from .sources import Batched
 
 _DATA = Path(__file__).parent / "data"
 _IMPLANTS = Path(__file__).parents[1] / "head" / "implants"
@@ -57,7 +62,7 @@ MONTAGES = {
         "Oz O2 Iz"
     ),
 }
-_MANY = 50  # tries per random depth electrode before an implant is given up
+_MANY = 50  # attempts per random depth electrode
 #: Patients whose implants the training never sees.
 HELD_OUT = ("sub-01", "sub-06", "sub-09")
 
@@ -81,7 +86,7 @@ class Setups(Batched):
     prior_std : Tensor of shape (setup, contact)
         Standard deviation of the contact potential in the template head, volts.
     scalp_std : Tensor of shape (setup, electrode)
-        That of the average-referenced electrodes with their noise, volts.
+        Standard deviation of average-referenced electrodes with their noise, volts.
     electrode_distance : Tensor of shape (setup, contact)
         Metres to the nearest electrode.
     half : Tensor of shape (setup, contact)
@@ -116,7 +121,7 @@ class Worlds:
 
     @property
     def n_electrodes(self) -> int:
-        """Rows of the scalp's gains but for the last."""
+        """Number of rows of the scalp gains, without the last."""
         return len(self.scalp) - 1
 
     def to(self, device) -> "Worlds":
@@ -124,13 +129,13 @@ class Worlds:
         return Worlds(self.scalp.to(device), self.deep.to(device))
 
     def of(self, setups: Setups) -> tuple[Tensor, Tensor]:
-        """Gains of setups: (setup, electrode, generator), (setup, contact, ...)."""
+        """Return gains: (setup, electrode, generator), (setup, contact, generator)."""
         return self.scalp[setups.scalp_rows], self.deep[setups.deep_rows]
 
 
 @dataclass(frozen=True)
 class Sites:
-    """Where electrodes and contacts can be, and what the template says of them.
+    """The possible electrodes and contacts, with their gains in the template head.
 
     Attributes
     ----------
@@ -143,8 +148,7 @@ class Sites:
     shafts, implants : list of array of int
         Contacts of each random depth electrode and of each real implant.
     held_out : bool
-        Whether these are the sites that training never sees; their montages are
-        random ones.
+        Whether these sites are held out from training. Their montages are random.
     scalp, deep : array of shape (n_electrodes | n_contacts, generator)
         The template's gains, volts.
     """
@@ -161,12 +165,12 @@ class Sites:
 
 @dataclass(frozen=True)
 class GeneratorTable:
-    """What is known of every generator, as tensors.
+    """Properties of all sources, as tensors.
 
     Attributes
     ----------
     structure : Tensor of int, shape (generator,)
-        Index into :data:`~.sources.STRUCTURES`.
+        Index into :data:`~mne_neuroflow.head.geometry.STRUCTURES`.
     hemisphere : Tensor of int, shape (generator,)
         0 left, 1 right.
     group : Tensor of int, shape (generator,)
@@ -198,18 +202,18 @@ def _read_positions(fname, keep=lambda row: True):
 
 @cache
 def electrode_positions() -> dict:
-    """Read the 10-05 positions: name to (3,) in metres, fsaverage surface RAS."""
+    """Read the 10-05 positions by name, in metres, fsaverage surface RAS."""
     rows, places = _read_positions(_DATA / "positions_1005.csv")
     return {row["name"]: place for row, place in zip(rows, places, strict=True)}
 
 
 def random_montage(sites: Sites, rng: np.random.Generator) -> np.ndarray:
-    """Draw a montage: a usual one or a random one of 8 to 128 electrodes.
+    """Draw a montage: a standard one, or a random one of 8 to 128 electrodes.
 
     Parameters
     ----------
     sites : Sites
-        Where electrodes can be.
+        The possible electrodes.
     rng : numpy.random.Generator
         Random numbers.
 
@@ -221,7 +225,7 @@ def random_montage(sites: Sites, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.6 and not sites.held_out:
         usual = [names.split() for names in MONTAGES.values()]
         names = usual[rng.integers(len(usual))]
-        # Every second laboratory has lost an electrode or two.
+        # In every second recording, one or two electrodes are missing.
         lost = rng.integers(0, 3) if len(names) > 10 else 0
         kept = list(rng.permutation(names)[lost:])
         return np.array([sites.names.index(name) for name in kept])
@@ -232,7 +236,7 @@ def random_montage(sites: Sites, rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def real_implants() -> dict:
-    """Read the real implants: subject to (n_contacts, 3) in metres."""
+    """Read the implants of patients: positions (n_contacts, 3) in metres by subject."""
     rows, places = _read_positions(
         _IMPLANTS / "contacts.csv", lambda row: row["implant"].startswith("ds004752")
     )
@@ -241,22 +245,22 @@ def real_implants() -> dict:
 
 
 def random_shaft(head, rng: np.random.Generator) -> np.ndarray:
-    """Draw a depth electrode that enters the temporal lobe from its side.
+    """Draw a depth electrode that enters the temporal lobe from the side.
 
-    Eight contacts, 3.5 to 6 mm apart, the first near a mesial or lateral
+    It has eight contacts, 3.5 to 6 mm apart. The first is near a mesial or lateral
     temporal source.
 
     Parameters
     ----------
     head : Head
-        Where it goes.
+        The head.
     rng : numpy.random.Generator
         Random numbers.
 
     Returns
     -------
     contacts : array of shape (n_contacts, 3)
-        Those inside the brain, metres.
+        The contacts inside the brain, in metres.
     """
     mesial = np.isin(head.patch_structure, STRUCTURES[:3])
     lateral = head.patch_structure == STRUCTURES[3]
@@ -272,14 +276,14 @@ def random_shaft(head, rng: np.random.Generator) -> np.ndarray:
 def random_implant(
     sites: Sites, n_contacts: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw contacts: real ones that lie together, and random depth electrodes.
+    """Draw contacts from implants of patients and from random depth electrodes.
 
     Parameters
     ----------
     sites : Sites
-        Where contacts can be.
+        The possible contacts.
     n_contacts : int
-        How many contacts to keep.
+        The number of contacts.
     rng : numpy.random.Generator
         Random numbers.
 
@@ -315,18 +319,18 @@ def _apart(points, distance):
 
 
 def build_sites(n_shafts: int, seed: int, held_out: bool = False, device="cpu"):
-    """Choose where electrodes and contacts can be.
+    """Make the possible electrodes and contacts.
 
     Parameters
     ----------
     n_shafts : int
-        Random depth electrodes, beside the real implants.
+        The number of random depth electrodes, beside the implants of patients.
     seed : int
-        Everything follows from it.
+        The seed.
     held_out : bool
-        Take the real implants that training never sees, and those only.
+        Whether to use only the implants that are held out from training.
     device : str | torch.device
-        Where the large products are taken.
+        The device for large matrix products.
 
     Returns
     -------
@@ -373,12 +377,12 @@ def build_patient(electrodes, contacts, seed: int) -> tuple[Setups, Worlds]:
     contacts : array of shape (n_contacts, 3)
         Nominal positions.
     seed : int
-        What the true positions follow from, see :func:`build_worlds`.
+        The seed of the true positions, see :func:`build_worlds`.
 
     Returns
     -------
     setups : Setups
-        The one patient.
+        The patient.
     worlds : Worlds
         The true gains.
     """
@@ -401,25 +405,25 @@ def build_patient(electrodes, contacts, seed: int) -> tuple[Setups, Worlds]:
 def build_worlds(
     sites: Sites, n_worlds: int, seed: int, heads=None, n_jobs: int = 1, device="cpu"
 ) -> Worlds:
-    """Compute true gains of all sites in heads that are not the template.
+    """Compute the true gains of all sites in heads that differ from the template.
 
-    Electrodes are some millimetres off, contacts are off by what normalization to
-    a template leaves: a stretch of up to 4 % and a shift.
+    Electrodes are displaced by some millimetres. Contacts have the error of a
+    normalization to the template: a scaling of up to 4 % and a shift.
 
     Parameters
     ----------
     sites : Sites
         The nominal sites.
     n_worlds : int
-        How many heads; they take turns with the tables.
+        The number of heads. Head tables are used in turn.
     seed : int
-        Everything follows from it.
+        The seed.
     heads : list of str | None
         Head tables beside the template.
     n_jobs : int
-        Threads.
+        The number of threads.
     device : str | torch.device
-        Where the large products are taken.
+        The device for large matrix products.
 
     Returns
     -------
@@ -439,7 +443,7 @@ def build_worlds(
         deep = contact_lead_field(head, np.where(inside, moved, sites.contacts))
         return [_of_generators(field, device) for field in (scalp, deep)]
 
-    # Products of large matrices let go of the interpreter: threads are enough.
+    # Large matrix products release Python's global lock, so threads are sufficient.
     with ThreadPoolExecutor(n_jobs) as pool:
         scalp, deep = zip(*pool.map(build, range(n_worlds)), strict=True)
     nothing = np.zeros((1, scalp[0].shape[1]), np.float32)
@@ -450,7 +454,7 @@ def build_worlds(
 
 
 def template_world(sites: Sites) -> Worlds:
-    """Gains of all nominal sites in the template head.
+    """Return the gains of all nominal sites in the template head.
 
     Parameters
     ----------
@@ -470,7 +474,7 @@ def template_world(sites: Sites) -> Worlds:
 
 
 def _of_generators(lead_field, device):
-    """Gains of generators from a lead field of patches, float32."""
+    """Convert a lead field of patches to gains of sources, float32."""
     factor = _factor(torch.device(device))
     lead_field = torch.as_tensor(lead_field, dtype=torch.float32)
     return (lead_field.to(factor.device) @ factor).cpu().numpy()
@@ -491,14 +495,14 @@ _ELECTRODE_AXES = {
 
 
 def make_setup(sites: Sites, world: int, electrodes, contacts) -> dict:
-    """Put one virtual patient together as arrays; see :class:`Setups`.
+    """Make the arrays of one virtual patient, see :class:`Setups`.
 
     Parameters
     ----------
     sites : Sites
-        Where electrodes and contacts can be.
+        The possible electrodes and contacts.
     world : int
-        Which head.
+        The index of the head.
     electrodes, contacts : array of int
         Indices of the sites.
 
@@ -531,11 +535,11 @@ def stack_setups(setups: list, n_electrodes: int, nothing: int) -> Setups:
     Parameters
     ----------
     setups : list of dict
-        From :func:`make_setup`, all with the same number of contacts.
+        The results of :func:`make_setup`, all with the same number of contacts.
     n_electrodes : int
-        At least the largest montage.
+        The padded size, at least that of the largest montage.
     nothing : int
-        Row of zeros in :attr:`Worlds.scalp`.
+        The index of the row of zeros in :attr:`Worlds.scalp`.
 
     Returns
     -------
@@ -571,17 +575,17 @@ def build_setups(
     Parameters
     ----------
     sites : Sites
-        Where electrodes and contacts can be.
+        The possible electrodes and contacts.
     n_worlds : int
-        Heads to choose from.
+        The number of heads to choose from.
     n_setups, n_contacts : int
-        How many patients and contacts.
+        The numbers of patients and of contacts.
     seed : int
-        Everything follows from it.
+        The seed.
     n_electrodes : int
-        Padded size of the montage.
+        The padded size of the montage.
     n_jobs : int
-        Threads.
+        The number of threads.
 
     Returns
     -------

@@ -1,9 +1,9 @@
 """Ongoing activity of the generators: spectra, rhythms and coupling.
 
-Every quantity is drawn on whatever device the generator of random numbers lives.
-``draw_*`` draw what belongs to a patient, the other functions what is new in every
-recording. Activity has unit variance on average, so that the second moments of a
-simulated cohort are those of the spatial prior.
+Everything is drawn on the device of the random number generator. Functions named
+``draw_*`` draw properties of a patient, and the others what is new in every recording.
+Activity has unit variance on average, so that the second moments of a simulated cohort
+are those of the spatial prior.
 
 Examples
 --------
@@ -21,19 +21,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from .._docs import fill_doc
 from ..contract import SFREQ
+from ..head.geometry import STRUCTURES
 
-#: Structures that share amplitude, rhythms and modulation, per hemisphere.
-STRUCTURES = (
-    "hippocampus",
-    "amygdala",
-    "parahippocampal",
-    "temporal-lateral",
-    "frontal",
-    "parietal",
-    "occipital",
-    "insula",
-)
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "ictal", "uncoupled")
 SCENARIO_SHARE = (0.30, 0.18, 0.10, 0.20, 0.10, 0.12)
 MAX_LAG = 5  # samples: 39 ms, from deep to cortical or back
@@ -42,7 +33,7 @@ MESIAL = 3  # the first three structures are the medial temporal lobe
 
 
 class Batched:
-    """What has one row for each recording: tensors, and batches of tensors."""
+    """A batch with one row per recording, of tensors and of other batches."""
 
     def __len__(self):
         return len(getattr(self, fields(self)[0].name))
@@ -52,7 +43,7 @@ class Batched:
         return self._map(lambda part: part.to(device))
 
     def pick(self, index):
-        """Take some of the rows, in this order; a row may be taken twice."""
+        """Select rows, in this order. A row may be selected twice."""
         return self._map(
             lambda part: part.pick(index) if isinstance(part, Batched) else part[index]
         )
@@ -65,12 +56,12 @@ class Batched:
 
 @dataclass(frozen=True)
 class ActiveSources(Batched):
-    """The generators that play in each recording of a batch.
+    """The sources active in each recording of a batch.
 
     Attributes
     ----------
     structure : Tensor of int, shape (batch, generator)
-        Index into :data:`STRUCTURES`.
+        Index into :data:`~mne_neuroflow.head.geometry.STRUCTURES`.
     hemisphere : Tensor of int, shape (batch, generator)
         0 left, 1 right.
     """
@@ -80,7 +71,7 @@ class ActiveSources(Batched):
 
     @property
     def region(self) -> Tensor:
-        """Structure and hemisphere as one index, 0 to 15."""
+        """Return structure and hemisphere as one index, 0 to 15."""
         return self.structure + len(STRUCTURES) * self.hemisphere
 
 
@@ -107,13 +98,13 @@ def chance(probability: float, shape, rng: torch.Generator) -> Tensor:
 
 
 def poisson_train(rate: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
-    """Draw events at a rate per second, (batch, 1) to 0 and 1 in (batch, n_times)."""
+    """Draw events at rates per second, (batch, 1), as 0 and 1 in (batch, n_times)."""
     unit = torch.rand((len(rate), n_times), generator=rng, device=rng.device)
     return (unit < rate / SFREQ).float()
 
 
 def convolved(train: Tensor, waveform: Tensor) -> Tensor:
-    """Put a waveform at each event, (..., time); its middle is the event's time.
+    """Place a waveform at each event, with its middle at the time of the event.
 
     Parameters
     ----------
@@ -133,10 +124,10 @@ def convolved(train: Tensor, waveform: Tensor) -> Tensor:
 
 
 def band_response(n_times: int, device) -> Tensor:
-    """Amplitude response of the 0.5-50 Hz band of the contract.
+    """Return the amplitude response of the model's band of 0.5-50 Hz.
 
-    Half-cosine flanks, 0.25-0.75 Hz and 50-62 Hz, as the recordings' own
-    filters have them at 128 Hz.
+    It has half-cosine flanks at 0.25-0.75 Hz and 50-62 Hz, as the filter of recordings
+    at 128 Hz.
     """
     frequency = torch.fft.rfftfreq(n_times, 1 / SFREQ).to(device)
     rise = ((frequency - 0.25) / 0.5).clamp(0, 1)
@@ -146,6 +137,7 @@ def band_response(n_times: int, device) -> Tensor:
     )
 
 
+@fill_doc
 def coloured(power: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
     """Draw Gaussian noise of a given spectrum with unit variance.
 
@@ -155,16 +147,15 @@ def coloured(power: Tensor, n_times: int, rng: torch.Generator) -> Tensor:
         Spectral shape on the grid of a real Fourier transform.
     n_times : int
         Even number of samples.
-    rng : torch.Generator
-        Random numbers.
+    %(rng)s
 
     Returns
     -------
     noise : Tensor of shape (..., n_times)
         Periodic noise.
     """
-    # The first and the last frequency have no negative twin: half the variance of
-    # the others, all of it in the real part.
+    # The first and the last frequency have no negative counterpart. They have half the
+    # variance of the others, and only a real part.
     twins = torch.full(power.shape[-1:], 2.0, device=rng.device)
     twins[[0, -1]] = 1
     power = power * (2 / twins) / (twins * power).sum(-1, keepdim=True).clamp_min(1e-30)
@@ -207,13 +198,13 @@ _RHYTHMS = {
 
 
 def draw_scenarios(n: int, rng: torch.Generator) -> Tensor:
-    """Draw what each recording shows, an index into :data:`SCENARIOS`."""
+    """Draw the scenario of each recording, an index into :data:`SCENARIOS`."""
     share = torch.tensor(SCENARIO_SHARE, device=rng.device)
     return torch.multinomial(share, n, replacement=True, generator=rng)
 
 
 def _per_region(values: list, n_batch: int, device) -> Tensor:
-    """One column of a table by structure, repeated for both hemispheres."""
+    """Repeat a column of a table by structure for both hemispheres."""
     return torch.tensor(values, device=device).repeat(2).expand(n_batch, -1)
 
 
@@ -228,9 +219,10 @@ class Spectra(Batched):
     centre, width, share : Tensor of shape (batch, region)
         Rhythm of each region: frequency and bandwidth in hertz, share of variance.
     centre_2, width_2, share_2 : Tensor of shape (batch, region)
-        Second rhythm, delta or beta, which waxes and wanes with the first.
+        The second rhythm, delta or beta, whose envelope is that of the first.
     offset, part : Tensor of shape (batch, generator)
-        What is a generator's own: hertz beside the centre, part of the shares.
+        The deviation of a single source: of the centre in hertz, and a factor of the
+        shares.
     """
 
     exponent: Tensor
@@ -245,19 +237,19 @@ class Spectra(Batched):
     part: Tensor
 
 
+@fill_doc
 def draw_spectra(active: ActiveSources, rng: torch.Generator) -> Spectra:
     """Draw the spectra of patients.
 
-    Aperiodic exponents of 0.6-2.8 with regional and local spread, knees up to
-    10 Hz, and a rhythm for each region, alike on both sides; three regions in ten
-    have a second one, delta of 1-3.5 Hz or beta of 14-28 Hz.
+    Aperiodic exponents are between 0.6 and 2.8, with regional and local spread. Knees
+    reach 10 Hz. Each region has a rhythm, which is similar on both sides. Three regions
+    in ten have a second rhythm: delta of 1-3.5 Hz or beta of 14-28 Hz.
 
     Parameters
     ----------
     active : ActiveSources
-        Who plays.
-    rng : torch.Generator
-        Random numbers.
+        The active sources.
+    %(rng)s
 
     Returns
     -------
@@ -323,24 +315,23 @@ def _envelopes(n_times: int, depth: Tensor, rng: torch.Generator) -> Tensor:
     return torch.exp(depth * slow - depth**2)
 
 
+@fill_doc
 def bouts(n_times: int, share: Tensor, seconds: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw when something comes and goes, as a gate with soft edges.
+    """Draw times of bouts, as a gate with soft edges.
 
-    The gate is open while slow Gaussian noise of spectrum ``exp(-(f / c)**2)`` is
-    above a threshold. The threshold gives the share of time, and the corner ``c``
-    gives the mean length by Rice's formula for the rate of crossings (Rice 1945, Bell
-    Syst Tech J 24:46), ``c / sqrt(2) * exp(-threshold**2 / 2)`` a second.
+    The gate is open while slow Gaussian noise with the spectrum ``exp(-(f / c)**2)`` is
+    above a threshold. The threshold determines the share of time. The corner ``c``
+    determines the mean duration by Rice's formula for the rate of crossings (Rice 1945,
+    Bell Syst Tech J 24:46), ``c / sqrt(2) * exp(-threshold**2 / 2)`` per second.
 
     Parameters
     ----------
-    n_times : int
-        Samples at 128 Hz.
+    %(n_times)s
     share : Tensor of shape (...,)
-        Share of time, 0 to 1.
+        The share of time in bouts, 0 to 1.
     seconds : Tensor of shape (...,)
-        Mean length of a bout.
-    rng : torch.Generator
-        Random numbers.
+        The mean duration of a bout in seconds.
+    %(rng)s
 
     Returns
     -------
@@ -356,7 +347,7 @@ def bouts(n_times: int, share: Tensor, seconds: Tensor, rng: torch.Generator) ->
 
 
 def _gate_power(share: Tensor, floor: float) -> Tensor:
-    """Mean square of ``floor + (1 - floor) * gate``, by quadrature."""
+    """Return the mean square of ``floor + (1 - floor) * gate``, by quadrature."""
     threshold = (2**0.5 * torch.erfinv(1 - 2 * share))[..., None]
     point = torch.linspace(-5, 5, 501, device=share.device)
     weight = torch.exp(-0.5 * point**2)
@@ -366,10 +357,10 @@ def _gate_power(share: Tensor, floor: float) -> Tensor:
 
 
 def _theta_bouts(scenario: Tensor, n_times: int, rng: torch.Generator):
-    """Gates of each hemisphere's theta and the envelopes that they make.
+    """Return the gates of theta in each hemisphere and their envelopes.
 
-    Theta of the medial temporal lobe comes in bouts of some cycles, a fifth to a half
-    of the time: Lega et al. 2012, Hippocampus 22:748.
+    Theta of the medial temporal lobe occurs in bouts of some cycles, in a fifth to a
+    half of the time (Lega et al. 2012, Hippocampus 22:748).
     """
     shape = (len(scenario), 2)
     share, seconds = uniform(0.15, 0.5, shape, rng), uniform(0.6, 2.5, shape, rng)
@@ -386,13 +377,14 @@ def _theta_bouts(scenario: Tensor, n_times: int, rng: torch.Generator):
 
 
 def _gather(per_region: Tensor, active: ActiveSources) -> Tensor:
-    """Values of each generator's region."""
+    """Return the values of each source's region."""
     index = active.region
     if per_region.ndim == 3:
         index = index[..., None].expand(-1, -1, per_region.shape[-1])
     return per_region.gather(1, index)
 
 
+@fill_doc
 def background(
     active: ActiveSources,
     spectra: Spectra,
@@ -401,22 +393,21 @@ def background(
     n_times: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Draw ongoing activity: an aperiodic part and the rhythms of each region.
+    """Draw ongoing activity: aperiodic activity and the rhythms of each region.
 
     Parameters
     ----------
     active : ActiveSources
-        Who plays.
+        The active sources.
     spectra : Spectra
         The patients' spectra.
     side : Tensor of int, shape (batch,)
-        Hemisphere that slows in the scenario ``'slowing'``.
+        The hemisphere with slow activity in the scenario ``'slowing'``.
     scenario : Tensor of int, shape (batch,)
         Index into :data:`SCENARIOS`.
-    n_times : int
-        Samples at 128 Hz.
+    %(n_times)s
     rng : torch.Generator
-        Random numbers; its device is where everything happens.
+        Random numbers. Its device does the computation.
 
     Returns
     -------
@@ -454,7 +445,7 @@ def background(
 
 
 def partners(active: ActiveSources, rng: torch.Generator) -> Tensor:
-    """Choose for every generator a temporal neocortical one on its side.
+    """Choose a temporal neocortical source on the same side for every source.
 
     Returns
     -------
@@ -495,17 +486,17 @@ def delayed(activity: Tensor, samples: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Coupling(Batched):
-    """How mesial structures go with lateral temporal cortex.
+    """The coupling of mesial structures with lateral temporal cortex.
 
     Attributes
     ----------
     partner : Tensor of int, shape (batch, generator)
-        The neocortical generator that each one goes with.
+        The neocortical source that each source is coupled with.
     strength : Tensor of shape (batch, generator)
-        Correlation with the delayed partner, -0.9 to 0.9; zero beside the mesial
-        structures.
+        The correlation with the delayed partner, -0.9 to 0.9, and zero for sources that
+        are not mesial.
     lag : Tensor of int, shape (batch, generator)
-        Samples by which each one follows.
+        The delay in samples.
     """
 
     partner: Tensor
@@ -513,18 +504,18 @@ class Coupling(Batched):
     lag: Tensor
 
 
+@fill_doc
 def draw_coupling(active: ActiveSources, rng: torch.Generator) -> Coupling:
-    """Draw how strongly, with what sign and how late mesial structures follow.
+    """Draw the strength, sign and lag of the coupling.
 
-    Strength runs from nothing to strong, sign and lag (0-40 ms) are random: the
-    scalp does not tell them.
+    Strengths are between zero and strong. Sign and lag (0-40 ms) are random, because
+    the scalp EEG does not show them.
 
     Parameters
     ----------
     active : ActiveSources
-        Who plays.
-    rng : torch.Generator
-        Random numbers.
+        The active sources.
+    %(rng)s
 
     Returns
     -------
@@ -542,21 +533,21 @@ def draw_coupling(active: ActiveSources, rng: torch.Generator) -> Coupling:
 
 
 def couple(activity: Tensor, coupling: Coupling, scenario: Tensor) -> Tensor:
-    """Let mesial structures share activity with lateral temporal cortex.
+    """Couple mesial structures with lateral temporal cortex.
 
     Parameters
     ----------
     activity : Tensor of shape (batch, generator, time)
-        Independent generators.
+        The activity of independent sources.
     coupling : Coupling
-        Who goes with whom.
+        The coupling.
     scenario : Tensor of int, shape (batch,)
-        Nothing is shared in ``'uncoupled'``.
+        ``'uncoupled'`` has no coupling.
 
     Returns
     -------
     activity : Tensor of shape (batch, generator, time)
-        With mesial generators coupled; variances unchanged.
+        The activity with coupled mesial sources and the same variances.
     """
     free = (scenario == SCENARIOS.index("uncoupled"))[:, None]
     strength = torch.where(free, 0.0, coupling.strength)[..., None]

@@ -1,5 +1,5 @@
 """Training of the flow on simulated or real pairs.
 
-This room knows the flow and where pairs come from; it never knows MNE, nor who predicts
-with the weights.
+This package uses the flow and the simulation. It does not import MNE-Python, and it
+does not depend on how the trained weights are used.
 """

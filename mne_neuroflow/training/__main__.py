@@ -6,24 +6,27 @@ from contextlib import nullcontext
 
 import torch
 
-from .fit import Training, load_recipe, prepare_data
-from .judge import judge
+from .evaluate import evaluate
+from .fit import Training, prepare_data
+from .recipe import load_recipe
 
 
 def main(argv=None):
-    """Train a recipe, going on where an earlier call stopped."""
+    """Train a recipe, or continue a training that was stopped."""
     parser = argparse.ArgumentParser(prog="python -m mne_neuroflow.training")
     parser.add_argument("recipe", help="name of a shipped recipe, or a TOML file")
-    parser.add_argument("--out", required=True, help="folder of checkpoint and log")
+    parser.add_argument("--out", required=True, help="folder for checkpoint and log")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu"
     )
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--heads", nargs="*", help="head tables beside the template")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--cache", help="file that keeps the built patients")
-    parser.add_argument("--start-from", help="weights that a new run starts from")
-    parser.add_argument("--judge", type=int, default=0, help="batches to judge by")
+    parser.add_argument("--cache", help="file in which to keep the patients")
+    parser.add_argument("--start-from", help="weights with which a new run starts")
+    parser.add_argument(
+        "--evaluate", type=int, default=0, help="held-out batches of the evaluation"
+    )
     parser.add_argument(
         "--devices", type=int, default=1, help="processes that share the run"
     )
@@ -39,9 +42,9 @@ def main(argv=None):
             recipe, str(training.device), options.heads, options.jobs, options.cache
         )
     training.run(data, held_out, options.minutes)
-    if options.judge and (fabric is None or fabric.is_global_zero):
-        figures = judge(training.averaged(), held_out, options.judge)
-        (training.out / "judged.json").write_text(json.dumps(figures, indent=1))
+    if options.evaluate and (fabric is None or fabric.is_global_zero):
+        figures = evaluate(training.averaged(), held_out, options.evaluate)
+        (training.out / "evaluation.json").write_text(json.dumps(figures, indent=1))
         print(json.dumps(figures, indent=1))
 
 

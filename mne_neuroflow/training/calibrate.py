@@ -1,14 +1,18 @@
-"""What likelihood leaves open in a trained flow: its means, how loud draws are, tails.
+"""Calibration of a trained flow: means, amplitudes and tails of draws.
 
-One command, after training::
+The likelihood determines these poorly. Run this command after training::
 
     python -m mne_neuroflow.training.calibrate weights.safetensors mtl-v2 --out FILE
 
-First the trust in the posterior mean, which the likelihood holds lower than the CRPS
-(doc/decisions/flow.md). Then the spread of amplitudes, which a recording's likelihood
-hardly depends on: a level of a contact counts once among thousands of its samples.
-Then the last layer, scales and tails. The recordings are simulated from the recipe's
-training patients, in batches that no step of training has used.
+It first fits the weight of the posterior mean, because the likelihood prefers a smaller
+weight than the CRPS (doc/decisions/flow.md). It then fits the scales and tails of the
+last layer by the CRPS, and chooses the distribution of amplitudes by the coverage of
+intervals. The likelihood of a recording hardly depends on that distribution, because
+each contact and level has one amplitude and thousands of samples, and the CRPS prefers
+intervals of amplitude that are too narrow. Last, it trains the head for the
+distribution of each sample, first on simulated pairs and then on draws. All recordings
+are simulated from the recipe's training patients, in batches that no training step has
+used.
 """
 
 import argparse
@@ -18,44 +22,47 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..flow.amplitude import N_VARIATES
-from ..flow.calibration import Calibration, Marginal, fit_marginal
+from ..flow.marginal import Calibration, Marginal, fit_marginal
 from ..flow.model import ConditionalFlow, FlowConfig
-from ..scores.tensors import crps_ensemble
+from ..scores.tensors import LEVELS, crps_ensemble, inside
 from .data import SimulatedData
-from .fit import learning_rate, load_recipe, prepare_data
-from .judge import draw
+from .evaluate import draw
+from .fit import learning_rate, prepare_data
+from .pointwise import HEAD_DRAWS, learn_pointwise
+from .recipe import load_recipe
 
-# Batches are numbered by the steps of training; these are beyond all of them.
+# Numbers of batches begin here, beyond all steps of training.
 _FIRST_BATCH = 10**6
-_THINNED = 16  # samples, of which one counts: neighbours say the same
-# Factors on the spreads of amplitudes and shifts of their centres that are tried: the
-# wider the spread, the louder the mean of contacts. Still wider ones score better, but
-# then samples' intervals are too wide (doc/decisions/flow.md).
-_WIDER = ((1.0, 0.0), (1.15, -0.03), (1.3, -0.06))
-# Highest learning rates of the trust, and the steps until they are reached.
+_THINNED = 16  # use one in 16 samples, because neighbouring samples are similar
+# Candidates: factors on the spreads of amplitudes and shifts of their centres. Without
+# a shift, a wider spread would increase the mean amplitude (doc/decisions/
+# adaptive-stage.md).
+_WIDER = ((1.0, 0.0), (1.5, -0.1), (1.9, -0.2), (2.3, -0.35), (2.6, -0.45))
+_AMPLITUDE_LEVEL = 0.8  # of intervals of a contact's amplitude
+# Maximum learning rates of the weight of the posterior mean, and steps of warm-up.
 _RATES, _WARM_UP = {"bias": 4e-3, "weight": 1e-3}, 10
-_LEFT_OUT = 5  # parts of the recordings, each scored by what the others say
+_LEFT_OUT = 5  # folds of the cross-validation
 
 
 def learn_trust(
-    flow: ConditionalFlow, data: SimulatedData, n_steps: int, n_judged: int = 4
+    flow: ConditionalFlow, data: SimulatedData, n_steps: int, n_held_out: int = 4
 ) -> dict:
-    """Learn by the CRPS how much of the posterior mean to take over.
+    """Fit the weight of the posterior mean by the CRPS.
 
     Parameters
     ----------
     flow : ConditionalFlow
-        In evaluation mode, on the data's device. Its trust is changed, nothing else.
+        In evaluation mode, on the data's device. Only this weight is changed.
     data : SimulatedData
-        Where recordings come from: of training, not those that judge.
-    n_steps, n_judged : int
-        Steps of one batch each, and batches that none of them sees.
+        Recordings of the training patients, not of the held-out ones.
+    n_steps, n_held_out : int
+        Number of steps of one batch each, and number of held-out batches.
 
     Returns
     -------
     figures : dict
-        ``crps before`` and ``crps after``, relative to each contact's prior, of the
-        batches that the steps have not seen.
+        ``crps before`` and ``crps after`` on the held-out batches, relative to each
+        contact's prior.
     """
     parameters = dict(flow.named_parameters())
     learned = {k: v for k, v in parameters.items() if ".trust." in k}
@@ -67,12 +74,12 @@ def learn_trust(
     ]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     rng = torch.Generator(data.device).manual_seed(data.seed)
-    judged = range(_FIRST_BATCH, _FIRST_BATCH + n_judged)
-    figures = {"crps before": _mean_crps(flow, data, judged)}
+    held_out = range(_FIRST_BATCH, _FIRST_BATCH + n_held_out)
+    figures = {"crps before": _mean_crps(flow, data, held_out)}
     for step in range(n_steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, n_steps, group["peak"], _WARM_UP)
-        # Not those that the other calibrations look at.
+        # The other calibrations use other batches.
         batch = data.batch(2 * _FIRST_BATCH + step)
         with torch.enable_grad():
             loss = _crps_of_two(flow, batch, rng)
@@ -81,12 +88,12 @@ def learn_trust(
         optimizer.step()
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    figures["crps after"] = _mean_crps(flow, data, judged)
+    figures["crps after"] = _mean_crps(flow, data, held_out)
     return figures
 
 
 def _crps_of_two(flow, batch, rng):
-    """Fair estimate of the CRPS from two draws, relative to each contact's prior."""
+    """Estimate the CRPS from two draws (fair), relative to each contact's prior."""
     conditioned = flow.condition(batch.conditions.repeat(2))
     shape = conditioned.shape
 
@@ -109,32 +116,34 @@ def _mean_crps(flow, data, numbers, n_draws=16):
 
 
 def _prior_std(batch):
-    """Prior standard deviation of each contact in volts, (batch, contact, 1)."""
+    """Return the prior standard deviation of contacts in volts, (batch, contact, 1)."""
     gain = batch.conditions.gain[:, None, None]
     return gain * batch.setups.prior_std[..., None]
 
 
 @torch.no_grad()
 def widen_amplitudes(
-    flow: ConditionalFlow, data: SimulatedData, n_batches: int, n_draws: int = 16
+    flow: ConditionalFlow, data: SimulatedData, n_batches: int, n_draws: int = 40
 ) -> dict:
-    """Choose how much wider than the likeliest amplitudes shall be.
+    """Choose how much wider the amplitudes are than at maximum likelihood.
 
     Parameters
     ----------
     flow : ConditionalFlow
-        In evaluation mode, on the data's device. Its amplitudes are changed.
+        In evaluation mode, on the data's device, with its last layer. Its amplitudes
+        are changed.
     data : SimulatedData
-        Where recordings come from: of training, not those that judge.
+        Recordings of the training patients, not of the held-out ones.
     n_batches, n_draws : int
-        Batches, and draws of each recording.
+        Number of batches, and of draws for each recording.
 
     Returns
     -------
     scores : dict
-        By factor on the spreads and shift of the centres, the continuous ranked
-        probability score of the logarithm of every contact's r.m.s. in volts over the
-        window, levels counting alike. The best was taken.
+        For each pair of a factor on the spreads and a shift of the centres, the mean
+        absolute difference between nominal and measured coverage: of the central
+        intervals of samples, and of the 80 % interval of a contact's power over the
+        recording. The pair with the lowest was used.
     """
     weight = flow.amplitude.weight
     likeliest = weight.clone()
@@ -145,47 +154,53 @@ def widen_amplitudes(
         weight[0, :n_levels] += shift
         weight[:, n_levels:] *= factor
 
-    scores = dict.fromkeys(_WIDER, 0.0)
+    covered = {how: [] for how in _WIDER}
     for number in range(_FIRST_BATCH, _FIRST_BATCH + n_batches):
         batch = data.batch(number)
-        truth = _log_amplitude(flow, batch.pairs.deep)
-        for how in scores:
+        for how, found in covered.items():
             change(*how)
             draws = draw(flow, batch.conditions, n_draws, number)
-            amplitude = torch.stack([_log_amplitude(flow, one) for one in draws])
-            scores[how] += float(crps_ensemble(amplitude, truth).mean()) / n_batches
+            found.append(_covered(draws, batch.pairs.deep))
+    wanted = torch.tensor([*LEVELS, _AMPLITUDE_LEVEL])
+    scores = {
+        how: float((torch.cat(found).mean(0).cpu() - wanted).abs().mean())
+        for how, found in covered.items()
+    }
     change(*min(scores, key=scores.get))
     return scores
 
 
-def _log_amplitude(flow, potentials):
-    """Logarithm of the r.m.s. of each contact by level, (batch, contact, level)."""
-    powers = [level.square().mean((2, 3)) for level in flow.wavelet(potentials)]
-    return 0.5 * torch.log(torch.stack(powers, -1))
+def _covered(draws, truth):
+    """Return the coverage of a batch's recordings, (recording, level)."""
+    thin = (draws[..., ::_THINNED], truth[..., ::_THINNED])
+    found = [inside(*thin, level).mean((1, 2)) for level in LEVELS]
+    power = (potentials.square().mean(-1) for potentials in (draws, truth))
+    found.append(inside(*power, _AMPLITUDE_LEVEL).mean(1))
+    return torch.stack(found, -1)
 
 
 @torch.no_grad()
 def calibrate(
     flow: ConditionalFlow, data: SimulatedData, n_batches: int, n_draws: int = 16
 ) -> dict:
-    """Set the calibration of a flow from simulated recordings.
+    """Fit the calibration of a flow to simulated recordings.
 
     Parameters
     ----------
     flow : ConditionalFlow
         In evaluation mode, on the data's device. Its calibration is replaced.
     data : SimulatedData
-        Where recordings come from: of training, not those that judge.
+        Recordings of the training patients, not of the held-out ones.
     n_batches, n_draws : int
-        Batches, and draws of each recording.
+        Number of batches, and of draws for each recording.
 
     Returns
     -------
     figures : dict
-        ``crps before`` and ``crps after``, relative to the standard deviation of each
-        contact's truth, of recordings that the calibration was not chosen by.
+        Cross-validated ``crps before`` and ``crps after``, relative to the standard
+        deviation of each contact's truth.
     """
-    flow.calibration = Calibration().to(data.device)  # which changes nothing
+    flow.calibration = Calibration().to(data.device)  # a new one changes nothing
     rows = [
         _rows(flow, data.batch(_FIRST_BATCH + k), k, n_draws) for k in range(n_batches)
     ]
@@ -203,7 +218,7 @@ def calibrate(
 
 
 def _rows(flow, batch, number, n_draws):
-    """Draws, truth, map and features of a batch, a row per contact of a recording."""
+    """Return draws, truth, map and features, one row per contact of a recording."""
     draws = draw(flow, batch.conditions, n_draws, _FIRST_BATCH + number)
     marginal = flow.calibration(batch.conditions)
     marginal = Marginal(
@@ -233,7 +248,7 @@ def _joined(rows):
 
 
 def _score(draws, truth, marginal, design, weight):
-    """CRPS of calibrated draws over the standard deviation of each truth."""
+    """Return the CRPS of calibrated draws over the standard deviation of each truth."""
     change = (design @ weight)[:, None]
     moved = marginal.changed(change).apply(draws)
     score = crps_ensemble(moved, truth).mean(-1)
@@ -241,17 +256,25 @@ def _score(draws, truth, marginal, design, weight):
 
 
 def main(argv=None):
-    """Calibrate weights and write them again."""
+    """Calibrate weights and write them to a new file."""
     parser = argparse.ArgumentParser(prog="python -m mne_neuroflow.training.calibrate")
     parser.add_argument("weights", type=Path, help="a safetensors file of a flow")
-    parser.add_argument("recipe", help="name of the recipe that they were trained by")
+    parser.add_argument("recipe", help="name of the recipe of their training")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batches", type=int, default=30)
     parser.add_argument("--trust-steps", type=int, default=150)
     parser.add_argument("--amplitude-batches", type=int, default=8)
+    parser.add_argument(
+        "--head-steps",
+        type=int,
+        nargs=2,
+        default=(350, 150),
+        metavar=("PAIRS", "DRAWS"),
+        help="steps of the pointwise head on simulated pairs and on draws",
+    )
     parser.add_argument("--heads", nargs="*", help="head tables beside the template")
-    parser.add_argument("--cache", help="file that the patients are kept in")
+    parser.add_argument("--cache", help="file in which to keep the patients")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
     recipe = load_recipe(options.recipe)
@@ -263,10 +286,12 @@ def main(argv=None):
     flow.eval()
     if options.trust_steps:
         print(learn_trust(flow, data, options.trust_steps))
-    if options.amplitude_batches:
-        print(widen_amplitudes(flow, data, options.amplitude_batches))
     if options.batches:
         print(calibrate(flow, data, options.batches))
+    if options.amplitude_batches:
+        print(widen_amplitudes(flow, data, options.amplitude_batches))
+    for n_steps, n_draws in zip(options.head_steps, (0, HEAD_DRAWS), strict=True):
+        learn_pointwise(flow, data, n_steps, n_draws)
     save_file({k: v.cpu() for k, v in flow.state_dict().items()}, options.out)
 
 

@@ -1,4 +1,4 @@
-"""Simulated batches in the flow's terms."""
+"""Simulated batches with the conditioning inputs of the flow."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,10 @@ import torch
 from torch import Tensor
 
 from ..flow.context import Conditions, make_conditions
-from ..head.adaptive import (
-    CLIP,
-    N_HALO,
-    POSTERIOR_FIELDS,
-    adapt,
-    band_covariance,
-    scalp_model,
-)
+from ..head.adaptive import CLIP, POSTERIOR_FIELDS, adapt
+from ..head.bands import N_HALO, band_covariance
 from ..head.geometry import load_head
+from ..head.scalp_model import scalp_model
 from ..simulation.recordings import Pairs, electrode_rms, simulate
 from ..simulation.setups import (
     GeneratorTable,
@@ -30,7 +25,7 @@ from ..simulation.setups import (
 
 @dataclass(frozen=True)
 class Batch:
-    """Conditions, the truth under them and where they come from."""
+    """Conditioning inputs, the recorded pairs, and the virtual patients."""
 
     conditions: Conditions
     pairs: Pairs
@@ -38,10 +33,10 @@ class Batch:
 
 
 class SimulatedData:
-    """Endless simulated batches over banks of virtual patients.
+    """Any number of simulated batches of virtual patients.
 
-    Every batch follows from the seed and its number alone, so that a run that
-    was interrupted goes on with the batches it would have seen.
+    A batch depends only on the seed and its number. A training that was interrupted
+    therefore continues with the same batches.
 
     Parameters
     ----------
@@ -54,7 +49,7 @@ class SimulatedData:
     seed : int
         Seed of all batches.
     device : str | torch.device
-        Where to simulate.
+        Device of the simulation.
     """
 
     def __init__(self, patients, n_seconds, n_tokens, seed, device):
@@ -71,7 +66,7 @@ class SimulatedData:
         Parameters
         ----------
         number : int
-            Which one.
+            Number of the batch.
 
         Returns
         -------
@@ -87,12 +82,12 @@ class SimulatedData:
         return Batch(self.conditions_of(pairs.scalp, setups), pairs, setups)
 
     def conditions_of(self, scalp: Tensor, setups: Setups) -> Conditions:
-        """Conditioning inputs of recordings of these patients."""
+        """Compute the conditioning inputs of recordings of these patients."""
         return conditions_of(scalp, setups, self.template)
 
     def random_numbers(self, *numbers: int) -> torch.Generator:
-        """Start a stream of random numbers that belongs to the seed and numbers."""
-        # A CPU generator keeps 32 bits of its seed: mix before, rather than shift.
+        """Make a random number generator that depends on the seed and these numbers."""
+        # A CPU generator keeps 32 bits of its seed, so mix the numbers; do not shift.
         state = np.random.SeedSequence([self.seed, *numbers]).generate_state(1)
         return torch.Generator(self.device).manual_seed(int(state[0]))
 
@@ -102,7 +97,7 @@ class SimulatedData:
 
 
 def conditions_of(scalp: Tensor, setups: Setups, template: Worlds) -> Conditions:
-    """Turn simulated scalps into the flow's conditioning inputs.
+    """Compute the flow's conditioning inputs from simulated scalp EEG.
 
     Parameters
     ----------
@@ -116,9 +111,9 @@ def conditions_of(scalp: Tensor, setups: Setups, template: Worlds) -> Conditions
     Returns
     -------
     conditions : Conditions
-        On the scalp's device.
+        On the device of ``scalp``.
     """
-    # One by one in numpy, as for a recording of a person.
+    # One by one in numpy, as for real recordings.
     parts = []
     rms = electrode_rms(scalp).double().cpu().numpy()
     for k, n_used in enumerate(setups.used.sum(1).int().tolist()):
@@ -164,9 +159,9 @@ def adapt_window(scalp, rms, electrodes, scalp_gains, deep_gains):
     Returns
     -------
     posterior : AdaptedPosterior
-        Contacts given this window.
+        The posterior of the contacts given this window.
     mean : array of shape (n_contacts, n_times)
-        Its mean, volts.
+        Mean of the posterior in volts.
     """
     model = scalp_model(scalp_gains.cpu().numpy(), electrodes)
     limit = CLIP * rms[:, None]
@@ -178,7 +173,7 @@ def adapt_window(scalp, rms, electrodes, scalp_gains, deep_gains):
 
 @dataclass(frozen=True)
 class Patients:
-    """Virtual patients: banks by number of contacts, true heads and the template."""
+    """Virtual patients by number of contacts, their true heads and the template."""
 
     banks: list
     worlds: Worlds
@@ -188,24 +183,24 @@ class Patients:
 def build_patients(
     sizes, n_worlds, n_shafts, seed, heads=None, held_out=False, n_jobs=1, device="cpu"
 ) -> Patients:
-    """Build one bank of patients for each number of contacts.
+    """Build a set of patients for each number of contacts.
 
     Parameters
     ----------
     sizes : list of tuple of int
-        Number of contacts and number of patients of each bank.
+        Number of contacts and number of patients in each set.
     n_worlds, n_shafts : int
-        Heads and random depth electrodes that the patients draw from.
+        Number of heads and of random depth electrodes from which patients are drawn.
     seed : int
-        Everything follows from it.
+        Seed of all random numbers.
     heads : list of str | None
-        Head tables beside the template.
+        Head tables in addition to the template.
     held_out : bool
-        Whether to use the real implants that training never sees.
+        Whether to use the real implants that are held out from training.
     n_jobs : int
-        Threads.
+        Number of threads.
     device : str | torch.device
-        Where the large products are taken.
+        Device for large matrix products.
 
     Returns
     -------

@@ -1,17 +1,15 @@
 """Maximum-likelihood training of the flow on simulated pairs.
 
-One command per recipe::
+Each recipe is trained with one command::
 
     python -m mne_neuroflow.training mtl-v2 --out runs/mtl-v2
 
-A run that was stopped, at whatever moment, goes on from its last checkpoint with the
-same command.
+The same command continues a run that was stopped from its last checkpoint.
 """
 
 import json
 import math
 import time
-import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -21,34 +19,22 @@ from safetensors.torch import load_file, save_file
 from .._files import written_whole
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow, FlowConfig
-from .data import SimulatedData, build_patients
+from ..simulation.setups import Setups, Worlds
+from .data import Patients, SimulatedData, build_patients
 
-RECIPES = Path(__file__).parent / "recipes"
 _LOG, _CHECKPOINT = "log.jsonl", "checkpoint.json"
-
-
-def load_recipe(name: str) -> dict:
-    """Read a recipe by name or path."""
-    fname = Path(name)
-    if not fname.is_file():
-        fname = RECIPES / f"{name}.toml"
-    if not fname.exists():
-        known = sorted(path.stem for path in RECIPES.glob("*.toml"))
-        raise ValueError(
-            f"Invalid value for the 'recipe' parameter. Allowed values are a path or "
-            f"one of {known}, but got {name!r} instead."
-        )
-    return tomllib.loads(fname.read_text())
+#: Prefix of the parameter names of the flow's pointwise head.
+HEAD = "pointwise."
 
 
 def level_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
-    """Negative log-density per whitened coefficient of each level, (level,)."""
+    """Return the negative log-density per whitened coefficient by level, (level,)."""
     conditioned = flow.condition(batch.conditions)
     return -conditioned.log_prob_levels(batch.pairs.deep).mean(0)
 
 
 def learning_rate(step: int, n_steps: int, peak: float, warm_up: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
+    """Return the rate: linear warm-up, then half a cosine down to peak / 100."""
     if step < warm_up:
         return peak * (step + 1) / warm_up
     done = (step - warm_up) / max(1, n_steps - warm_up)
@@ -56,24 +42,26 @@ def learning_rate(step: int, n_steps: int, peak: float, warm_up: int) -> float:
 
 
 def parameter_groups(flow: ConditionalFlow, eager: dict):
-    """Sort parameters by how fast they learn.
+    """Group parameters by learning rate.
 
     Parameters
     ----------
     flow : ConditionalFlow
         The flow.
     eager : dict
-        Layer names, and how many times faster than the others they learn.
+        Layer names, and the factors of their learning rates.
 
     Returns
     -------
     names : list of str
-        Parameters in the optimizer's order.
+        Names of parameters in the optimizer's order.
     groups : list of dict
-        For the optimizer.
+        Parameter groups of the optimizer.
     """
     groups = {1.0: []}
     for name, _ in flow.named_parameters():
+        if name.startswith(HEAD):
+            continue  # not part of the density, and trained afterwards
         factor = next((f for k, f in eager.items() if f".{k}." in f".{name}"), 1.0)
         groups.setdefault(factor, []).append(name)
     parameters = dict(flow.named_parameters())
@@ -84,10 +72,10 @@ def parameter_groups(flow: ConditionalFlow, eager: dict):
 
 
 class Gradients:
-    """Losses of a batch, leaving their gradient in the flow's parameters.
+    """Compute the losses of a batch, and their gradients in the flow's parameters.
 
-    A step is thousands of small kernels. On a GPU they are recorded once for
-    each shape of batch and replayed, which spares their launches.
+    A step runs thousands of small kernels. On a GPU they are captured once for each
+    shape of batch and replayed, which saves their launches.
 
     Parameters
     ----------
@@ -103,7 +91,7 @@ class Gradients:
     def _compute(self, batch) -> torch.Tensor:
         torch._foreach_zero_([p.grad for p in self.flow.parameters()])
         losses = level_losses(self.flow, batch)
-        # Levels weigh the same, whatever their number of coefficients.
+        # Levels have equal weight, independent of their number of coefficients.
         losses.mean().backward()
         return losses.detach()
 
@@ -143,13 +131,13 @@ class Gradients:
 
 
 def batch_tensors(batch) -> dict:
-    """Name the tensors of a batch that the loss depends on."""
+    """Return the tensors of a batch that determine the loss, by name."""
     conditions = {f.name: getattr(batch.conditions, f.name) for f in fields(Conditions)}
     return {"deep": batch.pairs.deep, **conditions}
 
 
 class Training:
-    """A run: flow, its running average, optimizer and log.
+    """A training run: the flow, its running average, the optimizer and the log.
 
     Parameters
     ----------
@@ -160,9 +148,9 @@ class Training:
     device : str
         A torch device.
     fabric : lightning_fabric.Fabric | None
-        Launched, for a run that several processes share. Each simulates batches of
-        its own on its own device, and their gradients are averaged; the first one
-        keeps the checkpoint and the log.
+        A launched Fabric, for a run in several processes. Each process simulates its
+        own batches on its own device, and gradients are averaged. The first process
+        writes the checkpoint and the log.
     """
 
     def __init__(self, recipe: dict, out, device: str = "cpu", fabric=None):
@@ -171,8 +159,6 @@ class Training:
         self.device = torch.device(device if fabric is None else fabric.device)
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe["seed"])
-        # The wavelets' convolutions must not leak slow into fast levels.
-        torch.backends.cudnn.allow_tf32 = False
         self.flow = ConditionalFlow(FlowConfig.from_dict(recipe["flow"]))
         self.flow.amplitude.start(recipe["training"].get("amplitude_spread", 0.0))
         self.flow.to(self.device)
@@ -191,7 +177,7 @@ class Training:
         self.step, self.seconds = 0, 0.0
 
     def draw_batch(self, data: SimulatedData):
-        """Simulate this step's batch in full float32: whitening needs it."""
+        """Simulate this step's batch in full float32, which whitening requires."""
         torch.set_float32_matmul_precision("highest")
         with torch.no_grad():
             batch = data.batch(self._batch_number())
@@ -216,7 +202,7 @@ class Training:
         return self.fabric.all_reduce(losses, reduce_op="mean")
 
     def update(self, batch) -> torch.Tensor:
-        """Take one step; returns the losses by level."""
+        """Take one step, and return the losses by level."""
         settings = self.recipe["training"]
         rate = learning_rate(
             self.step, settings["steps"], settings["learning_rate"], settings["warm_up"]
@@ -244,7 +230,7 @@ class Training:
 
     @torch.no_grad()
     def held_out(self, data: SimulatedData, n_batches: int) -> dict:
-        """Losses of the averaged weights on batches never trained on."""
+        """Compute the losses of the averaged weights on held-out batches."""
         flow = self.averaged()
         losses, start = [], []
         for number in range(n_batches):
@@ -255,7 +241,7 @@ class Training:
         return {"held_out": mean.tolist(), "posterior": gaussian.tolist()}
 
     def averaged(self) -> ConditionalFlow:
-        """Build the flow with averaged weights, for use."""
+        """Build the flow with averaged weights."""
         flow = ConditionalFlow(self.flow.config).to(self.device)
         flow.load_state_dict(self.average)
         return flow.eval()
@@ -268,15 +254,15 @@ class Training:
         print(json.dumps(line), flush=True)
 
     def save(self):
-        """Write the checkpoint, in one piece or not at all.
+        """Write the checkpoint, either completely or not at all.
 
-        The files of a step count only once ``checkpoint.json`` names it; then those
-        of the step before go. Weights, their average and the optimizer's two moments
-        are files of their own, so that none is large.
+        The files of a step are valid once ``checkpoint.json`` names the step. The files
+        of the previous step are then deleted. Weights, their average and the
+        optimizer's two moments are separate files, so that none is large.
         """
         state = self.optimizer.state_dict()["state"]
         if not state:
-            return  # not one step was taken
+            return  # no step was taken
         parts = {"weights": self.flow.state_dict(), "average": self.average}
         for key in ("exp_avg", "exp_avg_sq"):
             parts[key] = {name: state[k][key] for k, name in enumerate(self.names)}
@@ -297,14 +283,17 @@ class Training:
         """Start from the weights of an earlier run."""
         weights = load_file(fname, device=str(self.device))
         for name, value in self.flow.state_dict().items():
-            # A layer that the earlier flow lacked starts as in a new one.
-            if name not in weights and name.split(".")[-2] in self.eager:
+            # A layer that the earlier flow lacks starts as in a new flow.
+            new = name.split(".")[-2] in self.eager or name.startswith(HEAD)
+            if name not in weights and new:
                 weights[name] = value
+            if name.startswith("calibration."):
+                weights[name] = torch.zeros_like(value)  # no part of training
         self.flow.load_state_dict(weights)
         self.average = {k: v.clone() for k, v in self.flow.state_dict().items()}
 
     def resume(self) -> bool:
-        """Go on from the checkpoint in the run's folder, if there is one."""
+        """Continue from the checkpoint in the run's folder, if there is one."""
         fname = self.out / _CHECKPOINT
         if not fname.exists():
             return False
@@ -331,14 +320,14 @@ class Training:
         return True
 
     def run(self, data: SimulatedData, held_out: SimulatedData, minutes: float):
-        """Train until the recipe's steps are done or the time is up.
+        """Train until all steps of the recipe are done or the time has passed.
 
         Parameters
         ----------
         data, held_out : SimulatedData
-            Batches to train on and batches to judge by.
+            Training batches and held-out batches.
         minutes : float
-            Time of this call, including judging.
+            Time limit of this call, including evaluations.
         """
         settings = self.recipe["training"]
         begin, recent = time.monotonic(), []
@@ -355,13 +344,13 @@ class Training:
                 shares["flow"] = time.monotonic() - tick - shares["simulation"]
             self.seconds += time.monotonic() - tick
             over = self._agree(time.monotonic() - begin > 60 * minutes)
-            if self.step % settings["judge_every"] == 0 or over:
+            if self.step % settings["evaluate_every"] == 0 or over:
                 losses = torch.stack(recent).nanmean(0).tolist()
                 recent = []
                 if self._keeps_books():
                     self.log(
                         train=losses,
-                        **self.held_out(held_out, settings["judge_batches"]),
+                        **self.held_out(held_out, settings["evaluate_batches"]),
                         **{f"{k}_s": round(v, 4) for k, v in shares.items()},
                     )
                     self.save()
@@ -374,11 +363,11 @@ class Training:
         return self.fabric is None or self.fabric.is_global_zero
 
     def _agree(self, over):
-        """Whether the first process says that the time is up."""
+        """Return whether the time has passed in the first process."""
         return over if self.fabric is None else self.fabric.broadcast(over)
 
     def _forget_log(self):
-        """Leave out of the log what was done after the checkpoint was written."""
+        """Remove lines from the log that are newer than the checkpoint."""
         log = self.out / _LOG
         lines = log.read_text().splitlines() if log.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= self.step]
@@ -390,43 +379,56 @@ class Training:
 
 
 def averaged_weights(run: Path) -> Path:
-    """Return the file of a run's averaged weights, as its last checkpoint has them."""
+    """Return the file with the averaged weights of a run's last checkpoint."""
     meta = json.loads((Path(run) / _CHECKPOINT).read_text())
     return Path(run) / f"average-{meta['step']:06d}.safetensors"
 
 
 def gaussian_losses(flow: ConditionalFlow, batch) -> torch.Tensor:
-    """Return the same losses for the spatial posterior alone."""
+    """Return the losses of the spatial posterior alone."""
     conditioned = flow.condition(batch.conditions)
     levels = conditioned.whiten(batch.pairs.deep)
     normal = [0.5 * z.square() + 0.5 * math.log(2 * math.pi) for z in levels]
     return torch.stack([part.mean() for part in normal])
 
 
+def _as_tensors(patients):
+    """Take patients apart into tensors, which load without running anything."""
+    banks = [vars(bank) for bank in patients.banks]
+    worlds, template = vars(patients.worlds), vars(patients.template)
+    return {"banks": banks, "worlds": worlds, "template": template}
+
+
+def _from_tensors(banks, worlds, template):
+    banks = [Setups(**bank) for bank in banks]
+    return Patients(banks, Worlds(**worlds), Worlds(**template))
+
+
 def prepare_data(recipe: dict, device: str, heads=None, n_jobs: int = 1, cache=None):
-    """Build the banks and batches of a recipe.
+    """Build the patients and batches of a recipe.
 
     Parameters
     ----------
     recipe : dict
         The recipe.
     device : str
-        Where batches are simulated.
+        Device of the simulation.
     heads : list of str | None
-        Head tables that patients' heads are drawn from, beside the template.
+        Head tables from which patients' heads are drawn, in addition to the template.
     n_jobs : int
-        Threads that build banks.
+        Number of threads that build patients.
     cache : str | Path | None
-        File that keeps the banks between calls.
+        File in which to keep the patients between calls.
 
     Returns
     -------
     data, held_out : SimulatedData
-        To train on and to judge by.
+        Training and held-out batches.
     """
     settings = recipe["data"]
     if cache is not None and Path(cache).exists():
-        patients = torch.load(cache, weights_only=False)
+        kept = torch.load(cache, weights_only=True)
+        patients = [_from_tensors(**part) for part in kept]
     else:
         patients = [
             build_patients(
@@ -439,7 +441,8 @@ def prepare_data(recipe: dict, device: str, heads=None, n_jobs: int = 1, cache=N
             for part in ("patients", "held_out")
         ]
         if cache is not None:
-            torch.save(patients, cache)
+            with written_whole(cache) as whole:
+                torch.save([_as_tensors(part) for part in patients], whole)
     common = (settings["seconds"], settings["contacts_a_batch"])
     data = SimulatedData(patients[0], *common, recipe["seed"], device)
     return data, SimulatedData(patients[1], *common, recipe["seed"] + 1, device)

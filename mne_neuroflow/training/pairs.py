@@ -1,9 +1,9 @@
 """Fine-tuning a flow on recorded pairs.
 
-A few dozen steps teach a trained flow the spectra and the amplitudes of one patient.
-What the flow adds to the mean of a fitted spatial stage is taken away before: the mean
-is what the stage has learned from the same pairs, with a penalty that was chosen on
-data it had not seen, and a network of some hundred thousand weights would spoil it.
+A few dozen steps adapt a trained flow to the spectra and amplitudes of one patient. If
+the spatial stage was fitted to the same pairs, the flow's own contribution to the mean
+is removed first. The fitted stage already has the mean, with a penalty that was chosen
+on held-out data, and a network of some hundred thousand weights would make it worse.
 """
 
 import copy
@@ -17,24 +17,27 @@ import torch
 from ..flow.amplitude import level_sizes, seen_amplitudes
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow
-from ..flow.sampler import Noise, exact_convolutions, sample_blocks
+from ..flow.sampler import Noise, sample_blocks
 from .fit import learning_rate
+from .pointwise import draws_and_mirrors, head_step
 
-# Contacts times seconds in a step, which takes about a gigabyte.
+# Contacts times seconds in a step. A step takes about a gigabyte.
 _TOKENS = 1000
-# Seconds read before and after a window, which are not scored.
+# Seconds before and after a window that are read but not scored.
 _HALO = 3
-# Seconds in which a contact's amplitude is compared with that in others, and the least
-# that its logarithm may differ by in another session (simulated patients: 0.02 to 0.05,
-# 0.2 where a quarter of the electrodes is missing there).
+# Length in seconds of the pieces between which a contact's amplitude is compared, and
+# the minimum standard deviation of its logarithm between sessions (simulated patients:
+# 0.02 to 0.05, and 0.2 if a quarter of the electrodes is missing in another session).
 _PIECE, _BETWEEN = 30, 0.1
-# Draws of each stretch whose power is compared with that of the pairs.
+# Number of draws of each stretch for the comparison of their power with the pairs'.
 _N_DRAWS = 4
-# Least power of whitened coefficients, whose variance is one: a contact may be silent.
-_LEAST_POWER = 1e-6
-# Precision of an amplitude that draws do not differ by.
+# Minimum power of whitened coefficients (their variance is one), for flat contacts.
+_MIN_POWER = 1e-6
+# Precision of an amplitude that is the same in all draws.
 _CERTAIN = 1e8
 _WARM_UP = 5
+# Steps of the pointwise head, of one window each, and their learning rate.
+_HEAD_STEPS, _HEAD_RATE = 40, 1e-3
 _CLIP = 1.0
 
 
@@ -46,12 +49,12 @@ class Stretch:
     ----------
     conditions_of : callable
         ``conditions_of(first_block, n_blocks)`` returns the conditions of these
-        seconds, which may lie beyond the recording's ends, as a batch of one.
+        seconds as a batch of one. They may lie beyond the recording's ends.
     potentials_of : callable
         Returns the recorded contacts of the same seconds in volts, a tensor of shape
         (1, n_contacts, n_blocks * 128).
     first_block, n_blocks : int
-        Which seconds belong to the stretch.
+        First second and number of seconds.
     """
 
     conditions_of: Callable[[int, int], Conditions]
@@ -66,10 +69,10 @@ class Stretch:
 
 
 def remove_location(flow: ConditionalFlow) -> None:
-    """Set to zero what moves draws as a whole, in place.
+    """Remove the parts of a flow that change the mean of draws, in place.
 
-    What is left scales, bends and mixes noise that has mean zero, so that the mean of
-    the draws is that of the spatial stage.
+    The other parts scale, transform and mix noise that has mean zero. The mean of draws
+    is then that of the spatial stage.
 
     Parameters
     ----------
@@ -84,6 +87,8 @@ def remove_location(flow: ConditionalFlow) -> None:
                 n_kinds = 3 if part is level.standardize else 3 + flow.config.n_heads
                 for parameter in part.head[-1].parameters():
                     parameter[: len(parameter) // n_kinds] = 0
+        for parameter in flow.pointwise.location.parameters():
+            parameter.zero_()
 
 
 def fine_tune(
@@ -93,40 +98,41 @@ def fine_tune(
     *,
     n_steps: int,
     peak: float = 1e-3,
-    judge_every: int = 10,
+    evaluate_every: int = 10,
     patience: int = 3,
     seed: int = 0,
     located: bool = True,
-    tell=lambda step: None,
+    on_step=lambda step: None,
 ) -> tuple[ConditionalFlow, list[dict]]:
-    """Go on training a flow on pairs, with early stopping on held-out pairs.
+    """Train a flow further on pairs, with early stopping on held-out pairs.
 
     Parameters
     ----------
     flow : ConditionalFlow
-        What to start from; it is not changed.
+        The flow to start from. It is not changed.
     stretches, held_out : list of Stretch
-        Pairs to learn from and pairs to judge by.
+        Training pairs and held-out pairs.
     n_steps : int
-        Maximum number of steps; 0 returns the flow as it is, but for its location.
+        Maximum number of steps. With 0, weights other than the location do not change.
     peak : float
-        Highest learning rate.
-    judge_every, patience : int
-        Steps between judgements, and how many of them in a row may be worse than the
-        best before training stops.
+        Maximum learning rate.
+    evaluate_every, patience : int
+        Number of steps between evaluations, and number of consecutive evaluations
+        without improvement after which training stops.
     seed : int
-        Everything follows from it.
+        Seed of all random numbers.
     located : bool
-        False takes the flow's location away, see :func:`remove_location`, and shows
-        every second window with the departures from the mean turned over, which keeps
-        the mean where it is.
-    tell : callable
+        False removes the flow's location, see :func:`remove_location`, and its last
+        layer, so that only pairs calibrate the intervals. Every second window is then
+        trained with the opposite sign of the departures from the mean, which keeps the
+        mean unchanged.
+    on_step : callable
         Called with the number of each step.
 
     Returns
     -------
     flow : ConditionalFlow
-        With the weights that made the held-out pairs likeliest, in evaluation mode.
+        The flow with the highest held-out log-density, in evaluation mode.
     history : list of dict
         ``step``, ``train`` and ``held_out``: negative log-density of whitened
         coefficients, averaged over levels, in nats.
@@ -134,15 +140,20 @@ def fine_tune(
     flow = copy.deepcopy(flow).eval()
     if not located:
         remove_location(flow)
+        # The last layer corrects intervals of the head model. If it is kept, a fit to
+        # 30 s has a lower density than one without pretraining.
+        flow.calibration.weight.zero_()
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.Adam(flow.parameters(), lr=peak, betas=(0.9, 0.99))
     best, recent, worse = copy.deepcopy(flow.state_dict()), [], 0
-    history = [{"step": 0, "train": math.nan, "held_out": _judged(flow, held_out)}]
+    history = [
+        {"step": 0, "train": math.nan, "held_out": _held_out_loss(flow, held_out)}
+    ]
     for step in range(n_steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, n_steps, peak, _WARM_UP)
         turned = not located and step % 2 == 1
-        with torch.enable_grad(), exact_convolutions():
+        with torch.enable_grad():
             loss = _loss(flow, _window(stretches, rng), turned)
             optimizer.zero_grad()
             loss.backward()
@@ -151,13 +162,14 @@ def fine_tune(
         if not located:
             remove_location(flow)
         recent.append(loss.item())
-        tell(step)
-        if (step + 1) % judge_every == 0 or step + 1 == n_steps:
-            judged, least = _judged(flow, held_out), min(h["held_out"] for h in history)
+        on_step(step)
+        if (step + 1) % evaluate_every == 0 or step + 1 == n_steps:
+            loss = _held_out_loss(flow, held_out)
+            lowest = min(h["held_out"] for h in history)
             history.append(
-                {"step": step + 1, "train": np.mean(recent), "held_out": judged}
+                {"step": step + 1, "train": np.mean(recent), "held_out": loss}
             )
-            recent, worse = [], 0 if judged < least else worse + 1
+            recent, worse = [], 0 if loss < lowest else worse + 1
             if worse == 0:
                 best = copy.deepcopy(flow.state_dict())
             elif worse == patience:
@@ -166,9 +178,38 @@ def fine_tune(
     return flow, history
 
 
+def follow_draws(
+    flow: ConditionalFlow, stretches: list[Stretch], seed: int = 0
+) -> None:
+    """Adapt the pointwise head to the draws of a fine-tuned flow, in place.
+
+    Parameters
+    ----------
+    flow : ConditionalFlow
+        The flow. Only its pointwise head is changed.
+    stretches : list of Stretch
+        Stretches for whose scalp EEG the flow is sampled.
+    seed : int
+        Seed of all random numbers.
+    """
+    optimizer = torch.optim.Adam(flow.pointwise.parameters(), betas=(0.9, 0.99))
+    rng = np.random.default_rng(seed)
+    numbers = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
+    for step in range(_HEAD_STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, _HEAD_STEPS, _HEAD_RATE, _WARM_UP)
+        stretch, first_block, n_blocks = _window(stretches, rng)
+        conditions, _, start = stretch.read(first_block, n_blocks)
+        conditions = replace(conditions, calibration=None)
+        draws = draws_and_mirrors(flow, conditions, _N_DRAWS, numbers, start)
+        head_step(flow, optimizer, conditions, draws, start, _HALO)
+
+
 @torch.inference_mode()
-def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tensor:
-    """Tell how loud each contact's noise is in pairs.
+def estimate_amplitudes(
+    flow: ConditionalFlow, stretches: list[Stretch]
+) -> torch.Tensor:
+    """Estimate the amplitude of each contact's noise in pairs.
 
     Parameters
     ----------
@@ -189,13 +230,12 @@ def hear_amplitudes(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Te
         for first in range(stretch.first_block, stop, _PIECE):
             length = min(_PIECE, stop - first)
             conditions, potentials, start = stretch.read(first, length)
-            with exact_convolutions():
-                conditioned = flow.condition(conditions, start)
-                _, energy = conditioned.log_prob_parts(potentials)
+            conditioned = flow.condition(conditions, start)
+            _, energy = conditioned.log_prob_parts(potentials)
             energy = energy[0, :, _HALO : _HALO + length].sum(1)
             if lengths and lengths[-1] + length <= _PIECE:
-                # Short trials count together: what amplitudes differ by from one
-                # trial to the next says little about another session.
+                # Pool short trials: differences of amplitudes between trials say
+                # little about another session.
                 energies[-1], lengths[-1] = energies[-1] + energy, lengths[-1] + length
             else:
                 energies.append(energy)
@@ -216,28 +256,27 @@ def level_errors(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tenso
     flow : ConditionalFlow
         The flow.
     stretches : list of Stretch
-        Pairs of one patient, in whose conditions the amplitudes are that were heard.
+        Pairs of one patient, with estimated amplitudes in their conditions.
 
     Returns
     -------
     error : Tensor of shape (contact, level)
-        How much louder draws are: half the difference of the logarithm of the power of
-        whitened coefficients, averaged over seconds.
+        Log ratio of the amplitude of draws to the amplitude of pairs: half the
+        difference of the log power of whitened coefficients, averaged over seconds.
     """
     powers, lengths = [], []
     for number, stretch in enumerate(stretches):
         where = stretch.first_block, stretch.n_blocks
 
         def conditions_of(*window, stretch=stretch):
-            # As loud as was heard, while draws differ by what is not known of it.
+            # Fix the amplitude at its estimate; otherwise draws differ in amplitude.
             conditions = stretch.conditions_of(*window)
             known = conditions.amplitude.clone()
             known[..., 1] = _CERTAIN
             return replace(conditions, amplitude=known)
 
         conditions = conditions_of(*where)
-        with exact_convolutions():
-            conditioned = flow.condition(conditions, where[0])
+        conditioned = flow.condition(conditions, where[0])
         noise = Noise(0, np.arange(conditions.mean.shape[1]))
         how = (*where, range(_N_DRAWS), _N_DRAWS, number)
         draws = sample_blocks(flow, conditions_of, noise, *how)
@@ -249,14 +288,14 @@ def level_errors(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tenso
 
 
 def _log_power(conditioned, potentials):
-    """Of a typical second, which one artifact does not change: (contact, level)."""
+    """Return the log power of a typical second, (contact, level), despite artifacts."""
     levels = conditioned.coefficients(potentials)
-    powers = [level[0].square().mean(-1).clamp_min(_LEAST_POWER) for level in levels]
+    powers = [level[0].square().mean(-1).clamp_min(_MIN_POWER) for level in levels]
     return torch.stack([power.log().mean(-1) for power in powers], -1).double().numpy()
 
 
 def _window(stretches, rng):
-    """Draw a window, every second of the pairs being as likely."""
+    """Draw a window; all seconds of the pairs are equally likely."""
     lengths = np.array([stretch.n_blocks for stretch in stretches])
     stretch = stretches[rng.choice(len(lengths), p=lengths / lengths.sum())]
     return stretch, *_place(stretch, rng)
@@ -270,7 +309,7 @@ def _place(stretch, rng):
 
 
 def _loss(flow, window, turned=False):
-    """Negative log-density of whitened coefficients, the mean over levels."""
+    """Return the mean over levels of the coefficients' negative log-density."""
     stretch, first_block, n_blocks = window
     conditions, potentials, start = stretch.read(first_block, n_blocks)
     if turned:
@@ -279,10 +318,10 @@ def _loss(flow, window, turned=False):
     return -flow.condition(conditions, start).log_prob_levels(potentials, _HALO).mean()
 
 
-def _judged(flow, held_out):
-    """Loss over all of the held-out seconds, weighed by length."""
+def _held_out_loss(flow, held_out):
+    """Return the loss over all held-out seconds, weighted by length."""
     total = 0.0
-    with torch.no_grad(), exact_convolutions():
+    with torch.no_grad():
         for stretch in held_out:
             window = (stretch, stretch.first_block, stretch.n_blocks)
             total += stretch.n_blocks * _loss(flow, window).item()

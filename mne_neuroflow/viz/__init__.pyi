@@ -6,9 +6,11 @@ from .lateralization import plot_lateralization
 from .report import make_report
 from .spectra import plot_spectra
 from .traces import plot_virtual
+from .view.page import make_view
 
 __all__ = [
     "make_report",
+    "make_view",
     "plot_calibration",
     "plot_comparison",
     "plot_connectivity",

@@ -1,4 +1,4 @@
-"""What all figures share: colours, words, and how draws are looked at."""
+"""What all figures share: colours, labels, and checks of draws."""
 
 import mne
 import numpy as np
@@ -13,7 +13,7 @@ CAVEAT = "predicted from scalp EEG, not recorded"
 # in which they are printed, so that letters keep theirs, in points.
 WIDTH = 7.1
 SMALL, MEDIUM, LARGE = 7, 8, 9
-# Okabe & Ito, Color Universal Design (2008): told apart with any colour vision.
+# Okabe & Ito, Color Universal Design (2008): distinguishable with any colour vision.
 VIRTUAL = "#0072B2"
 OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
 # The same in every figure. Theirs, without the blue of what is virtual, and four more.
@@ -35,8 +35,8 @@ NO_STRUCTURE = "contacts"
 _LONGEST_NAME = 16  # characters, as many as EDF has
 
 
-def check_draws(draws, dims=("draw", "channel", "time"), *, least=1, seconds=0.0):
-    """Refuse what is not draws with these dimensions, or too little of them.
+def check_draws(draws, dims=("draw", "channel", "time"), *, n_min=1, seconds=0.0):
+    """Refuse objects that are not draws, have other dimensions or are too small.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ def check_draws(draws, dims=("draw", "channel", "time"), *, least=1, seconds=0.0
         What :func:`mne_neuroflow.sample_ieeg` returns.
     dims : tuple of str
         The dimensions needed.
-    least : int
-        Fewest draws.
+    n_min : int
+        The minimum number of draws.
     seconds : float
-        Shortest duration.
+        The minimum duration.
 
     Returns
     -------
     draws : xarray.DataArray
-        The same, its dimensions in this order.
+        The same draws, with their dimensions in this order.
     """
     import xarray
 
@@ -72,9 +72,9 @@ def check_draws(draws, dims=("draw", "channel", "time"), *, least=1, seconds=0.0
                 f"{wrong} with the coordinate {coordinate!r}, as sample_ieeg() gives "
                 f"it, but got {list(draws.coords)}."
             )
-    if 0 in draws.shape or draws.sizes["time"] < 2 or draws.sizes["draw"] < least:
+    if 0 in draws.shape or draws.sizes["time"] < 2 or draws.sizes["draw"] < n_min:
         raise ValueError(
-            f"{wrong} with sizes of at least {least} (draw), 1 (channel) and 2 (time), "
+            f"{wrong} with sizes of at least {n_min} (draw), 1 (channel) and 2 (time), "
             f"but got {dict(draws.sizes)}."
         )
     lasts = draws.sizes["time"] / sampling_rate(draws)
@@ -85,17 +85,17 @@ def check_draws(draws, dims=("draw", "channel", "time"), *, least=1, seconds=0.0
     return draws.transpose(*dims)
 
 
-def with_epochs(draws, *, least=1, seconds=0.0):
-    """Give draws of a Raw one epoch.
+def with_epochs(draws, *, n_min=1, seconds=0.0):
+    """Return draws with a dimension for epochs, which is added to those of a Raw.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
         What :func:`mne_neuroflow.sample_ieeg` returns.
-    least : int
-        Fewest draws.
+    n_min : int
+        The minimum number of draws.
     seconds : float
-        Shortest duration, of an epoch where there are some.
+        The minimum duration, of each epoch if there are epochs.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def with_epochs(draws, *, least=1, seconds=0.0):
     if "epoch" not in getattr(draws, "dims", ("epoch",)):
         draws = draws.expand_dims("epoch", axis=1)
     dims = ("draw", "epoch", "channel", "time")
-    return check_draws(draws, dims, least=least, seconds=seconds)
+    return check_draws(draws, dims, n_min=n_min, seconds=seconds)
 
 
 def sampling_rate(draws):
@@ -119,7 +119,7 @@ def sampling_rate(draws):
     Returns
     -------
     sfreq : float
-        In hertz.
+        The sampling rate in hertz.
     """
     time = draws["time"].values
     return (len(time) - 1) / (time[-1] - time[0])
@@ -136,7 +136,7 @@ def groups(draws):
     Returns
     -------
     groups : dict of str -> ndarray of int
-        Channels of each structure, in the order in which structures appear.
+        The channels of each structure, in the order in which structures appear.
     """
     if "structure" not in draws.coords:
         return {NO_STRUCTURE: np.arange(draws.sizes["channel"])}
@@ -147,16 +147,16 @@ def groups(draws):
 def check_others(
     others, types=(mne.io.BaseRaw, mne.BaseEpochs), type_name="Raw or Epochs"
 ):
-    """Check what is laid beside the draws.
+    """Check recordings that are compared with the draws.
 
     Parameters
     ----------
     others : dict of str -> Raw | Epochs | None
-        What each is called, and its data.
+        The recordings by name.
     types : type | tuple of type
-        What the data may be.
+        The allowed types.
     type_name : str
-        The same in words.
+        The allowed types in words.
 
     Returns
     -------
@@ -176,21 +176,21 @@ def check_others(
 
 
 def common_channels(draws, name, inst):
-    """Find the channels of the draws that another recording has too.
+    """Find the channels of the draws that another recording has as well.
 
     Parameters
     ----------
     draws : xarray.DataArray
         With the dimension ``channel``.
     name : str
-        What the other recording is called.
+        The name of the other recording.
     inst : Raw | Epochs
         The other recording.
 
     Returns
     -------
     names : list of str
-        In the order of the draws.
+        The names of the channels, in the order of the draws.
     """
     names = [str(ch) for ch in draws["channel"].values if ch in inst.ch_names]
     if not names:
@@ -202,35 +202,35 @@ def common_channels(draws, name, inst):
 
 
 def short_name(name):
-    """Shorten a name that leaves no room for the data.
+    """Shorten a name that is too long for a figure.
 
     Parameters
     ----------
     name : str
-        Of a contact.
+        The name of a contact.
 
     Returns
     -------
     name : str
-        16 characters at most: the beginning, and the end, where numbers are.
+        At most 16 characters: the beginning, and the end with the number.
     """
     half = _LONGEST_NAME // 2
     return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def other_data(name, inst, names, *, seconds=0.0):
-    """Read what is laid beside the draws, and refuse what would be drawn wrongly.
+    """Read a recording that is compared with draws, and refuse unsuitable data.
 
     Parameters
     ----------
     name : str
-        What the other recording is called.
+        The name of the other recording.
     inst : Raw | Epochs
         The other recording.
     names : list of str
         Its channels to read.
     seconds : float
-        Shortest duration, of an epoch where there are some.
+        The minimum duration, of each epoch if there are epochs.
 
     Returns
     -------
@@ -255,7 +255,7 @@ def other_data(name, inst, names, *, seconds=0.0):
 
 
 def epochs_data(inst, names):
-    """Read channels; a Raw has one epoch.
+    """Read channels of Raw or Epochs. A Raw has one epoch.
 
     Parameters
     ----------
@@ -274,10 +274,10 @@ def epochs_data(inst, names):
 
 
 def highest_level(n_draws):
-    """Tell the widest central interval that so many draws can give.
+    """Compute the widest central interval that a number of draws can have.
 
-    The ends of an interval are never beyond the outermost draws, between which the
-    next value lies with this probability if it comes from the same distribution.
+    An interval cannot extend beyond the outermost draws. A further value from the same
+    distribution lies between them with this probability.
 
     Parameters
     ----------
@@ -287,13 +287,13 @@ def highest_level(n_draws):
     Returns
     -------
     level : float
-        Its nominal coverage.
+        The nominal coverage of this interval.
     """
     return (n_draws - 1) / (n_draws + 1)
 
 
 def central_intervals(values):
-    """Compute the central 90 and 50 % of draws, as far as there are draws for it.
+    """Compute the central 90 % and 50 % of draws, if there are enough draws.
 
     Parameters
     ----------
@@ -303,9 +303,9 @@ def central_intervals(values):
     Returns
     -------
     intervals : list of tuple
-        Lower end, upper end and label, widest first. Fewer than 19 draws have no
-        90 % interval: their range stands in its place, and says so. The only draw
-        has none at all.
+        Lower end, upper end and label, the widest first. With fewer than 19 draws the
+        range replaces the 90 % interval, with another label. A single draw has no
+        interval.
     """
     n_draws, found = len(values), []
     for level in _LEVELS:
@@ -324,9 +324,9 @@ def fill_intervals(ax, x, values):
     Parameters
     ----------
     ax : Axes
-        Where to draw.
+        The axes.
     x : ndarray, shape (n,)
-        Abscissa.
+        The abscissa.
     values : ndarray, shape (n_draws, n)
         Draws.
     """
@@ -336,16 +336,16 @@ def fill_intervals(ax, x, values):
 
 
 def add_legend(fig, axes, n_columns=5):
-    """Put one legend for all axes under the figure.
+    """Add one legend for all axes below the figure.
 
     Parameters
     ----------
-    fig : Figure
-        The figure.
+    fig : Figure | SubFigure
+        The figure of the axes. Matplotlib before 3.11 refuses that of a subfigure.
     axes : iterable of Axes
-        Where labels are looked for; each is listed once.
+        The axes whose labels are collected. Each label is listed once.
     n_columns : int
-        Most columns of the legend; fewer where names are long.
+        The maximum number of columns. There are fewer if names are long.
     """
     entries = {}
     for ax in axes:
@@ -366,7 +366,7 @@ def add_legend(fig, axes, n_columns=5):
 
 
 def tidy(ax):
-    """Take away what says nothing, and write in letters of the size of print.
+    """Remove the upper and right spines and set the size of labels.
 
     Parameters
     ----------
@@ -380,7 +380,7 @@ def tidy(ax):
 
 
 def finish(fig, show):
-    """Show the figure if it is wanted, and return it.
+    """Show the figure if requested, and return it.
 
     Parameters
     ----------

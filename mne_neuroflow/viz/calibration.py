@@ -1,4 +1,4 @@
-"""Whether intervals of virtual contacts hold what they promise."""
+"""Calibration of the intervals of virtual contacts."""
 
 from __future__ import annotations
 
@@ -36,41 +36,42 @@ from ._style import (
 _NOMINAL = np.linspace(0.05, 0.95, 19)
 _BINS = 20
 _WINDOW = 1.0  # seconds whose mean width and error are one point of the risk
-_MOST_SAMPLES = 200_000  # of the truth, beyond which a regular part is taken
+_MAX_SAMPLES = 200_000  # of the truth, beyond which a regular part is taken
 
 
 def plot_calibration(draws, truth, *, show=True) -> plt.Figure:
-    """Plot how well draws know what they do not know.
+    """Plot whether the intervals of draws are calibrated.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts; 3 draws or more. The
-        widest interval that n draws can give covers ``(n - 1) / (n + 1)``: 19 are
-        needed for 90 %, 39 for 95 %.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts, with 3 draws or more.
+        The widest interval of n draws covers ``(n - 1) / (n + 1)``, so that 19 draws
+        are needed for 90 %, and 39 for 95 %.
     truth : Raw | Epochs | array_like of shape ([n_epochs, ]n_channels, n_times)
-        What was recorded, or simulated, in volts: the same moments, rate and
-        reference, between 0.5 and 50 Hz. Of a Raw or Epochs the channels of the draws
-        are taken; an array has them in the same order.
+        The recorded or simulated signals in volts, with the same time, rate and
+        reference, between 0.5 and 50 Hz. From a Raw or Epochs, the channels of the
+        draws are taken. An array has them in the same order.
     show : bool
         Show the figure.
 
     Returns
     -------
     fig : matplotlib.figure.Figure
-        Three panels. *Coverage*: the share of samples inside central intervals
-        against what is promised, for all contacts and for each structure; below the
-        diagonal, intervals are too narrow. *PIT*: the distribution of the truth's
-        rank among the draws; flat is right, a U means intervals that are too narrow, a
-        hill too wide. *Risk*: the mean CRPS (in µV) of what is left when the seconds
-        with the widest 90 % intervals are put aside; the lower curve is that of an
-        oracle that knows the error, the level line that of chance.
+        Three panels. *Coverage* is the share of samples inside central intervals
+        against their nominal coverage, for all contacts and for each structure. Below
+        the diagonal, intervals are too narrow. *PIT* is the distribution of the truth's
+        rank among the draws. It is flat if the draws are calibrated, U-shaped if
+        intervals are too narrow, and hump-shaped if they are too wide. *Risk* is the
+        mean CRPS (in µV) of the seconds that remain when those with the widest 90 %
+        intervals are left out. The lower curve is that of an oracle that knows the
+        error, the horizontal line that of chance.
 
     Notes
     -----
-    Samples that follow each other are alike, so that a short recording says little:
-    the coverage of some seconds may be off by chance. Draws of a calibrated model
-    cover on average over recordings, not in each.
+    Neighbouring samples are correlated, so that the coverage of a few seconds may
+    deviate by chance. The coverage of a calibrated model holds on average over
+    recordings, not for each recording.
 
     Examples
     --------
@@ -82,10 +83,10 @@ def plot_calibration(draws, truth, *, show=True) -> plt.Figure:
     >>> draws = xarray.DataArray(data[1:], coords, ("draw", "channel", "time"))
     >>> fig = plot_calibration(draws, data[0], show=False)
     """
-    draws = with_epochs(draws, least=3)
+    draws = with_epochs(draws, n_min=3)
     truth = _truth(draws, truth)
     fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.0), layout="constrained")
-    thinned = slice(None, None, -(-truth.size // _MOST_SAMPLES))
+    thinned = slice(None, None, -(-truth.size // _MAX_SAMPLES))
     some, true = draws.values[..., thinned], truth[..., thinned]
     _plot_coverage(axes[0], some, true, groups(draws))
     _plot_pit(axes[1], some, true)
@@ -136,9 +137,9 @@ def _plot_coverage(ax, draws, truth, structures):
             ax.plot(100 * levels, 100 * share, color=color, lw=1, label=name)
     share = inside.mean(axis=(1, 2, 3))
     ax.plot(100 * levels, 100 * share, color=VIRTUAL, lw=2.2, label="all contacts")
-    told = np.flatnonzero(levels < 0.9 + 1e-9)[-1]  # 90 %, or what comes nearest
+    nominal = np.flatnonzero(levels < 0.9 + 1e-9)[-1]  # 90 %, or what comes nearest
     ax.set_title(
-        f"{100 * levels[told]:.0f} % intervals cover {100 * share[told]:.1f} %",
+        f"{100 * levels[nominal]:.0f} % intervals cover {100 * share[nominal]:.1f} %",
         fontsize=MEDIUM,
     )
     ax.set_xlabel("Nominal coverage (%)")
@@ -149,7 +150,7 @@ def _plot_coverage(ax, draws, truth, structures):
 
 
 def _plot_pit(ax, draws, truth):
-    """Plot the histogram of ranks, as densities relative to the uniform one."""
+    """Plot the histogram of ranks, relative to a uniform one."""
     values = pit(draws, truth).ravel()
     # As many bins as share the ranks out evenly, else bins of unequal expectation
     # would look like a wrong calibration.
@@ -183,7 +184,7 @@ def _plot_risk(ax, draws, truth, sfreq):
 
 
 def _by_window(values, sfreq):
-    """Average over windows of a second, and flatten."""
+    """Average over windows of one second, and flatten."""
     size = min(round(_WINDOW * sfreq), values.shape[-1])
     n_windows = values.shape[-1] // size
     windows = values[..., : n_windows * size].reshape(*values.shape[:-1], -1, size)

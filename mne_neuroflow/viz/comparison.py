@@ -1,4 +1,4 @@
-"""The flow's virtual contacts beside those of source localization."""
+"""Figures of the comparison with source localization."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ _COLORS = (*OTHERS, "black")  # none of them near the blue of the draws
 def plot_comparison(
     comparison, *, contacts=None, tmin=None, tmax=None, show=True
 ) -> plt.Figure:
-    """Plot what source localization and the flow say of the same contacts.
+    """Plot source localization and the flow's intervals at the same contacts.
 
     Parameters
     ----------
     comparison : Comparison
-        What :func:`mne_neuroflow.compare_sources` returns.
+        The result of :func:`mne_neuroflow.compare_sources`.
     contacts : str | list of str | None
-        Contacts of which traces are shown. ``None`` takes the most observable one of
-        each of four structures.
+        The contacts whose traces are shown. ``None`` takes the contact with the highest
+        observability in each of four structures.
     tmin, tmax : float | None
-        Seconds shown of the traces; ``None`` takes two seconds in the middle. Of
-        epochs, the first one is shown.
+        First and last time of the traces in seconds. ``None`` takes two seconds in the
+        middle. Of epochs, the first one is shown.
     show : bool
         Show the figure.
 
     Returns
     -------
     fig : matplotlib.figure.Figure
-        Traces above; below, by structure, the median over contacts and the range of
-        the middle half.
+        The traces, and below them the agreement for each structure: the median over
+        contacts and the interquartile range.
 
     See Also
     --------
@@ -92,7 +92,7 @@ def plot_comparison(
     )
     for ax, summary in zip(lower.subplots(1, 3), _SUMMARIES, strict=True):
         _plot_summary(ax, comparison.table, *summary)
-    add_legend(fig, traces, n_columns=4)
+    add_legend(upper, traces, n_columns=4)
     return finish(fig, show)
 
 
@@ -157,7 +157,7 @@ def _plot_contact(ax, comparison, name, shown):
 
 
 def _plot_summary(ax, table, column, title, label, reference):
-    """Median and middle half over the contacts of each structure."""
+    """Plot median and interquartile range over the contacts of each structure."""
     table = table[table["band"] == "broad"]
     structures = list(dict.fromkeys(table["structure"]))
     methods = _colors(dict.fromkeys(table["method"]))

@@ -40,40 +40,41 @@ _METHODS = {
     "imcoh": "Imaginary coherence",
     "plv": "Phase-locking value",
 }
-_MOST_NAMES = 15  # contacts named at a matrix; beyond, structures are
+_MAX_NAMES = 15  # contacts named at a matrix; beyond, structures are
 _LINE = 24  # characters of a name above and below a panel
 
 
 def plot_connectivity(
     draws, others=None, *, band="alpha", method="coh", show=True
 ) -> plt.Figure:
-    """Plot connectivity between virtual contacts, and compare it.
+    """Plot the connectivity between virtual contacts.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 2 draws or more of 2
-        contacts or more, at least 4 s, epochs of at least 2 s.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts: at least 2 draws of at
+        least 2 contacts and 4 s, with epochs of at least 2 s.
     others : dict of str -> Raw | Epochs | None
-        What to compare with at the contacts that it shares, by its name: recorded
-        iEEG, or a source estimate. It must have the length of the draws: connectivity
-        from little data is biased upwards.
+        Recorded iEEG or source estimates to compare with, by name, at the contacts that
+        they share with the draws. They must have the duration of the draws, because
+        connectivity from short recordings is biased upwards.
     band : str
-        ``'delta'``, ``'theta'``, ``'alpha'``, ``'beta'``, ``'gamma'`` or
-        ``'broad'``.
+        The frequency band: ``'delta'``, ``'theta'``, ``'alpha'``, ``'beta'``,
+        ``'gamma'`` or ``'broad'``.
     method : str
-        ``'coh'``, ``'imcoh'`` (the absolute value is shown) or ``'plv'``, as
-        mne-connectivity has them.
+        A method of mne-connectivity: ``'coh'``, ``'imcoh'`` (of which the absolute
+        value is shown) or ``'plv'``.
     show : bool
         Show the figure.
 
     Returns
     -------
     fig : matplotlib.figure.Figure
-        The mean over draws of their connectivity. Alone, the width of the 90 %
-        interval over draws (the range of fewer than 19) stands beside it; for each of
-        ``others`` its matrix on the same scale, and a panel with a point for each pair
-        of contacts, its interval over draws and the relative Frobenius error.
+        The mean connectivity over draws. Without ``others``, a second matrix shows the
+        width of the 90 % interval over draws (the range, for fewer than 19 draws). For
+        each of ``others`` there is its matrix on the same scale, and a panel with a
+        point for each pair of contacts, its interval over draws and the relative
+        Frobenius error.
 
     See Also
     --------
@@ -81,9 +82,9 @@ def plot_connectivity(
 
     Notes
     -----
-    It needs mne-connectivity, which works in windows of two seconds. Each draw is
-    measured apart: the connectivity of the mean over draws would be that of the few
-    patterns that the scalp sees.
+    mne-connectivity computes the connectivity in windows of two seconds, for each draw
+    separately. The connectivity of the mean over draws would be that of the few spatial
+    patterns that scalp EEG shows.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def plot_connectivity(
     """
     _check_option("band", band, tuple(BANDS))
     _check_option("method", method, tuple(_METHODS))
-    draws = with_epochs(draws, least=2)
+    draws = with_epochs(draws, n_min=2)
     others = check_others(others)
     draws = draws.isel(channel=np.concatenate(list(groups(draws).values())))
     measure = partial(_connectivity, band=band, method=method)
@@ -123,7 +124,7 @@ def plot_connectivity(
 
 
 def _shared(draws, name, inst, measure):
-    """Return the channels that another recording shares, and its connectivity."""
+    """Return the shared channels of another recording, and their connectivity."""
     names = common_channels(draws, name, inst)
     kept = np.flatnonzero(np.isin(draws["channel"].values.astype(str), names))
     return kept, measure(other_data(name, inst, names), inst.info["sfreq"])
@@ -139,7 +140,7 @@ def _connectivity(data, sfreq, band, method):
     sfreq : float
         Sampling rate in hertz.
     band, method : str
-        What of.
+        The frequency band and the method.
     """
     if data.shape[1] < 2:
         raise ValueError("Connectivity needs two contacts or more, but got one.")
@@ -191,8 +192,8 @@ def _plot_matrix(ax, matrix, draws, title, vmax, bar=True):
         ax.axhline(end, color="white", linewidth=0.8)
         ax.axvline(end, color="white", linewidth=0.8)
     n_channels = len(matrix)
-    if n_channels <= _MOST_NAMES or NO_STRUCTURE in structures:
-        ticks = np.arange(0, n_channels, -(-n_channels // _MOST_NAMES))
+    if n_channels <= _MAX_NAMES or NO_STRUCTURE in structures:
+        ticks = np.arange(0, n_channels, -(-n_channels // _MAX_NAMES))
         names = [short_name(str(name)) for name in draws["channel"].values[ticks]]
     else:
         ticks, names = (ends[1:] + ends[:-1]) / 2, list(structures)
@@ -201,12 +202,12 @@ def _plot_matrix(ax, matrix, draws, title, vmax, bar=True):
 
 
 def _largest(matrix):
-    """Largest entry off the diagonal."""
+    """Return the largest entry off the diagonal."""
     return matrix[np.tril_indices(len(matrix), -1)].max()
 
 
 def _panels(n_others):
-    """Make three panels for each comparison; the first one in the first row only."""
+    """Make three panels for each comparison, the first one in the first row only."""
     n_rows, n_columns = max(1, n_others), 3 if n_others else 2
     fig, axes = plt.subplots(
         n_rows,

@@ -1,4 +1,4 @@
-"""Contacts in the brain: projections on paper, and a scene to turn round."""
+"""Contacts in the brain: projections, and a 3-D scene."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.colors import CenteredNorm, Normalize, to_rgba
 from matplotlib.ticker import MultipleLocator
 from scipy.ndimage import gaussian_filter
 
+from .._docs import fill_doc
 from ..head.contacts import (
     contact_positions,
     contact_structures,
@@ -44,6 +45,7 @@ _SCENE = "Virtual contacts in a template head: predicted, not recorded"
 _EYE = dict(azimuth=135, elevation=75, distance=0.56, focalpoint=(0, 0, -0.005))
 
 
+@fill_doc
 def plot_contacts(
     contacts, values=None, *, label=None, cmap=None, vlim=None, show=True
 ) -> plt.Figure:
@@ -51,27 +53,19 @@ def plot_contacts(
 
     Parameters
     ----------
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        The contacts, as for :func:`mne_neuroflow.make_contacts`.
-    values : array_like of shape (n_contacts,) | Series | dict | None
-        A number for each contact: observability, power, spike rate or a difference.
-        A Series or dict is looked up by contact name. Contacts without one, or with
-        nan, are grey rings. ``None`` colours contacts by structure.
-    label : str | None
-        What the numbers are, with their unit, for the colour bar.
-    cmap : str | Colormap | None
-        ``None`` is ``'viridis'``; for numbers of both signs ``'RdBu_r'`` around zero.
-    vlim : tuple of float | None
-        Smallest and largest number of the colour bar; ``None`` for those there are.
-        If zero lies between them, the bar reaches equally far on both sides of it.
+    %(contacts)s
+    %(values)s
+    %(label)s
+    %(cmap)s
+    %(vlim)s
     show : bool
         Show the figure.
 
     Returns
     -------
     fig : matplotlib.figure.Figure
-        Projections on the fsaverage template in millimetres (MNI Talairach). The
-        lateral views show the contacts of their own side only.
+        Projections on the fsaverage template in millimetres (MNI Talairach). Each
+        lateral view shows only the contacts of its side.
 
     See Also
     --------
@@ -79,8 +73,8 @@ def plot_contacts(
 
     Notes
     -----
-    Outlines are those of the template's cortex, hippocampus and amygdala, not of the
-    patient's own brain.
+    The outlines are those of the template's cortex, hippocampus and amygdala, not those
+    of the patient's brain.
 
     Examples
     --------
@@ -113,6 +107,7 @@ def plot_contacts(
     return finish(fig, show)
 
 
+@fill_doc
 def plot_contacts_3d(
     contacts, values=None, *, label=None, cmap=None, vlim=None
 ) -> mne.viz.Figure3D:
@@ -120,23 +115,18 @@ def plot_contacts_3d(
 
     Parameters
     ----------
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        The contacts, as for :func:`mne_neuroflow.make_contacts`; arrays in metres.
-    values : array_like of shape (n_contacts,) | Series | dict | None
-        As for :func:`plot_contacts`, but contacts without a number are grey.
-    label : str | None
-        What the numbers are, with their unit.
-    cmap : str | Colormap | None
-        As for :func:`plot_contacts`.
-    vlim : tuple of float | None
-        As for :func:`plot_contacts`.
+    %(contacts)s
+    %(values)s
+    %(label)s
+    %(cmap)s
+    %(vlim)s
 
     Returns
     -------
     fig : mne.viz.Figure3D
         The scene of :func:`mne.viz.plot_alignment`, with the template's scalp and
-        inner skull around the contacts. It can be turned with the mouse and with
-        :func:`mne.viz.set_3d_view`; ``fig.plotter.screenshot("a.png")`` keeps it.
+        inner skull around the contacts. Rotate it with the mouse or with
+        :func:`mne.viz.set_3d_view`. ``fig.plotter.screenshot("a.png")`` saves it.
 
     See Also
     --------
@@ -144,12 +134,13 @@ def plot_contacts_3d(
 
     Notes
     -----
-    It needs what MNE-Python's 3-D figures need: PyVistaQt with a Qt binding and a
-    display, which on a server may be a virtual one (``xvfb-run python script.py``), or
-    a notebook with MNE-Python's notebook backend. Elsewhere :func:`plot_contacts` does.
+    The requirements are those of MNE-Python's 3-D figures: PyVistaQt with a Qt binding
+    and a display, which may be a virtual one (``xvfb-run python script.py``), or a
+    notebook with MNE-Python's notebook backend. :func:`plot_contacts` works without
+    them.
 
-    Spheres are drawn larger than contacts are. Head and skull are those of fsaverage,
-    not the patient's own.
+    Spheres are larger than contacts. Head and skull are those of fsaverage, not those
+    of the patient.
 
     Examples
     --------
@@ -192,13 +183,13 @@ def plot_contacts_3d(
 
 
 def _value_key(mappable):
-    """Return some values of a colour bar, as text -> colour, the largest first."""
+    """Return example values of a colour bar with their colours, the largest first."""
     some = np.linspace(mappable.norm.vmax, mappable.norm.vmin, 5)
     return {f"{value:.3g}": tuple(mappable.to_rgba(value)) for value in some}
 
 
 def _values(values, ch_names):
-    """Bring numbers into the order of the contacts, nan where there is none."""
+    """Sort numbers in the order of the contacts, with NaN where there is none."""
     values = values_by_contact(values, ch_names)
     if values.shape != (len(ch_names),):
         raise ValueError(
@@ -214,7 +205,7 @@ def _values(values, ch_names):
 
 
 def _value_colors(values, cmap, vlim):
-    """Return colours, shape (n_contacts, 4), and what a colour bar needs."""
+    """Return colours, shape (n_contacts, 4), and the mapping for a colour bar."""
     known = values[np.isfinite(values)]
     vlim = (known.min(), known.max()) if vlim is None else tuple(vlim)
     if len(vlim) != 2 or not vlim[0] <= vlim[1]:
@@ -265,7 +256,7 @@ def _color_bar(fig, key, label):
 
 
 def _plot_markers(ax, view, positions, colors):
-    """Draw contacts, those nearest to the eye last."""
+    """Draw contacts, the nearest to the viewer last."""
     (across, up), side, towards, *_ = view
     order = np.argsort(positions @ towards)
     shown = order[side * positions[order, 0] >= 0]
@@ -281,7 +272,7 @@ def _plot_markers(ax, view, positions, colors):
 
 
 def _plot_view(ax, view):
-    """Draw the outline of the brain and of what lies deep in it."""
+    """Draw the outlines of the brain and of deep structures."""
     (across, up), side, _, title = view
     for shadow, (left, bottom), deep in _shadows(across, up, side):
         x = left + _PIXEL * np.arange(shadow.shape[1])
@@ -308,13 +299,13 @@ def _plot_view(ax, view):
 
 @lru_cache(maxsize=8)
 def _shadows(across, up, side):
-    """Cast shadows of both hemispheres and of the deep structures.
+    """Project both hemispheres and the deep structures as shadows.
 
     Returns
     -------
     shadows : list of tuple
-        Blurred shadow, 1 where it is full; its lower left corner in mm; whether it
-        is that of a deep structure.
+        The blurred shadow, between 0 and 1, its lower left corner in mm, and whether it
+        belongs to a deep structure.
     """
     head = load_head()
     structure = head.patch_structure[head.vertex_patch]
@@ -340,7 +331,7 @@ def _shadow(points):
 
 
 def _make_axes():
-    """Make two rows of two views, all on one scale."""
+    """Make two rows of two views, all on the same scale."""
     low, high = _extent()
     size = np.array([(high - low)[list(view[0])] for view in _VIEWS])
     size *= (WIDTH - 2.3 * _LEFT) / size[:2, 0].sum()
@@ -358,13 +349,13 @@ def _make_axes():
 
 @lru_cache(maxsize=1)
 def _extent():
-    """Lowest and highest coordinates shown, in mm."""
+    """Return the lowest and highest coordinates that are shown, in mm."""
     points = 1e3 * load_head().vertices
     return points.min(axis=0) - _MARGIN, points.max(axis=0) + _MARGIN
 
 
 def _template_surfaces():
-    """Return scalp and inner skull as MNE-Python keeps surfaces."""
+    """Return scalp and inner skull as surfaces of MNE-Python."""
     from mne.io.constants import FIFF
 
     head = load_head()

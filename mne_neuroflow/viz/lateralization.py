@@ -1,4 +1,4 @@
-"""Left against right, with what is uncertain about it."""
+"""Lateralization of power, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _LEVEL = 0.9  # of the interval that leaves out zero or does not
 
 
 def left_minus_right(draws, contacts="mtl"):
-    """Compare the power of both sides, draw by draw.
+    """Compute the difference in power between left and right for each draw.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 2 draws of 1 s or
-        more.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts, with at least 2 draws
+        and 1 s.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        The contacts that were predicted, as for :func:`mne_neuroflow.sample_ieeg`:
-        they tell the sides.
+        The contacts that were predicted, as they were given to
+        :func:`mne_neuroflow.sample_ieeg`. Their positions define the sides.
 
     Returns
     -------
     difference : xarray.DataArray, shape (n_draws, n_structures, n_bands)
-        Left minus right in decibels, of the mean log power of a structure's contacts;
-        structures with contacts on one side only are left out.
+        Left minus right, in decibels, of the mean log power of the contacts of a
+        structure. Structures with contacts on one side only are left out.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def left_minus_right(draws, contacts="mtl"):
     """
     import xarray
 
-    draws = with_epochs(draws, least=2, seconds=1.0)
+    draws = with_epochs(draws, n_min=2, seconds=1.0)
     side = sides_of(draws, contacts)
     power = _band_power(draws.values, sampling_rate(draws))
     differences = {}
@@ -79,7 +79,7 @@ def left_minus_right(draws, contacts="mtl"):
 
 
 def leaves_out_zero(difference):
-    """Tell where the 90 % interval over draws does not hold zero.
+    """Find where the 90 % interval over draws does not contain zero.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def leaves_out_zero(difference):
     Returns
     -------
     sure : ndarray of bool, shape (...)
-        False everywhere where there are too few draws for such an interval.
+        False everywhere if there are too few draws for such an interval.
     """
     difference = np.asarray(difference)
     if highest_level(len(difference)) < _LEVEL - 1e-9:
@@ -99,25 +99,26 @@ def leaves_out_zero(difference):
 
 
 def plot_lateralization(draws, contacts="mtl", *, show=True) -> plt.Figure:
-    """Plot by how much the left side has more power than the right.
+    """Plot the difference in power between left and right.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 2 draws of 1 s or
-        more.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts, with at least 2 draws
+        and 1 s.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        The contacts that were predicted, as for :func:`mne_neuroflow.sample_ieeg`:
-        they tell the sides.
+        The contacts that were predicted, as they were given to
+        :func:`mne_neuroflow.sample_ieeg`. Their positions define the sides.
     show : bool
         Show the figure.
 
     Returns
     -------
     fig : matplotlib.figure.Figure
-        One panel a frequency band, one row a structure: the median over draws of left
-        minus right in decibels, with the central 50 and 90 % of draws. It is filled
-        where the 90 % interval, which needs 19 draws, does not hold zero.
+        A panel for each frequency band, with a row for each structure: the median over
+        draws of left minus right in decibels, with the central 50 % and 90 % of draws.
+        Symbols are filled where the 90 % interval, which needs 19 draws, does not
+        contain zero.
 
     See Also
     --------
@@ -125,10 +126,10 @@ def plot_lateralization(draws, contacts="mtl", *, show=True) -> plt.Figure:
 
     Notes
     -----
-    Implants that are not mirror images of each other compare different tissue. An
-    interval without zero says that the model is sure of a side in this stretch of
-    recording, not that anything is wrong with it; of thirty intervals three leave
-    zero out where both sides are equal.
+    If contacts are not mirror images of each other, different tissue is compared. An
+    interval that does not contain zero says that the model is certain about a side in
+    this part of the recording. It does not say that anything is abnormal. If both sides
+    are equal, three of thirty intervals do not contain zero.
 
     Examples
     --------
@@ -171,7 +172,7 @@ def _plot_band(ax, difference):
     Parameters
     ----------
     ax : Axes
-        Where to draw.
+        The axes.
     difference : ndarray, shape (n_draws, n_structures)
         Left minus right in decibels.
     """
@@ -193,19 +194,19 @@ def _plot_band(ax, difference):
 
 
 def sides_of(draws, contacts):
-    """Tell the side of each channel.
+    """Find the side of each channel.
 
     Parameters
     ----------
     draws : xarray.DataArray
-        With the dimension ``channel``.
+        Draws with the dimension ``channel``.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         The contacts that were predicted.
 
     Returns
     -------
     sides : ndarray, shape (n_channels,)
-        -1 left, 1 right, 0 in the midline.
+        -1 for left, 1 for right, 0 for the midline.
     """
     names, positions = contact_positions(make_contacts(contacts))
     side = dict(zip(names, np.sign(positions[:, 0]), strict=True))

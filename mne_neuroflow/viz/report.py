@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import contextmanager
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import catch_logging
 
-from .._compat import logger, verbose, warn
+from .._compat import verbose
+from .._docs import fill_doc
+from ..arguments import check_n_draws
+from ..contract import MODEL
 from ..head.contacts import make_contacts
-from ..predictor import Predictor, check_n_draws
+from ..predictor import Predictor
 from ..weights.model import find_model
+from ._messages import CAUTION, kept_messages, provenance_rows, reasons
 from .connectivity import plot_connectivity
 from .contacts import plot_contacts
 from .lateralization import plot_lateralization
@@ -36,23 +36,17 @@ _SECONDS = 30.0  # that draws are made of unless the user says how many
 _TRACES = 5.0  # seconds of traces that can be read on a page
 _EACH = 2  # contacts of a structure whose traces are shown
 _WARNING = """
-<div class="alert alert-danger" role="alert">
-<strong>This is a prediction for research, not a recording, and not for
-diagnosis.</strong> No electrode was in this brain where this report shows one. The
-signals were computed from scalp EEG by a model that was trained {on}.
-Most of the activity of deep structures leaves no trace on the scalp; there, the model
-shows what is plausible, not what was. Nothing here may be used for diagnosis, for
-planning an operation or for any other decision about a patient.
-</div>
+<div class="alert alert-danger" role="alert"><strong>{caution}</strong> {reasons}</div>
 """
 
 
 @verbose
+@fill_doc
 def make_report(
     inst,
     *,
     contacts="mtl",
-    model="mtl-v2",
+    model=MODEL,
     n_draws=40,
     tmin=None,
     tmax=None,
@@ -66,39 +60,30 @@ def make_report(
 
     Parameters
     ----------
-    inst : Raw | Epochs
-        The scalp EEG, as for :func:`mne_neuroflow.predict_ieeg`.
-    contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
-        As for :func:`mne_neuroflow.predict_ieeg`.
-    model : str | path-like | NeuroFlow
-        As for :func:`mne_neuroflow.predict_ieeg`.
+    %(inst)s
+    %(contacts)s
+    %(model)s
     n_draws : int
-        Draws behind every interval: at least 20 for those of nine in ten draws.
+        The number of draws. 90-percent intervals need at least 19, and sides in words
+        20.
     tmin, tmax : float | None
-        What part of the recording, or of each epoch, is drawn, in seconds.
-        ``None`` is all of an epoch, and 30 s from the middle of a Raw: time and memory
-        grow with it.
-    random_state : int | RandomState | Generator | None
-        As for :func:`mne_neuroflow.predict_ieeg`.
-    device : str
-        As for :func:`mne_neuroflow.predict_ieeg`.
-    trans : str | path-like | Transform
-        As for :func:`mne_neuroflow.predict_ieeg`.
-    on_mismatch : str
-        As for :func:`mne_neuroflow.predict_ieeg`. What is unlike is written into the
-        report as well.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output.
+        First and last time of the draws, in seconds, of the recording or of each epoch.
+        ``None`` takes the whole of an epoch, or 30 s from the middle of a Raw. Time and
+        memory grow with the duration.
+    %(random_state)s
+    %(device)s
+    %(trans)s
+    %(on_mismatch)s
+    %(verbose)s
 
     Returns
     -------
     report : mne.Report
-        What the recording is and what was found wrong with it, what the scalp can say
-        of each contact, virtual traces, spectra, connectivity (where mne-connectivity
-        is installed) and lateralization with their intervals, sides and rhythmic
-        discharge in words (*not clear* where fewer than nine in ten draws agree), and
-        the provenance.
-        ``report.save("report.html")`` writes it.
+        A report with the properties and problems of the recording, the observability of
+        each contact, virtual traces, spectra, connectivity and lateralization with
+        intervals, sides and rhythmic discharges in words (*not clear* where fewer than
+        nine in ten draws agree), and the provenance. ``report.save("report.html")``
+        writes it to a file.
 
     See Also
     --------
@@ -118,7 +103,7 @@ def make_report(
     n_draws = check_n_draws(n_draws, 1)
     tmin, tmax = _stretch(inst, tmin, tmax)
     model = find_model(model)
-    with _kept_messages() as messages:
+    with kept_messages() as messages:
         montage = make_contacts(contacts, trans=trans)
         predictor = Predictor(
             inst,
@@ -134,7 +119,8 @@ def make_report(
     report = mne.Report(
         title="Virtual intracranial EEG: a prediction, not a recording", verbose=False
     )
-    report.add_html(_warning(model), "Read this first")
+    warning = _WARNING.format(caution=CAUTION, reasons=reasons(model))
+    report.add_html(warning, "Read this first")
     _add_recording(report, inst, used, messages)
     _add_contacts(report, montage, table)
     _add_traces(report, draws)
@@ -153,33 +139,12 @@ def make_report(
 
 
 def _stretch(inst, tmin, tmax):
-    """Return what part of the recording is drawn, in seconds."""
+    """Return the part of the recording that is drawn, in seconds."""
     if isinstance(inst, mne.io.BaseRaw) and tmin is None and tmax is None:
         first, last = inst.times[[0, -1]]
         middle = (first + last) / 2
         return max(first, middle - _SECONDS / 2), min(last, middle + _SECONDS / 2)
     return tmin, tmax
-
-
-def _warning(model):
-    fitted = " and fitted to recordings" if model.card.get("pairs") else " alone"
-    return _WARNING.format(on=f"on simulations{fitted}")
-
-
-@contextmanager
-def _kept_messages():
-    """Keep what is logged and warned of, and say it to the user too afterwards."""
-    messages = {"log": [], "warnings": []}
-    with warnings.catch_warnings(record=True) as caught, catch_logging(True) as log:
-        warnings.simplefilter("always")
-        yield messages
-    messages["log"] += log.getvalue().splitlines()
-    for line in messages["log"]:
-        logger.info(line)
-    said = {str(one.message): one.category for one in caught}  # each of them once
-    messages["warnings"] += said
-    for text, category in said.items():
-        warn(text, category)
 
 
 def _add_recording(report, inst, used, messages):
@@ -246,7 +211,7 @@ def _add_contacts(report, contacts, table):
 
 
 def _add_traces(report, draws):
-    """Show the contacts of each structure of which the scalp says most."""
+    """Show the contacts with the highest observability in each structure."""
     one = draws.isel(epoch=0) if "epoch" in draws.dims else draws
     middle = one["time"].values[[0, -1]].mean()
     one = one.sel(time=slice(middle - _TRACES / 2, middle + _TRACES / 2))
@@ -336,27 +301,10 @@ def _add_table(report, table):
 
 
 def _add_provenance(report, draws, model):
-    card, time = model.card, draws["time"].values
-    rows = {
-        "What": draws.attrs["description"],
-        "Draws": f"{draws.sizes['draw']} of {time[0]:.3f} to {time[-1]:.3f} s",
-        "Model": f"{card['name']}, version {card['version']}",
-        "Trained on": card["prior"],
-        "Training": ", ".join(
-            filter(None, [card.get("date"), card["training_budget"]])
-        ),
-        "Fitted to": "; ".join(map(_told, card.get("pairs", []))) or "no recordings",
-        "Model's licence": card["licence"],
-        "Software": ", ".join(
-            f"{name} {version(name)}" for name in ("mne-neuroflow", "mne", "torch")
-        ),
-    }
+    time = draws["time"].values
+    span = f"{draws.sizes['draw']} of {time[0]:.3f} to {time[-1]:.3f} s"
+    rows = provenance_rows(draws.attrs["description"], span, model)
     report.add_html(_table(rows), "Provenance")
-
-
-def _told(entry):
-    """Write an entry of the model card, what pairs were fitted to and how."""
-    return ", ".join(f"{key}: {value}" for key, value in entry.items())
 
 
 def _table(rows):

@@ -1,4 +1,4 @@
-"""Sides and discharges in words: what draws agree on, and *not clear* for the rest."""
+"""Sides and discharges in words, with *not clear* where draws do not agree."""
 
 from html import escape
 
@@ -10,29 +10,30 @@ from ._style import sampling_rate, with_epochs
 from .lateralization import left_minus_right, sides_of
 
 AGREED = 0.9  # share of draws from which on they agree
-_FEWEST = 20  # draws, below which nothing is clear
+FEWEST = 20  # draws, below which nothing is clear
 _SHOWN = 10  # contacts in the list
 _SECONDS = 5  # fewest, of which the median second is an ordinary one
 
 
 def lateralization_table(draws, contacts="mtl"):
-    """Tell for each structure and band which side is stronger, if draws agree.
+    """Find the side with more power in each structure and band, if draws agree.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 2 draws of 1 s or
-        more.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts, with at least 2 draws
+        and 1 s.
     contacts : str | path-like | DigMontage | Info | array_like of shape (n_contacts, 3)
         The contacts that were predicted.
 
     Returns
     -------
     table : DataFrame
-        One row a structure and band: ``left``, the share of draws in which the left
-        side has more power; ``difference``, ``low`` and ``high``, left minus right in
-        decibels, median and central 90 % of draws; ``side``, ``'left'`` or ``'right'``
-        where at least 90 % of 20 or more draws agree, otherwise ``'not clear'``.
+        One row per structure and band. ``left`` is the share of draws in which the left
+        side has more power. ``difference``, ``low`` and ``high`` are left minus right
+        in decibels: the median and the central 90 % of draws. ``side`` is ``'left'`` or
+        ``'right'`` if at least 90 % of 20 or more draws agree, otherwise
+        ``'not clear'``.
 
     Examples
     --------
@@ -67,14 +68,14 @@ def lateralization_table(draws, contacts="mtl"):
 
 
 def verdict(left, n_draws):
-    """Turn the share of draws that say left into a word.
+    """Name the side that a share of draws indicates.
 
     Parameters
     ----------
     left : float
-        The share, 0 to 1.
+        The share of draws with more power on the left side, 0 to 1.
     n_draws : int
-        How many there are.
+        The number of draws.
 
     Returns
     -------
@@ -87,24 +88,24 @@ def verdict(left, n_draws):
     >>> verdict(0.95, 40), verdict(0.1, 40), verdict(0.85, 40), verdict(1.0, 4)
     ('left', 'right', 'not clear', 'not clear')
     """
-    if n_draws < _FEWEST or max(left, 1 - left) < AGREED - 1e-9:
+    if n_draws < FEWEST or max(left, 1 - left) < AGREED - 1e-9:
         return "not clear"
     return "left" if left > 0.5 else "right"
 
 
 def clear_by_chance(n_draws):
-    """Compute how often a side seems clear where both are equal.
+    """Compute how often a side is named although both are equal.
 
     Parameters
     ----------
     n_draws : int
-        How many draws there are, all calibrated, so that any number of them, from none
-        to all, says left with the same probability.
+        The number of draws. They are assumed to be calibrated, so that all numbers of
+        draws that indicate left, from none to all, have the same probability.
 
     Returns
     -------
     share : float
-        Of comparisons.
+        The share of such comparisons, 0 to 1.
 
     Examples
     --------
@@ -118,21 +119,22 @@ def clear_by_chance(n_draws):
 
 
 def discharge_table(draws):
-    """Rank contacts by their strongest second, draw by draw.
+    """Rank contacts by their strongest second, in each draw.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts: 5 s or more.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts, with at least 5 s.
 
     Returns
     -------
     table : DataFrame
-        One row a contact, the first in rank first: ``score``, the line length of its
-        strongest second against that of its median second
-        (:func:`mne_neuroflow.scores.signals.seizure_score`), ``low`` and ``high`` its
-        central 90 % of draws; ``rank``, the median over draws, ``rank_low`` and
-        ``rank_high``; ``strongest``, the share of draws in which it is the first.
+        One row per contact, sorted by rank. ``score`` is the ratio of the line length
+        of its strongest second to that of its median second
+        (:func:`mne_neuroflow.scores.signals.seizure_score`); ``low`` and ``high`` are
+        its central 90 % of draws. ``rank`` is the median over draws, with ``rank_low``
+        and ``rank_high``. ``strongest`` is the share of draws in which the contact is
+        the first.
 
     Examples
     --------
@@ -144,7 +146,7 @@ def discharge_table(draws):
     >>> bool(discharge_table(draws)["rank"].is_monotonic_increasing)
     True
     """
-    draws = with_epochs(draws, least=2, seconds=float(_SECONDS))
+    draws = with_epochs(draws, n_min=2, seconds=float(_SECONDS))
     score = seizure_score(draws.values, sampling_rate(draws)).max(axis=(1, -1))
     ranks = 1 + np.argsort(np.argsort(-score, axis=1, kind="stable"), axis=1)
     low, middle, high = np.quantile(score, [0.05, 0.5, 0.95], axis=0)
@@ -165,19 +167,19 @@ def discharge_table(draws):
 
 
 def sides_in_words(table, n_draws):
-    """Say in one sentence what a table of sides has that is clear.
+    """Summarize the clear results of a table of sides in a sentence.
 
     Parameters
     ----------
     table : DataFrame
         From :func:`lateralization_table`.
     n_draws : int
-        Of how many draws it was made.
+        The number of draws behind the table.
 
     Returns
     -------
     text : str
-        Plain words.
+        One or more sentences.
     """
     clear = table[table["side"] != "not clear"]
     parts = [
@@ -194,7 +196,7 @@ def sides_in_words(table, n_draws):
 
 
 def discharge_in_words(table, draws, contacts="mtl"):
-    """Say on which side the strongest rhythmic discharge is, if draws agree.
+    """Name the side of the strongest rhythmic discharge, if draws agree.
 
     Parameters
     ----------
@@ -208,7 +210,7 @@ def discharge_in_words(table, draws, contacts="mtl"):
     Returns
     -------
     text : str
-        Plain words.
+        One or more sentences.
     """
     side = pd.Series(sides_of(draws, contacts), draws["channel"].values)
     strongest = table["strongest"]
@@ -217,7 +219,7 @@ def discharge_in_words(table, draws, contacts="mtl"):
     shares = strongest.groupby(structure[table.index].to_numpy()).sum().sort_values()
     n_draws = draws.sizes["draw"]
     found = verdict(left, n_draws)
-    agreed = n_draws >= _FEWEST and shares.iloc[-1] >= AGREED - 1e-9
+    agreed = n_draws >= FEWEST and shares.iloc[-1] >= AGREED - 1e-9
     where = shares.index[-1] if agreed else "not clear"
     return (
         f"Side of the strongest second: {found} (left in {left:.0%} of draws). "
@@ -226,7 +228,7 @@ def discharge_in_words(table, draws, contacts="mtl"):
 
 
 def sides_html(table):
-    """Write a table of sides.
+    """Format a table of sides as HTML.
 
     Parameters
     ----------
@@ -236,7 +238,7 @@ def sides_html(table):
     Returns
     -------
     html : str
-        One row a structure, one column a band.
+        A table with a row per structure and a column per band.
     """
     cells = [
         f"{row['side']}<br><small>left in {row['left']:.0%}, "
@@ -248,19 +250,19 @@ def sides_html(table):
 
 
 def discharge_html(table, structures):
-    """Write the first contacts of a table of discharges.
+    """Format the first contacts of a table of discharges as HTML.
 
     Parameters
     ----------
     table : DataFrame
         From :func:`discharge_table`.
     structures : Series
-        Structure by contact.
+        The structure of each contact.
 
     Returns
     -------
     html : str
-        One row a contact.
+        A table with a row per contact.
     """
     first = table.head(_SHOWN)
     shown = pd.DataFrame(

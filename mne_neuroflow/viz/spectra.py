@@ -32,23 +32,23 @@ _TICKS = (1, 2, 4, 8, 16, 32)
 
 
 def plot_spectra(draws, others=None, *, show=True) -> plt.Figure:
-    """Plot power spectra of virtual contacts, one panel a structure.
+    """Plot power spectra of virtual contacts, in one panel per structure.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws[, n_epochs], n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts, 1 s or more.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts, with at least 1 s.
     others : dict of str -> Raw | Epochs | None
-        What to compare with at the contacts that it shares, by its name in the
-        legend: recorded iEEG, or a source estimate, 1 s or more.
+        Recorded iEEG or source estimates of at least 1 s to compare with, by the name
+        for the legend, at the contacts that they share with the draws.
     show : bool
         Show the figure.
 
     Returns
     -------
     fig : matplotlib.figure.Figure
-        Power in decibels relative to 1 µV²/Hz between 1 and 45 Hz, the mean of the
-        decibels of a structure's n contacts.
+        Power between 1 and 45 Hz in decibels relative to 1 µV²/Hz, averaged (in
+        decibels) over the contacts of a structure.
 
     See Also
     --------
@@ -57,9 +57,9 @@ def plot_spectra(draws, others=None, *, show=True) -> plt.Figure:
 
     Notes
     -----
-    The spectrum of each draw is computed apart (Welch's method, Hann windows of one
-    second); the shaded intervals are over draws. The spectrum of the mean over draws
-    would have far too little power.
+    The spectrum of each draw is computed separately (Welch's method, with
+    Hann windows of one second). Shaded intervals are over draws. The spectrum of the
+    mean over draws would have far too little power.
 
     Examples
     --------

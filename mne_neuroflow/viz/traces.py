@@ -28,25 +28,25 @@ from ._style import (
 
 
 def plot_virtual(draws, others=None, *, show=True) -> plt.Figure:
-    """Plot virtual contacts: a draw, and the intervals over draws.
+    """Plot traces of virtual contacts: one draw, and the intervals over draws.
 
     Parameters
     ----------
     draws : xarray.DataArray, shape (n_draws, n_channels, n_times)
-        What :func:`mne_neuroflow.sample_ieeg` returns, in volts. Select the contacts
-        and the time to show with its ``sel`` method; some twenty contacts fit a page.
+        The result of :func:`mne_neuroflow.sample_ieeg` in volts. Select contacts and
+        time with its ``sel`` method. About twenty contacts fit on a page.
     others : dict of str -> Raw | None
-        What to draw over it at the contacts that it shares, by the name to give it in
-        the legend: recorded iEEG, or a source estimate. Its time zero is that of the
-        draws. Filter it to the model's band of 0.5-50 Hz beforehand.
+        Recorded iEEG or source estimates to plot as well, by the name for the legend,
+        at the contacts that they share with the draws. Their time zero is that of the
+        draws. Filter them to the model's band of 0.5-50 Hz beforehand.
     show : bool
         Show the figure.
 
     Returns
     -------
     fig : matplotlib.figure.Figure
-        One row a contact, grouped by structure, each on its own scale. Beside a
-        contact stands the share of its prior variance that the scalp explains.
+        One row per contact, grouped by structure, each on its own scale, with the share
+        of its prior variance that the scalp EEG explains.
 
     See Also
     --------
@@ -54,9 +54,9 @@ def plot_virtual(draws, others=None, *, show=True) -> plt.Figure:
 
     Notes
     -----
-    The shaded intervals hold for each sample apart: the truth leaves a 90 % interval
-    in one of ten samples if the model is right. The line is the first draw, one of
-    many signals that fit the scalp. Neither is a recording.
+    The shaded intervals hold for each sample separately: if the model is
+    calibrated, the truth is outside a 90 % interval in one of ten samples. The line is
+    the first draw, one of many signals that fit the scalp EEG. Neither is a recording.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def _plot_row(ax, channel):
 
 
 def _label(channel):
-    """Name a contact and say how much the scalp tells about it."""
+    """Name a contact and the share of its variance that the scalp EEG explains."""
     name = short_name(str(channel["channel"].values))
     if "observability" not in channel.coords:
         return name

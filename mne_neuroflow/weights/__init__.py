@@ -1,5 +1,5 @@
 """Models by name: files, hashes, downloads and the model card.
 
-This room knows what is in a weights file; it never knows how a model is trained, nor
-who predicts with it.
+This package reads and writes weights files. It does not depend on how a model is
+trained or used.
 """

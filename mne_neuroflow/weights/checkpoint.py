@@ -1,13 +1,14 @@
-"""Checkpoints: weights in one safetensors file, what they are in a card beside it.
+"""Checkpoints: weights in a safetensors file, and a model card beside it.
 
-The weights file alone says how to rebuild the model: its safetensors metadata holds
-the format version, the configuration and the contract. All three are one JSON text
-under one key, because safetensors writes several keys in an arbitrary order and the
-same model must always give the same file, hence the same hash.
+The weights file is sufficient to rebuild the model. Its safetensors metadata contain
+the format version, the configuration and the contract. They are one JSON text under one
+key, because safetensors writes several keys in arbitrary order, and the same model must
+always give the same file and hash.
 """
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -17,12 +18,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 
-from .._files import file_hash, written_whole
+from .._files import draft_folder, file_hash, locked
 from .._text import listed
 from ..contract import CONTRACT
-from ..head.ridge import Implant, LaggedMap
+from ..head.ridge import ContactFit, LaggedMap
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 WARNING = "Research use; a prediction, not a recording; not for diagnosis."
 
 _CARD_FIELDS = (
@@ -37,34 +38,37 @@ _CARD_FIELDS = (
 # Of a configuration, far beyond what any model has.
 _LARGEST, _LARGEST_STEPS = 4096, 32
 _METADATA_KEY = "mne_neuroflow"
-_IMPLANT = "implant.{}."
+# In a card, while weights are replaced: the card of the weights that were there.
+_REPLACES = "replaces"
+_FIT = "fit.{}."
 _PER_CONTACT = ("positions", "calibration", "amplitude")
 _LAGGED = tuple(field.name for field in fields(LaggedMap))
 
 
-def save_checkpoint(fname, model, card, *, half=False, implants=()):
+def save_checkpoint(fname, model, card, *, half=False, contact_fits=()):
     """Write a model's weights and its model card.
 
-    An earlier checkpoint of the same name is replaced. Both files are written under
-    temporary names first, so that an interruption leaves the earlier ones intact.
+    An existing checkpoint of the same name is replaced. Both files are written into a
+    temporary folder first, and whoever reads them finds the old or the new checkpoint,
+    also after an interruption.
 
     Parameters
     ----------
     fname : path-like
-        The weights file; its name ends with ``.safetensors``. The card gets the same
+        The weights file, whose name ends with ``.safetensors``. The card has the same
         name with ``.json``.
     model : ConditionalFlow
         The model, on any device.
     card : dict
         The model card: ``name``, ``version``, ``prior``, ``training_budget``,
-        ``calibration`` (the coverage measured, or ``None``), ``licence``,
-        ``provenance``, and anything else that JSON can hold. The contract, the
-        warning, the weights' sha256 and, if missing, today's date are added.
+        ``calibration`` (the measured figures, or ``None``), ``licence``,
+        ``provenance``, and any other JSON values. The contract, the warning, the sha256
+        of the weights and, if missing, today's date are added.
     half : bool
-        If True, store the weights as float16, which halves the file. They are float32
-        again once loaded.
-    implants : sequence of Implant
-        What pairs have taught about patients, kept in the weights file.
+        Whether to store the weights as float16, which halves the size of the file. They
+        are float32 after loading.
+    contact_fits : sequence of ContactFit
+        The contact fits, which are stored in the weights file.
 
     Returns
     -------
@@ -82,19 +86,40 @@ def save_checkpoint(fname, model, card, *, half=False, implants=()):
             f"The model card lacks the fields {missing}. It must have "
             f"{list(_CARD_FIELDS)}."
         )
-    tensors, metadata = _contents(model, half, implants)
-    with written_whole(fname, fname.with_suffix(".json")) as (part, card_part):
+    tensors, metadata = _contents(model, half, contact_fits)
+    with draft_folder(fname.parent) as draft:
+        part = draft / fname.name
         save_file(tensors, part, metadata)
         card = {
-            **card,
+            **{key: value for key, value in card.items() if key != _REPLACES},
             **CONTRACT,
             "date": card.get("date", date.today().isoformat()),
             "warning": WARNING,
             "sha256": file_hash(part),
         }
-        text = json.dumps(card, indent=2, allow_nan=False) + "\n"
-        card_part.write_text(text, encoding="utf-8")
+        _put_in_place(fname, part, card)
     return fname
+
+
+def _put_in_place(fname, part, card):
+    """Replace weights and card, such that the two fit at every moment."""
+    card_name, card_part = (name.with_suffix(".json") for name in (fname, part))
+
+    def put_card(text):
+        card_part.write_text(text, encoding="utf-8")
+        card_part.replace(card_name)
+
+    text = _card_text(card)
+    with locked(fname.parent):
+        if fname.is_file() and card_name.is_file():
+            with suppress(RuntimeError):  # of two that did not fit before
+                put_card(_card_text({**card, _REPLACES: _read_card(fname)}))
+        part.replace(fname)
+        put_card(text)
+
+
+def _card_text(card):
+    return json.dumps(card, indent=2, allow_nan=False) + "\n"
 
 
 def load_checkpoint(fname, device="cpu"):
@@ -103,9 +128,9 @@ def load_checkpoint(fname, device="cpu"):
     Parameters
     ----------
     fname : path-like
-        The weights file, ending with ``.safetensors``; its card lies beside it.
+        The weights file, which ends with ``.safetensors``. Its card is beside it.
     device : str | torch.device
-        Where the model shall be.
+        The device of the model.
 
     Returns
     -------
@@ -125,7 +150,7 @@ def load_checkpoint(fname, device="cpu"):
     tensors = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in load_file(fname).items()
-        if not name.startswith("implant.")
+        if not name.startswith("fit.")
     }
     _check_numbers(fname, tensors)
     model = _build_model(header["config"])
@@ -134,8 +159,8 @@ def load_checkpoint(fname, device="cpu"):
     return model.to(device, torch.float32).eval(), card
 
 
-def load_implants(fname):
-    """Read what pairs have taught about patients.
+def load_contact_fits(fname):
+    """Read the contact fits of a weights file.
 
     Parameters
     ----------
@@ -144,16 +169,16 @@ def load_implants(fname):
 
     Returns
     -------
-    implants : list of Implant
-        Empty where the model was not fitted.
+    contact_fits : list of ContactFit
+        The contact fits. The list is empty if the model was not fitted.
     """
     fname = _checked_name(fname)
-    header, implants = _read_header(fname), []
-    known = header.get("implants", [])
+    header, contact_fits = _read_header(fname), []
+    known = header.get("contact_fits", [])
     tensors = load_file(fname) if known else {}
-    _check_implants(fname, known, tensors)
+    _check_fits(fname, known, tensors)
     for number, names in enumerate(known):
-        prefix = _IMPLANT.format(number)
+        prefix = _FIT.format(number)
         arrays = {
             name.removeprefix(prefix): tensor.numpy()
             for name, tensor in tensors.items()
@@ -161,8 +186,8 @@ def load_implants(fname):
         }
         positions, calibration, amplitude = (arrays.pop(key) for key in _PER_CONTACT)
         lagged = LaggedMap(**arrays) if arrays else None
-        implants.append(
-            Implant(
+        contact_fits.append(
+            ContactFit(
                 names["ch_names"],
                 positions,
                 names["electrodes"],
@@ -172,16 +197,16 @@ def load_implants(fname):
                 names["gain"],
             )
         )
-    return implants
+    return contact_fits
 
 
 def untrained_card():
-    """Make the card of a model that nothing was trained on yet.
+    """Make the card of an untrained model.
 
     Returns
     -------
     card : dict
-        With all the fields that a card must have.
+        A card with all required fields.
     """
     return {
         **dict.fromkeys(_CARD_FIELDS, "none"),
@@ -191,27 +216,27 @@ def untrained_card():
     }
 
 
-def fingerprint(model, implants=()):
-    """Compute the sha256 that the weights file of a model has once it is saved.
+def fingerprint(model, contact_fits=()):
+    """Compute the sha256 of the weights file of a model before it is saved.
 
     Parameters
     ----------
     model : ConditionalFlow
         The model.
-    implants : sequence of Implant
-        What is saved with it.
+    contact_fits : sequence of ContactFit
+        Its contact fits.
 
     Returns
     -------
     sha256 : str
         The hash as 64 hexadecimal digits.
     """
-    return hashlib.sha256(save(*_contents(model, False, implants))).hexdigest()
+    return hashlib.sha256(save(*_contents(model, False, contact_fits))).hexdigest()
 
 
-def _contents(model, half, implants):
-    """Tensors and metadata of a weights file."""
-    # Only what was learned may lose digits: buffers hold exact constants.
+def _contents(model, half, contact_fits):
+    """Return the tensors and metadata of a weights file."""
+    # Only trained weights may lose digits, because buffers contain exact constants.
     learned = dict(model.named_parameters())
     tensors = {
         name: _stored(name, tensor, half and name in learned)
@@ -222,18 +247,19 @@ def _contents(model, half, implants):
         "config": model.config.to_dict(),
         "contract": CONTRACT,
     }
-    if implants:
+    if contact_fits:
         names = ("ch_names", "electrodes", "gain")
-        header["implants"] = [
-            {name: getattr(implant, name) for name in names} for implant in implants
+        header["contact_fits"] = [
+            {name: getattr(contact_fit, name) for name in names}
+            for contact_fit in contact_fits
         ]
-    for number, implant in enumerate(implants):
-        arrays = {name: getattr(implant, name) for name in _PER_CONTACT}
-        if implant.lagged is not None:
-            arrays |= {name: getattr(implant.lagged, name) for name in _LAGGED}
+    for number, contact_fit in enumerate(contact_fits):
+        arrays = {name: getattr(contact_fit, name) for name in _PER_CONTACT}
+        if contact_fit.lagged is not None:
+            arrays |= {name: getattr(contact_fit.lagged, name) for name in _LAGGED}
         for name, array in arrays.items():
             tensor = torch.as_tensor(np.array(array, np.float64, order="C"))
-            tensors[_IMPLANT.format(number) + name] = tensor
+            tensors[_FIT.format(number) + name] = tensor
     return tensors, {_METADATA_KEY: json.dumps(header, sort_keys=True)}
 
 
@@ -248,7 +274,7 @@ def _checked_name(fname):
 
 
 def _stored(name, tensor, half):
-    # A copy of its own: safetensors refuses tensors that share memory.
+    # Make a copy, because safetensors refuses tensors that share memory.
     tensor = tensor.detach().cpu().contiguous().clone()
     if not half:
         return tensor
@@ -271,17 +297,20 @@ def _read_card(fname):
             )
     try:
         card = json.loads(card_name.read_text(encoding="utf-8"))
-        told = card["sha256"]
+        expected = card["sha256"]
     except (ValueError, KeyError, TypeError) as err:
         raise RuntimeError(
             f"{card_name} is no model card: it must be JSON with the entry 'sha256', "
             "beside others. Fetch or save the model again."
         ) from err
     found = file_hash(fname)
-    if told != found:
+    replaced = card.get(_REPLACES)
+    if isinstance(replaced, dict) and replaced.get("sha256") == found:
+        return replaced
+    if expected != found:
         raise RuntimeError(
             f"{fname} is not the file that its model card {card_name.name} describes: "
-            f"its sha256 is {found}, the card says {told}. One of the two is "
+            f"its sha256 is {found}, the card says {expected}. One of the two is "
             "damaged or of another version; fetch or save both again."
         )
     return card
@@ -326,13 +355,13 @@ def _read_header(fname):
 
 
 def _check_shapes(fname, config):
-    """Compare the tensors of a file with those of its model before any is read."""
+    """Compare the shapes of a file's tensors with those of its model."""
     expected = _expected_shapes(fname, config)
     with safe_open(fname, "pt") as fid:
         found = {
             name: tuple(fid.get_slice(name).get_shape())
             for name in fid.keys()  # noqa: SIM118
-            if not name.startswith("implant.")
+            if not name.startswith("fit.")
         }
     wrong = [
         *(f"{name} is missing" for name in expected if name not in found),
@@ -368,7 +397,7 @@ def _expected_shapes(fname, config):
 
 
 def _check_numbers(fname, tensors):
-    """Refuse weights that are no finite numbers."""
+    """Refuse weights that are not finite."""
     wrong = [name for name, t in tensors.items() if not torch.isfinite(t).all()]
     if wrong:
         raise RuntimeError(
@@ -377,17 +406,17 @@ def _check_numbers(fname, tensors):
         )
 
 
-def _check_implants(fname, known, tensors):
-    """Refuse what does not fit the contacts that the header names."""
-    told = {k: t for k, t in tensors.items() if k.startswith("implant.")}
-    _check_numbers(fname, told)
+def _check_fits(fname, known, tensors):
+    """Refuse contact fits that do not match the contacts in the header."""
+    stored = {k: t for k, t in tensors.items() if k.startswith("fit.")}
+    _check_numbers(fname, stored)
     try:
         for number, names in enumerate(known):
-            prefix, n = _IMPLANT.format(number), len(names["ch_names"])
+            prefix, n = _FIT.format(number), len(names["ch_names"])
             for key in _PER_CONTACT:
-                if len(told[prefix + key]) != n:
+                if len(stored[prefix + key]) != n:
                     raise ValueError(f"{prefix}{key} is not of {n} contacts")
-            lagged = [key for key in _LAGGED if prefix + key in told]
+            lagged = [key for key in _LAGGED if prefix + key in stored]
             if lagged and len(lagged) != len(_LAGGED):
                 raise ValueError(f"{prefix} is half of a map")
             if lagged and not names["electrodes"]:

@@ -1,4 +1,4 @@
-"""Model weights by name: shipped with the package, kept on disk, or downloaded."""
+"""Model weights by name: shipped with the package, stored on disk, or downloaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from mne import get_config
 
 from .._compat import _check_option, verbose
+from .._docs import fill_doc
 from .._download import ListedFile, checked_base_url, data_folder, download
+from ..contract import MODEL
 
 BASE_URL_KEY = "MNE_NEUROFLOW_BASE_URL"
 
@@ -16,19 +18,20 @@ _EMBEDDED = Path(__file__).with_name("data")
 
 
 @verbose
+@fill_doc
 def fetch_model(
-    name="mtl-v2", path=None, base_url=None, force=False, *, verbose=None
+    name=MODEL, path=None, base_url=None, force=False, *, verbose=None
 ) -> Path:
-    """Get a model's weights by name, downloading them only if need be.
+    """Return the weights of a model, and download them if necessary.
 
-    The weights that ship with the package are taken first, then those in the MNE data
-    folder, and only then are they downloaded. Every file is checked against the sha256
-    that this version of the package lists.
+    Weights that ship with the package are used first, and then those in the MNE data
+    folder. Others are downloaded. Every file is checked against the sha256 that this
+    version of the package lists.
 
     Parameters
     ----------
     name : str
-        The model's name.
+        The name of the model.
     path : path-like | None
         The folder whose subfolder ``mne_neuroflow`` keeps downloaded models. If None,
         the MNE-Python config key ``MNE_DATA`` is used, or else ``~/mne_data``.
@@ -36,10 +39,8 @@ def fetch_model(
         The web address of the folder to download from. If None, the MNE-Python config
         key (or environment variable) ``MNE_NEUROFLOW_BASE_URL`` is used.
     force : bool
-        If True, download the files even if good ones are at hand.
-    verbose : bool | str | int | None
-        Control verbosity of the logging output, as in MNE-Python. A download shows a
-        progress bar at the level ``INFO``.
+        Whether to download the files even if valid ones are present.
+    %(verbose)s
 
     Returns
     -------
@@ -49,9 +50,9 @@ def fetch_model(
 
     Notes
     -----
-    A download is written under a temporary name and renamed only when it is whole and
-    its hash is right, so that a failure leaves no half file, and processes that fetch
-    the same model at once all end with a good one.
+    A download is written under a temporary name, and renamed only when it
+    is complete and its hash is right. A failure therefore leaves no incomplete file,
+    and several processes can fetch the same model at once.
 
     .. versionadded:: 0.1.0
 
@@ -78,7 +79,7 @@ def fetch_model(
 
 
 def model_names():
-    """Name the weights that this version knows.
+    """Return the names of the models that this version knows.
 
     Returns
     -------

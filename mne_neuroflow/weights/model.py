@@ -1,4 +1,4 @@
-"""A model and what it was fitted to, from a name or a file."""
+"""A model with its contact fits, loaded by name or from a file."""
 
 import copy
 from functools import lru_cache
@@ -8,52 +8,53 @@ import numpy as np
 
 from .._compat import _check_option, _validate_type, warn
 from .._text import listed
-from ..head.ridge import Implant
+from ..contract import MODEL
+from ..head.ridge import ContactFit
 from . import fetch
 
 
 class Model:
-    """Weights, what pairs have taught about patients, and the model card.
+    """Weights, contact fits and the model card.
 
     Parameters
     ----------
     model : str | path-like
-        Name of the weights, as for :func:`mne_neuroflow.fetch_model`, or a
+        The name of the weights, see :func:`mne_neuroflow.fetch_model`, or a
         ``.safetensors`` file that :meth:`save` has written.
 
     Attributes
     ----------
     name : str
-        Of the weights.
+        The name of the weights.
     flow : ConditionalFlow
         The weights, on the CPU.
     card : dict
-        The model card: what it was trained on, and what it was fitted to.
-    implants : list of Implant
-        What pairs have taught about patients; empty where there were none.
+        The model card: what the model was trained on, and what it was fitted to.
+    contact_fits : list of ContactFit
+        What recorded pairs have shown about the contacts of each patient.
     """
 
-    def __init__(self, model="mtl-v2"):
-        from .checkpoint import load_checkpoint, load_implants
+    def __init__(self, model=MODEL):
+        from .checkpoint import load_checkpoint, load_contact_fits
 
         fname = _find_file(model)
         self.name = fname.stem if _is_file(model) else str(model)
         self.flow, self.card = load_checkpoint(fname)
-        self.implants, self._sha256 = load_implants(fname), self.card["sha256"]
+        self.contact_fits, self._sha256 = load_contact_fits(fname), self.card["sha256"]
 
     def __repr__(self):
-        fitted = [len(implant.ch_names) for implant in self.implants]
-        told = f", fitted to implants of {fitted} contacts" if fitted else ""
-        return f"<{type(self).__name__} | {self.name}{told}>"
+        fitted = [len(contact_fit.ch_names) for contact_fit in self.contact_fits]
+        described = f", fitted to implants of {fitted} contacts" if fitted else ""
+        return f"<{type(self).__name__} | {self.name}{described}>"
 
     @classmethod
-    def load(cls, model="mtl-v2"):
+    def load(cls, model=MODEL):
         """Load a model.
 
         Parameters
         ----------
         model : str | path-like
-            Name of the weights, as for :func:`mne_neuroflow.fetch_model`, or the
+            The name of the weights, see :func:`mne_neuroflow.fetch_model`, or a
             ``.safetensors`` file that :meth:`save` has written.
 
         Returns
@@ -65,17 +66,17 @@ class Model:
 
     @classmethod
     def untrained(cls, random_state=0):
-        """Make a model that has learned nothing: the spatial posterior alone.
+        """Make an untrained model, which equals the spatial posterior.
 
         Parameters
         ----------
         random_state : int
-            Seed of the layers that do not start at zero.
+            The seed of the layers that are not initialized with zeros.
 
         Returns
         -------
         model : NeuroFlow
-            A model to train from scratch on one's own pairs.
+            A model that can be fitted to pairs without any earlier training.
         """
         import torch
 
@@ -87,32 +88,34 @@ class Model:
             torch.manual_seed(random_state)
             model.flow = ConditionalFlow().eval()
         model.name, model.card = "untrained", untrained_card()
-        model.implants, model._sha256 = [], None
+        model.contact_fits, model._sha256 = [], None
         return model
 
     def save(self, fname):
-        """Save the weights, what was fitted, and the model card.
+        """Save the weights, the contact fits and the model card.
 
         Parameters
         ----------
         fname : path-like
-            A name ending with ``.safetensors``; the card gets the same name with
-            ``.json``.
+            A file name that ends with ``.safetensors``. The card is written beside it,
+            with the ending ``.json``.
 
         Returns
         -------
         fname : pathlib.Path
-            The weights file.
+            The file of the weights.
         """
         from .checkpoint import save_checkpoint
 
-        fname = save_checkpoint(fname, self.flow, self.card, implants=self.implants)
+        fname = save_checkpoint(
+            fname, self.flow, self.card, contact_fits=self.contact_fits
+        )
         self.name = fname.stem
         return fname
 
     @property
     def sha256(self):
-        """Hash of the weights file, which may be one that :meth:`save` is yet to write.
+        """Return the hash of the weights file, also before :meth:`save` has written it.
 
         Returns
         -------
@@ -122,7 +125,7 @@ class Model:
         from .checkpoint import fingerprint
 
         if self._sha256 is None:
-            self._sha256 = fingerprint(self.flow, self.implants)
+            self._sha256 = fingerprint(self.flow, self.contact_fits)
         return self._sha256
 
     def flow_on(self, device):
@@ -131,7 +134,7 @@ class Model:
         Parameters
         ----------
         device : torch.device
-            Where it shall be.
+            The device.
 
         Returns
         -------
@@ -142,43 +145,43 @@ class Model:
             return self.flow
         return copy.deepcopy(self.flow).to(device)
 
-    def implant_at(self, positions, ch_names):
-        """Find what is known of contacts from pairs.
+    def contact_fit_at(self, positions, ch_names):
+        """Find the contact fit of the given contacts.
 
         Parameters
         ----------
         positions : array of shape (n_contacts, 3)
             Metres, fsaverage surface RAS.
         ch_names : list of str
-            Their names, to speak of them.
+            The names of the contacts, for messages.
 
         Returns
         -------
-        implant : Implant
-            Of these contacts in this order; what it says changes no prediction where
-            pairs have said nothing.
+        contact_fit : ContactFit
+            The fit of these contacts in this order. It is neutral for contacts without
+            recorded pairs.
         """
-        fitted = [each for each in self.implants if each.lagged is not None]
+        fitted = [each for each in self.contact_fits if each.lagged is not None]
         # What was learned last counts.
-        for implant in reversed(fitted):
-            index = implant.find(positions)
+        for contact_fit in reversed(fitted):
+            index = contact_fit.find(positions)
             if index is not None:
-                return implant.pick(index)
+                return contact_fit.pick(index)
         if fitted:
-            known = [listed(implant.ch_names) for implant in fitted]
+            known = [listed(contact_fit.ch_names) for contact_fit in fitted]
             raise ValueError(
                 "The model was fitted to other contacts than these. It can predict "
                 f"those of one patient, all or some: {'; or '.join(known)}. For others "
                 "use the weights that it was fitted from, or fit with "
                 "spatial='physics'."
             )
-        known = nothing_known(ch_names, positions)
+        known = empty_contact_fit(ch_names, positions)
         unknown = np.ones(len(positions), bool)
-        for implant in self.implants:
-            index = implant.match(positions)
+        for contact_fit in self.contact_fits:
+            index = contact_fit.match(positions)
             here = np.flatnonzero(index >= 0)
             if len(here):
-                known = known.updated(here, implant.pick(index[here]))
+                known = known.updated(here, contact_fit.pick(index[here]))
                 unknown[here] = False
         if unknown.any() and not unknown.all():
             warn(
@@ -189,8 +192,8 @@ class Model:
         return known
 
 
-def nothing_known(ch_names, positions):
-    """Make an implant of which pairs have not taught anything yet.
+def empty_contact_fit(ch_names, positions):
+    """Make the contact fit of contacts for which no pairs were recorded.
 
     Parameters
     ----------
@@ -201,29 +204,29 @@ def nothing_known(ch_names, positions):
 
     Returns
     -------
-    implant : Implant
-        What it says changes no prediction.
+    contact_fit : ContactFit
+        A neutral fit, which does not change predictions.
     """
     from ..flow.wavelet import LEVEL_SIZES
 
     amplitude = np.zeros((len(ch_names), len(LEVEL_SIZES), 2))
-    return Implant(
+    return ContactFit(
         ch_names, positions, [], None, np.zeros((len(ch_names), 2)), amplitude
     )
 
 
 def find_model(model):
-    """Return a model that is only looked at: the last one that was loaded is kept.
+    """Return a model that must not be changed. The last one that was loaded is kept.
 
     Parameters
     ----------
     model : str | path-like | Model
-        As for :class:`Model`, or a model.
+        As for :class:`Model`, or a model itself.
 
     Returns
     -------
     model : Model
-        The same object as before where its files have not changed.
+        The same object as before if its files have not changed.
     """
     if isinstance(model, Model):
         return model

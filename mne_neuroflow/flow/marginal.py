@@ -1,9 +1,10 @@
 """The last layer: each contact's amplitude and tails around the posterior mean.
 
-Draws are stretched about the posterior mean, sample by sample, by a scale and a tail
-that are constant over a recording. The map is monotone with a derivative in closed
-form, sees no other sample and no other contact, and so leaves the density exact, the
-draws free of seams and the contacts exchangeable. Zeros change nothing.
+The layer stretches draws about the posterior mean, sample by sample, by a scale and a
+tail that are constant over a recording. The map is monotone, its derivative has a
+closed form, and it depends on no other sample or contact. The density therefore stays
+exact, draws have no seams, and the order of contacts does not matter. If scale and tail
+are zero, the layer changes nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -14,18 +15,18 @@ from torch import Tensor, nn
 from .context import Conditions
 from .coupling import MAX_LOG_SCALE, MAX_TAIL, to_data, to_noise
 
-#: Columns of the static features that a calibration can depend on: the root of the
-#: observability, log posterior s.d., log number of electrodes, log gain, and how
-#: unlike the prior the scalp is.
+#: Columns of the static features that the calibration depends on: the root of the
+#: observability, log posterior s.d., log number of electrodes, log gain, and how far
+#: the scalp EEG departs from the prior.
 FEATURES = (19, 22, 25, 26, 27)
 
 
 @dataclass(frozen=True)
 class Marginal:
-    """What becomes of draws: ``x = m + u s sinh(asinh((x' - m) / u) / t)``.
+    """The map of draws, ``x = m + u s sinh(asinh((x' - m) / u) / t)``.
 
-    The sinh-arcsinh map of Jones & Pewsey 2009, Biometrika 96:761, without skewness;
-    ``log s`` is the scale and ``log t`` the tail.
+    This is the sinh-arcsinh map of Jones & Pewsey 2009, Biometrika 96:761, without
+    skewness. ``log s`` is the scale and ``log t`` the tail.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class Marginal:
     unit : Tensor of shape (batch, contact, 1)
         Posterior standard deviation ``u`` in volts.
     log_scale, tail : Tensor of shape (batch, contact, 1)
-        A negative tail gives more weight to large and to small departures.
+        A negative tail makes both large and small departures more frequent.
     """
 
     centre: Tensor
@@ -43,7 +44,7 @@ class Marginal:
     tail: Tensor
 
     def apply(self, potentials: Tensor) -> Tensor:
-        """Map draws, (batch, contact, time) in volts."""
+        """Apply the map to draws, (batch, contact, time) in volts."""
         departure = (potentials - self.centre) / self.unit
         zero = torch.zeros_like(self.tail)
         bent = to_data(departure, zero, self.log_scale, self.tail)
@@ -58,7 +59,7 @@ class Marginal:
         )
 
     def undo(self, potentials: Tensor) -> tuple[Tensor, Tensor]:
-        """Invert :meth:`apply`, with the logarithm of the inverse's derivative."""
+        """Invert :meth:`apply`, and return the log of the inverse's derivative too."""
         departure = (potentials - self.centre) / self.unit
         zero = torch.zeros_like(self.tail)
         straight, log_slope = to_noise(departure, zero, self.log_scale, self.tail)
@@ -66,15 +67,15 @@ class Marginal:
 
 
 def _within(value: Tensor, limit: float) -> Tensor:
-    """Cut off at what the map bears; inside, changes add up exactly."""
+    """Limit parameters of the map; within the limits, changes add exactly."""
     return value.clamp(-limit, limit)
 
 
 class Calibration(nn.Module):
-    """Scale and tail of every contact as functions of what is known of it.
+    """Compute scale and tail of every contact from its features.
 
-    They are no weights that training by gradients moves, but buffers that
-    :func:`fit_marginal` sets.
+    The coefficients are a buffer that :func:`fit_marginal` sets. Training by gradients
+    does not change them.
     """
 
     def __init__(self):
@@ -82,12 +83,12 @@ class Calibration(nn.Module):
         self.register_buffer("weight", torch.zeros(1 + len(FEATURES), 2))
 
     def design(self, conditions: Conditions) -> Tensor:
-        """Features of each contact, (batch, contact, feature), the first being one."""
+        """Return one and the features of each contact, (batch, contact, feature)."""
         features = conditions.static[..., FEATURES]
         return torch.cat([torch.ones_like(features[..., :1]), features], dim=-1)
 
     def forward(self, conditions: Conditions) -> Marginal:
-        """Return the map of a batch of recordings."""
+        """Return the map for a batch of recordings."""
         values = self.design(conditions) @ self.weight
         if conditions.calibration is not None:
             values = values + conditions.calibration
@@ -105,20 +106,20 @@ class Calibration(nn.Module):
 def fit_marginal(
     draws: Tensor, truth: Tensor, marginal: Marginal, design: Tensor
 ) -> Tensor:
-    """Choose scales and tails that bring draws closest to the truth.
+    """Choose the scales and tails for which draws have the best score.
 
     Parameters
     ----------
     draws : Tensor of shape (n_draws, row, time)
-        Draws that no calibration has touched, volts; a row is one contact of one
-        recording.
+        Uncalibrated draws in volts. A row is one contact of one recording.
     truth : Tensor of shape (row, time)
         The recorded value, volts.
     marginal : Marginal
-        Centre (row, time) and unit (row, 1) of the same rows; its scale and tail are
-        what the search starts from.
+        Centre (row, time) and unit (row, 1) of the same rows. The search starts from
+        its scale and tail.
     design : Tensor of shape (row, n_features)
-        What scale and tail depend on linearly; a column of ones for a common one.
+        Features on which scale and tail depend linearly. A column of ones gives a
+        common change.
 
     Returns
     -------
@@ -128,7 +129,7 @@ def fit_marginal(
         Ferro 2014, Q. J. R. Meteorol. Soc. 140:1917) in units of each row's own
         truth.
     """
-    # The map is monotone: draws are sorted once.
+    # The map is monotone, so it is enough to sort draws once.
     draws = draws.sort(0).values
     n_draws = len(draws)
     rank = torch.arange(n_draws, device=draws.device, dtype=draws.dtype)

@@ -1,0 +1,7 @@
+"""``python -m mne_neuroflow.cli``."""
+
+import sys
+
+from . import main
+
+sys.exit(main())
