@@ -8,8 +8,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import flow_cases
 import numpy as np
@@ -27,6 +29,7 @@ from mne_neuroflow.training import fit
 from mne_neuroflow.training.calibrate import calibrate, learn_trust, widen_amplitudes
 from mne_neuroflow.training.data import Patients, build_patients
 from mne_neuroflow.training.fit import (
+    Gradients,
     Training,
     averaged_weights,
     gaussian_losses,
@@ -127,6 +130,44 @@ def test_learning_rate():
     assert_allclose(rates[55], 2 * (0.01 + 0.99 / 2))
     assert_allclose(rates[100], 0.02)
     assert_allclose(learning_rate(150, 100, 2.0, 10), 0.02)
+
+
+def test_recorded_gradients_are_those_of_the_batch(tmp_path, data, monkeypatch):
+    """As CUDA's graphs record them: each batch gives its own losses and gradients.
+
+    With stand-ins for streams and graphs, since a graph repeats the operations that it
+    has seen on the tensors that it has seen. Seen to fail if conditions, or the truth,
+    are not copied to these tensors.
+    """
+    compute, calls = Gradients._compute, []
+
+    def listen(self, batch):
+        calls.append((batch, compute(self, batch)))
+        return calls[-1][1]
+
+    class Graph:
+        def replay(self):
+            batch, losses = calls[-1]
+            losses.copy_(compute(gradients, batch))
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda: stream)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda which: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(Gradients, "_compute", listen)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    flow = _training(tmp_path).flow
+    gradients, batches = Gradients(flow), [data[0].batch(number) for number in (0, 1)]
+    found = []
+    for batch in batches:
+        found.append((gradients(batch), [p.grad.clone() for p in flow.parameters()]))
+    assert len(calls) == 4  # three to warm up, and the one that is repeated
+    for batch, (losses, slopes) in zip(batches, found, strict=True):
+        assert_allclose(losses, compute(gradients, batch), rtol=1e-6)
+        for parameter, slope in zip(flow.parameters(), slopes, strict=True):
+            torch.testing.assert_close(slope, parameter.grad)
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def cut_in_slabs(
     least = -(-_FEWEST_TOKENS // max(streams, 1))
     margin = max(0, min(margin, (n_blocks - least) // 2))
     slab = n_blocks
-    if series[0].device.type == "cpu" and not torch.is_grad_enabled():
+    if not (series[0].is_cuda or torch.is_grad_enabled()):
         n_batch = max(one.shape[0] for one in series)
         slab = max(1, least, _TOKENS // max(n_batch * streams, 1))
     starts = list(range(margin, n_blocks - margin, slab))

@@ -97,7 +97,7 @@ class Gradients:
 
     def __call__(self, batch) -> torch.Tensor:
         """Return the losses by level, (level,)."""
-        if batch.pairs.deep.device.type != "cuda":
+        if not batch.pairs.deep.is_cuda:
             return self._compute(batch)
         tensors = batch_tensors(batch)
         key = tuple(tensors["deep"].shape)
