@@ -20,11 +20,11 @@ import pandas as pd
 from machine import print_machine
 
 import mne_neuroflow
-from mne_neuroflow.electrodes import find_electrodes
 from mne_neuroflow.head.contacts import contact_positions
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.leadfield import contact_lead_field, scalp_lead_field
 from mne_neuroflow.head.posterior import source_generators
+from mne_neuroflow.scalp.electrodes import find_electrodes
 
 AROUND = 0.05  # seconds
 SOURCES = 20  # of each structure and length scale

@@ -211,7 +211,7 @@ import sys, time
 import mne, torch
 import mne_neuroflow
 from mne_neuroflow.cohort.control import RawShifted
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 torch.set_num_threads(1)
 mne.set_log_level("error")
 for fname in sys.argv[2:]:

@@ -1,7 +1,7 @@
 """Measure what tells potentials on a head from recordings that were changed.
 
 Ten to sixty seconds of recordings are compared with potentials on one head
-(``mne_neuroflow/fields.py``), as they are and after each change::
+(``mne_neuroflow/scalp/fields.py``), as they are and after each change::
 
     python benchmarks/fields.py --patients 3 --files other_raw.fif
 
@@ -22,8 +22,8 @@ from scipy.spatial.distance import cdist
 
 import mne_neuroflow
 from mne_neuroflow.datasets import load_demo
-from mne_neuroflow.fields import check_fields
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
+from mne_neuroflow.scalp.fields import check_fields
 from mne_neuroflow.simulation.sources import SCENARIOS
 from mne_neuroflow.spatial import compare_with_head
 

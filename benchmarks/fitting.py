@@ -18,7 +18,7 @@ import mne_neuroflow
 from mne_neuroflow.evaluation.baselines import LaggedRidge
 from mne_neuroflow.evaluation.pairs import ScalpData
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.scores import signals
 from mne_neuroflow.scores.tensors import crps_ensemble, inside
 

@@ -28,6 +28,14 @@ TRAINED = {
     # Metres of a contact from the nearest source around the temporal lobes.
     "from_temporal_lobes": (0.0, 0.02),
 }
+#: Structures of the contacts with which the shipped weights were trained.
+TRAINED_STRUCTURES = (
+    "hippocampus",
+    "amygdala",
+    "parahippocampal",
+    "temporal-lateral",
+    "insula",
+)
 #: Properties of the model's input in a weights file and its card.
 CONTRACT = {
     "rate_hz": float(SFREQ),

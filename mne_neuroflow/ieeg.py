@@ -8,9 +8,9 @@ import numpy as np
 from ._compat import _validate_type, warn
 from ._text import listed
 from .head.contacts import check_monopolar
-from .header import MIN_SFREQ
 from .recording import Recording
-from .samples import DEAD
+from .scalp.header import MIN_SFREQ
+from .scalp.samples import DEAD
 
 # Typical standard deviations (volts) outside these limits are a wrong unit: iEEG has
 # 20 to 300 uV, and a bad channel among many does not move the median.

@@ -14,14 +14,14 @@ from ._compat import _check_option, verbose
 from ._docs import fill_doc
 from .arguments import check_n_draws, check_output, check_shares
 from .contract import MODEL
-from .electrodes import find_electrodes
 from .head.contact_table import observability_table
 from .head.contacts import contact_positions, make_contacts
 from .head.posterior import spatial_posterior
-from .header import reference_operator
 from .ieeg import check_ieeg
 from .predictor import Predictor
-from .scalp import check_scalp
+from .scalp.check import check_scalp
+from .scalp.electrodes import find_electrodes
+from .scalp.header import reference_operator
 from .spatial import AdaptedStage
 
 if TYPE_CHECKING:

@@ -13,14 +13,19 @@ import numpy as np
 from ._compat import ProgressBar, logger
 from .arguments import check_batch_size, find_device, find_seed, find_span
 from .contract import BLOCK, MODEL
-from .fields import check_fields
 from .flow_inputs import FlowInputs
 from .head.adaptive import without_scalp
 from .head.contact_table import ABSTAIN, observability_table
 from .head.contacts import contact_positions, contact_structures, make_contacts
-from .likeness import check_gain, check_independent, check_likeness, check_spectrum
 from .moments import mirrored, running_mean, running_std
 from .recording import reflected
+from .scalp.fields import check_fields
+from .scalp.likeness import (
+    check_gain,
+    check_independent,
+    check_likeness,
+    check_spectrum,
+)
 from .spatial import (
     HALO,
     AdaptedStage,

@@ -14,11 +14,11 @@ from mne.utils import use_log_level
 from ._compat import bad_samples, warn
 from ._text import listed
 from .contract import BLOCK, SAME_PLACE
-from .electrodes import find_electrodes
 from .head.contacts import contact_positions, make_contacts
-from .header import check_container
 from .ieeg import check_ieeg
 from .predictor import Predictor
+from .scalp.electrodes import find_electrodes
+from .scalp.header import check_container
 
 # Parts into which pairs are cut where there is only one session, if it is long enough.
 N_PARTS = 6

@@ -12,9 +12,9 @@ from ._compat import Description, _check_option, _validate_type, set_band, verbo
 from ._docs import fill_doc
 from .arguments import find_seed
 from .contract import BAND, BLOCK, SFREQ
-from .electrodes import find_electrodes
 from .head.contacts import contact_positions, make_contacts
 from .resampling import Resampler
+from .scalp.electrodes import find_electrodes
 
 # Spikes are annotated at their peaks; other events last this long, in seconds.
 _BLINK, _SACCADE, _POP = 0.3, 0.1, 0.5

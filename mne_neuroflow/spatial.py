@@ -22,7 +22,6 @@ from ._compat import logger
 from ._text import listed
 from ._threads import one_blas_thread
 from .contract import BAND, BLOCK
-from .fields import measure_fields
 from .head import wiener
 from .head.adaptive import CLIP, adapt, between
 from .head.bands import N_HALO as HALO
@@ -32,7 +31,8 @@ from .head.leadfield import contact_lead_field, scalp_lead_field
 from .head.posterior import source_generators
 from .head.ridge import N_LAGS
 from .head.scalp_model import scalp_model
-from .scalp import check_scalp
+from .scalp.check import check_scalp
+from .scalp.fields import measure_fields
 
 #: Times an electrode's amplitude in the pairs, or one over it, from which it is taken
 # for bad.

@@ -10,7 +10,7 @@ import mne
 import numpy as np
 import pytest
 
-from mne_neuroflow.montages import template_name
+from mne_neuroflow.scalp.montages import template_name
 
 plt.switch_backend("agg")
 

@@ -5,11 +5,11 @@ import warnings
 
 import pytest
 
-from mne_neuroflow.electrode_names import read_names
 from mne_neuroflow.export import edf_labels
 from mne_neuroflow.head.contact_file import is_mni, read_contact_file
 from mne_neuroflow.head.contacts import derived_from
-from mne_neuroflow.montages import template_positions
+from mne_neuroflow.scalp.montages import template_positions
+from mne_neuroflow.scalp.names import read_names
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies

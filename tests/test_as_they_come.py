@@ -17,7 +17,7 @@ from mne_neuroflow.cli import main
 from mne_neuroflow.contract import TRAINED
 from mne_neuroflow.export import export_edf
 from mne_neuroflow.predictor import Predictor
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.virtual import SAYS_SO, EpochsVirtual, provenance
 
 POINTS = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
@@ -135,7 +135,7 @@ def test_standardized_channels(raw, lazy, monkeypatch):
     Seen to fail as well with samples counted twice, where chunks overlap.
     """
     if lazy:
-        monkeypatch.setattr("mne_neuroflow.scalp._CHUNK", 3)
+        monkeypatch.setattr("mne_neuroflow.scalp.check._CHUNK", 3)
     raw._data -= raw._data.mean(axis=1, keepdims=True)
     raw._data /= raw._data.std(axis=1, keepdims=True)
     with pytest.raises(ValueError, match="divided by its standard.*no scaling"):

@@ -15,7 +15,7 @@ from mne_neuroflow import make_contacts, training
 from mne_neuroflow.datasets import simulated_cohort as cohort
 from mne_neuroflow.head.contacts import contact_positions, contact_structures
 from mne_neuroflow.head.geometry import STRUCTURES
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.simulation.setups import HELD_OUT, MONTAGES
 from mne_neuroflow.simulation.sources import MESIAL, SCENARIOS
 

@@ -16,7 +16,7 @@ from mne_neuroflow.evaluation.inverse import SourceImaging
 from mne_neuroflow.evaluation.pairs import ScalpData
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
 from mne_neuroflow.resampling import Resampler
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.scores.signals import BANDS
 from mne_neuroflow.viz import plot_comparison
 

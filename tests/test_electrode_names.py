@@ -4,10 +4,10 @@ import mne
 import numpy as np
 import pytest
 
-from mne_neuroflow.electrode_names import read_name, read_names
-from mne_neuroflow.electrodes import find_electrodes
-from mne_neuroflow.montages import montages_with, template_positions
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
+from mne_neuroflow.scalp.electrodes import find_electrodes
+from mne_neuroflow.scalp.montages import montages_with, template_positions
+from mne_neuroflow.scalp.names import read_name, read_names
 
 KNOWN = set(template_positions())
 TEN_TWENTY = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()

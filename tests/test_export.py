@@ -20,7 +20,7 @@ from mne_neuroflow import export_edf, make_contacts, write_bids
 from mne_neuroflow.cli import main
 from mne_neuroflow.export import edf_labels
 from mne_neuroflow.head.contacts import contact_labels, contact_positions
-from mne_neuroflow.montages import template_name
+from mne_neuroflow.scalp.montages import template_name
 from mne_neuroflow.virtual import (
     RawVirtual,
     describe,

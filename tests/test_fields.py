@@ -9,8 +9,8 @@ import pytest
 
 from mne_neuroflow import predict_ieeg
 from mne_neuroflow.datasets import load_demo
-from mne_neuroflow.fields import check_fields
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
+from mne_neuroflow.scalp.fields import check_fields
 from mne_neuroflow.spatial import compare_with_head
 
 POINTS = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]

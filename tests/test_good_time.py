@@ -22,7 +22,7 @@ from mne_neuroflow.good_time import (
     still_spans,
     stuck_spans,
 )
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.spatial import AdaptedStage
 
 

@@ -6,10 +6,10 @@ import mne
 import numpy as np
 import pytest
 
-from mne_neuroflow.electrodes import find_electrodes
 from mne_neuroflow.head.contacts import make_contacts
-from mne_neuroflow.montages import template_name
-from mne_neuroflow.positions import fit_placement, unnamed_findings
+from mne_neuroflow.scalp.electrodes import find_electrodes
+from mne_neuroflow.scalp.montages import template_name
+from mne_neuroflow.scalp.positions import fit_placement, unnamed_findings
 
 TEN_TWENTY = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
 

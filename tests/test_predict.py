@@ -20,7 +20,7 @@ from mne_neuroflow import (
 )
 from mne_neuroflow.arguments import find_device, find_seed
 from mne_neuroflow.head.contacts import get_head_to_mri
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.weights.fetch import _REGISTRY, _read_registry
 
 pytestmark = pytest.mark.usefixtures("small_model")

@@ -34,7 +34,7 @@ from mne_neuroflow.cohort.participant import expected_fingerprint
 from mne_neuroflow.cohort.run import _connect, check_settings
 from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.head.geometry import load_head
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.scores.signals import decibels
 
 pytest.importorskip("pyarrow")

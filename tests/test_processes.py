@@ -319,7 +319,7 @@ def test_the_last_caller_is_interrupted():
 
 @pytest.mark.usefixtures("small_model")
 def test_interrupted_and_used_again(raw, monkeypatch):
-    from mne_neuroflow.scalp import Scalp
+    from mne_neuroflow.scalp.check import Scalp
 
     right = predict(raw).get_data()
     for moment in range(1, 4):

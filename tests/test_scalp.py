@@ -9,11 +9,11 @@ import pytest
 
 from mne_neuroflow.contract import BLOCK
 from mne_neuroflow.datasets import load_demo
-from mne_neuroflow.electrodes import find_electrodes
 from mne_neuroflow.head.contacts import get_head_to_mri
-from mne_neuroflow.montages import template_name
 from mne_neuroflow.resampling import Resampler
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
+from mne_neuroflow.scalp.electrodes import find_electrodes
+from mne_neuroflow.scalp.montages import template_name
 
 RATES = [100, 128, 160, 200, 250, 251, 256, 499.907, 500, 512, 1000, 2000, 2048]
 RATES += [4096, 5000, 20000]
@@ -173,7 +173,7 @@ def test_kept_blocks_are_those_that_would_be_read(raw, monkeypatch):
     for inst, which in ((raw, None), (epochs, 2)):
         kept = check_scalp(inst)
         with monkeypatch.context() as m:
-            m.setattr("mne_neuroflow.scalp._KEPT", 0)
+            m.setattr("mne_neuroflow.scalp.check._KEPT", 0)
             again = check_scalp(inst)
         np.testing.assert_array_equal(kept.rms, again.rms)
         for start, n in ((0, 3), (1, 1), (-4, 3), (-2, 20), (2, 15), (14, 3)):

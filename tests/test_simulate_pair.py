@@ -11,7 +11,7 @@ from small_model import one_thread
 
 import mne_neuroflow
 from mne_neuroflow import make_contacts, simulate_pair
-from mne_neuroflow.montages import template_name
+from mne_neuroflow.scalp.montages import template_name
 from mne_neuroflow.simulation import recordings
 
 

@@ -17,7 +17,7 @@ from verbal_wm_layout import side_cars, stem, table, write_session
 from mne_neuroflow import _download, make_contacts
 from mne_neuroflow.datasets import verbal_wm
 from mne_neuroflow.ieeg import check_ieeg
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 
 SESSIONS = [
     (subject, session)

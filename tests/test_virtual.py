@@ -11,7 +11,7 @@ from mne_neuroflow.head.contacts import (
     get_head_to_mri,
     make_contacts,
 )
-from mne_neuroflow.scalp import check_scalp
+from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.virtual import (
     RawVirtual,
     describe,

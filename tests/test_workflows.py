@@ -15,7 +15,7 @@ from scipy.signal.windows import tukey
 from mne_neuroflow import cli, predict_ieeg
 from mne_neuroflow.datasets import load_demo
 from mne_neuroflow.datasets.demo import DEMO
-from mne_neuroflow.montages import template_name
+from mne_neuroflow.scalp.montages import template_name
 from mne_neuroflow.weights.fetch import _EMBEDDED, fetch_model
 
 POINTS = np.array(

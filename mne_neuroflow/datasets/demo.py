@@ -6,7 +6,7 @@ import mne
 
 from .._compat import verbose
 from .._docs import fill_doc
-from ..montages import template_name
+from ..scalp.montages import template_name
 
 DEMO = Path(__file__).parent / "data" / "eegbci_S001R04_crop.edf"
 

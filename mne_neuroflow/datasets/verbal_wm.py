@@ -27,7 +27,7 @@ from .._download import ListedFile, checked_base_url, data_folder, download
 from .._text import listed
 from ..head.contact_names import bare_name
 from ..head.contacts import read_contacts
-from ..montages import template_name
+from ..scalp.montages import template_name
 from ._paired import PairedSession, describe_contacts
 
 BASE_URL = "https://s3.amazonaws.com/openneuro.org/ds004752"

@@ -17,8 +17,7 @@ import mne
 import numpy as np
 import pandas as pd
 
-from ..contract import SFREQ
-from ..electrodes import find_electrodes
+from ..contract import SFREQ, TRAINED_STRUCTURES
 from ..head.geometry import (
     inside_brain,
     load_head,
@@ -27,6 +26,7 @@ from ..head.geometry import (
 )
 from ..head.leadfield import contact_lead_field, scalp_lead_field
 from ..predict import sample_ieeg
+from ..scalp.electrodes import find_electrodes
 from ..simulate import simulate_pair
 from .baselines import HeadModel
 from .inverse import INVERSE_METHODS, SourceImaging
@@ -47,7 +47,6 @@ LOBES = {
     ),
     **{name: name for name in ("frontal", "parietal", "occipital", "insula")},
 }
-TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "insula")
 OURS, POTENTIALS = "ours", "the site's own potentials"
 
 
@@ -509,7 +508,7 @@ def parts(table):
     parts : dict of str -> DataFrame
         Tables by title.
     """
-    inside = table["structure"].isin(TRAINED)
+    inside = table["structure"].isin(TRAINED_STRUCTURES)
     named = {"All sites": table}
     if inside.any() and not inside.all():
         named["Around the temporal lobes, where the model was trained"] = table[inside]

@@ -17,7 +17,7 @@ from .._compat import _check_option, logger
 from .._files import written_whole
 from ..head.contacts import contact_positions, contact_structures, make_contacts
 from ..ieeg import check_ieeg
-from ..scalp import check_scalp
+from ..scalp.check import check_scalp
 from .pairs import PairedRecording, ScalpData
 
 #: What is trained and tested on what.

@@ -8,8 +8,8 @@ model's clock, and not on how they were divided into chunks.
 import numpy as np
 
 from ..contract import BLOCK
-from ..electrodes import MIN_CHANNELS
-from ..samples import DEAD
+from ..scalp.electrodes import MIN_CHANNELS
+from ..scalp.samples import DEAD
 
 # A channel that does not change for this many seconds has no signal.
 _STILL = 0.1

@@ -21,16 +21,16 @@ from .._files import written_whole
 from .._text import listed
 from ..arguments import check_n_draws, find_seed
 from ..contract import BLOCK, MODEL, SFREQ
-from ..electrodes import find_electrodes
 from ..good_time import annotated_spans
 from ..head.bands import N_HALO as STAGE_HALO
 from ..head.contacts import contact_positions, make_contacts
-from ..header import check_band, check_rate, reference_operator
-from ..likeness import check_gain, check_likeness
-from ..mismatch import report_mismatch
 from ..moments import mirrored
 from ..resampling import HIGHPASS_HALF, Resampler
-from ..samples import check_unit
+from ..scalp.electrodes import find_electrodes
+from ..scalp.header import check_band, check_rate, reference_operator
+from ..scalp.likeness import check_gain, check_likeness
+from ..scalp.mismatch import report_mismatch
+from ..scalp.samples import check_unit
 from ..spatial import (
     FAR,
     amplitude_as_fitted,

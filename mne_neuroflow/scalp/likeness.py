@@ -6,16 +6,14 @@ read, or what is predicted from it.
 
 import numpy as np
 
-from ._compat import logger
-from ._text import listed
-from .contract import BAND, TRAINED
-from .head.bands import EDGES
-from .head.geometry import load_head, nearest_distance
-from .head.source_powers import load_source_prior
+from .._compat import logger
+from .._text import listed
+from ..contract import BAND, TRAINED, TRAINED_STRUCTURES
+from ..head.bands import EDGES
+from ..head.geometry import load_head, nearest_distance
+from ..head.source_powers import load_source_prior
 from .mismatch import report_mismatch
 
-# Structures of the contacts with which the weights were trained.
-_TRAINED = ("hippocampus", "amygdala", "parahippocampal", "temporal-lateral", "insula")
 # Power of a band over the expected one. Simulations have 0.15 or more, two real
 # recordings 0.4, white noise 0.05, and what filters have taken away 0.003 or less.
 _EMPTY_BAND = 0.01
@@ -130,7 +128,7 @@ def check_likeness(electrodes, ch_names, positions, on_mismatch):
             on_mismatch,
         )
     head = load_head()
-    near = head.patch_centres[np.isin(head.patch_structure, _TRAINED)]
+    near = head.patch_centres[np.isin(head.patch_structure, TRAINED_STRUCTURES)]
     farthest = TRAINED["from_temporal_lobes"][1]
     far = nearest_distance(positions, near) > farthest
     if far.any():

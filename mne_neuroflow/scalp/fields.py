@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from ._text import listed
-from .contract import SFREQ
-from .head.bands import N_HALO, band_covariance
-from .head.posterior import HEAD_ERROR, SENSOR_STD
+from .._text import listed
+from ..contract import SFREQ
+from ..head.bands import N_HALO, band_covariance
+from ..head.posterior import HEAD_ERROR, SENSOR_STD
 from .mismatch import report_mismatch
 
 # The limits are between what ``python benchmarks/fields.py`` finds in recordings, real

@@ -6,8 +6,8 @@ know positions, or where the samples came from.
 
 import numpy as np
 
-from ._compat import warn
-from ._text import listed
+from .._compat import warn
+from .._text import listed
 from .mismatch import report_mismatch
 
 # Scalp EEG between 0.5 and 50 Hz has an rms of 3 to 100 uV. Values outside these limits

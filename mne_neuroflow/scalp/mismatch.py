@@ -4,7 +4,7 @@ This module knows what a user asked for with ``on_mismatch``. It must never know
 was compared.
 """
 
-from ._compat import warn
+from .._compat import warn
 
 
 def report_mismatch(message, on_mismatch):

@@ -9,7 +9,7 @@ from functools import lru_cache
 import mne
 import numpy as np
 
-from .head.geometry import load_head
+from ..head.geometry import load_head
 
 _TEMPLATES = ("fsaverage_1005", "colin27_1005", "standard_1005")
 # Montages of MNE whose names are not those of the 10-05 system.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .head.geometry import load_head, project_to_scalp
+from ..head.geometry import load_head, project_to_scalp
 
 #: Limits above which there is a warning (first) or an error (second).
 LIMITS = {

@@ -1,10 +1,10 @@
 """Scalp recordings: from an MNE object to checked arrays at the model's rate.
 
-The checks are elsewhere: of the header in :mod:`~mne_neuroflow.header`, of names and
-positions in :mod:`~mne_neuroflow.electrodes`, of units and amplitudes in
-:mod:`~mne_neuroflow.samples`, of time in :mod:`~mne_neuroflow.good_time`. This module
-reads the recording once for all of them, and leaves out channels and time that have no
-signal. It must never know the head model or the flow.
+The checks are elsewhere in this room: of the header, of names and positions
+(:mod:`~mne_neuroflow.scalp.electrodes`), of units and amplitudes
+(:mod:`~mne_neuroflow.scalp.samples`). :mod:`mne_neuroflow.good_time` checks time. This
+module reads the recording once for all of them, and leaves out channels and time that
+have no signal. It must never know the head model or the flow.
 """
 
 from functools import partial
@@ -12,12 +12,13 @@ from functools import partial
 import mne
 import numpy as np
 
-from ._compat import ProgressBar, _check_option, logger, verbose, warn
-from ._docs import fill_doc
-from ._text import listed
-from .contract import BLOCK
+from .._compat import ProgressBar, _check_option, logger, verbose, warn
+from .._docs import fill_doc
+from .._text import listed
+from ..contract import BLOCK
+from ..good_time import bad_share, joined, outside, still_spans, stuck_spans
+from ..recording import Recording
 from .electrodes import MIN_CHANNELS, find_electrodes
-from .good_time import bad_share, joined, outside, still_spans, stuck_spans
 from .header import (
     check_band,
     check_container,
@@ -26,7 +27,6 @@ from .header import (
     reference_operator,
 )
 from .mismatch import report_mismatch
-from .recording import Recording
 from .samples import (
     RMS_LIMITS,
     Tally,

@@ -8,9 +8,9 @@ import mne
 import numpy as np
 from mne.io.constants import FIFF
 
-from ._compat import _validate_type, logger, make_projector
-from ._text import listed
-from .contract import BAND
+from .._compat import _validate_type, logger, make_projector
+from .._text import listed
+from ..contract import BAND
 from .mismatch import report_mismatch
 
 MIN_SFREQ = 100.0

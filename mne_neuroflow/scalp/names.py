@@ -97,7 +97,7 @@ def read_name(name, known):
 
     Examples
     --------
-    >>> from mne_neuroflow.electrode_names import read_name
+    >>> from mne_neuroflow.scalp.names import read_name
     >>> read_name("EEG 001-Fp1-Ref", {"fp1"})
     Name(place='fp1', reference='ref')
     """

@@ -9,12 +9,11 @@ import numpy as np
 from mne.io.constants import FIFF
 from scipy.spatial.distance import cdist
 
-from ._compat import logger
-from ._text import listed
-from .contract import SAME_PLACE
-from .electrode_names import read_names
-from .head.contacts import get_head_to_mri, get_info_to_mri
-from .head.geometry import inside_brain, load_head, project_to_scalp
+from .._compat import logger
+from .._text import listed
+from ..contract import SAME_PLACE
+from ..head.contacts import get_head_to_mri, get_info_to_mri
+from ..head.geometry import inside_brain, load_head, project_to_scalp
 from .header import check_quantity, why_no_eeg
 from .mismatch import report_mismatch
 from .montages import (
@@ -24,6 +23,7 @@ from .montages import (
     template_name,
     template_positions,
 )
+from .names import read_names
 from .positions import ELSEWHERE, fit_placement, unnamed_findings
 
 MIN_CHANNELS = 4
