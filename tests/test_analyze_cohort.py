@@ -66,7 +66,7 @@ def test_without_repetition_it_is_least_squares():
 def test_combined_intervals_cover():
     """Intervals over draws hold the truth as often as they say.
 
-    Half of the values are not known, and drawn from what the others tell of them. Seen
+    Half of the values are not known, and drawn from what the others say of them. Seen
     to fail with the spread between draws left out.
     """
     rng = np.random.default_rng(1)
@@ -107,12 +107,12 @@ def test_draws_that_do_not_know_the_group_find_less(explained):
         draws = mean[..., None] + np.sqrt(1 - explained) * draws
         fits = fit_random_intercept(draws.reshape(n, -1), exog, np.arange(n))
         fits = [part.reshape(n_repeats, n_draws, 2) for part in fits]
-        told = [combine_draws(*fit, n - 2)[1] for fit in zip(*fits, strict=True)]
-        found = np.array([each["estimate"] for each in told])
+        tables = [combine_draws(*fit, n - 2)[1] for fit in zip(*fits, strict=True)]
+        found = np.array([each["estimate"] for each in tables])
         error = found.std(ddof=1) / np.sqrt(n_repeats)
         assert abs(found.mean() - explained * effect) < 4 * error
         if not effect:
-            assert np.mean([each["p"] < 0.05 for each in told]) <= 0.065
+            assert np.mean([each["p"] < 0.05 for each in tables]) <= 0.065
 
 
 def test_few_draws_that_agree_have_the_freedom_of_the_data():

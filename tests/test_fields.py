@@ -71,6 +71,11 @@ def turned(raw):
     raw._data[[raw.ch_names.index("Cz"), raw.ch_names.index("P8")]] *= -1
 
 
+def many_turned(raw):
+    which = np.random.default_rng(1).choice(64, 16, replace=False)
+    raw._data[which] *= -1
+
+
 def late(raw):
     raw._data[::2] = np.roll(raw._data[::2], 3, axis=1)  # 19 ms
 
@@ -93,6 +98,7 @@ CASES = {
     noise: "in common.*noise",
     few_of_noise: "in common.*noise",
     turned: "opposite sign.*: Cz, P8. Were",
+    many_turned: "opposite sign.* and [0-9]+ more. Were",
     late: "1[89] ms apart in time.*group is: ",
     late_before_a_filter: "1[89] ms apart in time",
     larger: "Amplitudes of neighbouring.*Larger than their neighbours: FC3, ",
@@ -103,7 +109,8 @@ CASES = {
 def test_what_is_warned_of(demo, change):
     """Seen to fail with the limit of smoothness halved, with those of reversed channels
     and of delays doubled, with that of unevenness five times as large, without that of
-    agreement, and with the average reference, which hides the sign of a channel.
+    agreement, with the average reference, which hides the sign of a channel, and where
+    many reversed channels count as a spatial filter.
     """
     change(demo)
     found = warnings_of(demo)

@@ -370,7 +370,7 @@ def test_any_cut_gives_the_same_bits(tmp_path, predict):
 
 @pytest.mark.slow
 def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
-    """Each is told in one line; no row of another recording changes."""
+    """each is said in one line; no row of another recording changes."""
     alone = tmp_path / "alone"
     predict(dataset, alone, subjects=["01"])
     good = build_raw(12.0, 128.0, NAMES[:19], montage=False)
@@ -508,12 +508,12 @@ def test_files_are_those_that_were_asked_for(dataset, predict, tmp_path):
 def test_columns_are_described_with_units(dataset, predict, tmp_path):
     out = tmp_path / "out"
     predict(dataset, out, subjects=["01"], window=10.0, specparam=None)
-    told = json.loads((out / "desc-virtual_features.json").read_text("utf-8"))
+    described = json.loads((out / "desc-virtual_features.json").read_text("utf-8"))
     tables = [read(out, what=what) for what in ("features", "courses")]
-    assert set().union(*tables) <= set(told)
-    assert told["start"]["Units"] == "s"
-    assert "unit" in told["median"]["Units"]
-    assert set(tables[0]["feature"]) <= set(told["Features"])
+    assert set().union(*tables) <= set(described)
+    assert described["start"]["Units"] == "s"
+    assert "unit" in described["median"]["Units"]
+    assert set(tables[0]["feature"]) <= set(described["Features"])
     contacts = pd.read_csv(out / "desc-virtual_contacts.tsv", sep="\t")
     np.testing.assert_allclose(contacts[["x", "y", "z"]], CONTACTS, atol=1e-6)
     described = json.loads((out / "desc-virtual_contacts.json").read_text("utf-8"))

@@ -206,6 +206,8 @@ def test_stream_that_says_little(lsl, small_model, tmp_path):
     options = dict(contacts=CONTACTS, random_state=0, device="cpu", verbose="error")
     with pytest.raises(ValueError, match="has 33 channels, but 40 names"):
         Relay("test bare", "test v", ch_names=[str(k) for k in range(40)], **options)
+    with pytest.raises(ValueError, match="'V', 'mV', 'uV', and 'nV', but got 'kV'"):
+        Relay("test bare", "test v", unit="kV", **options)
     with pytest.raises(ValueError, match="does not have: Oz2"):
         Relay("test bare", "test v", bads=["Oz2"], ch_names=labels, **options)
     known = dict(unit="uV", montage=tmp_path / "cap_dig.fif", ch_names=labels)

@@ -24,7 +24,6 @@ from .mismatch import report_mismatch
 _SMOOTH = 0.3  # recordings have 0.31 or more, current source densities 0.18 (median)
 _COMMON = 0.05  # recordings have 0.04 or more, and usually 0.8; noise 0.02 or less
 _REVERSED = 0.7  # recordings have up to 0.68; one reversed channel has 0.97 in EEG
-_FEW = 0.2  # share of reversed electrodes; a Laplacian reverses more
 _LATE = 0.012  # seconds; recordings have up to 0.0105
 _UNEVEN = 0.25  # recordings have up to 0.19; a factor of two makes 0.34
 _FEWEST_EVEN = 16  # electrodes; the neighbours of fewer are too far away
@@ -37,7 +36,8 @@ _LOUD = 2.5  # times the median amplitude, to which larger channels are scaled
 _OPPOSED = -0.3  # correlation below which the sign of a channel is tried
 #: Longest delay that is looked for, in samples.
 LONGEST = 16
-_NEIGHBOURS = 6
+_NEIGHBOURS = 6  # of each electrode, for delays
+_NEAREST = 4  # of each electrode, for amplitudes
 _ALIKE = 0.5  # correlation of neighbours whose delay is measured
 
 
@@ -175,15 +175,15 @@ def measure_fields(pieces, electrodes, lead_field):
     inside = [piece[:, N_HALO : piece.shape[1] - N_HALO] for piece in pieces]
     total = sum(piece @ piece.T for piece in inside)
     turned, agreement = _signs(total, _without_common(expected))
-    # A few reversed channels are no spatial filter.
-    few = turned & (agreement > _REVERSED)
-    sign = np.where(few & (few.mean() < _FEW), -1.0, 1.0)[:, np.newaxis]
+    # Reversed channels are no spatial filter.
+    sign = np.where(turned & (agreement > _REVERSED), -1.0, 1.0)[:, np.newaxis]
+    nearest = cdist(electrodes, electrodes).argsort(axis=1)[:, 1 : _NEIGHBOURS + 1]
     return Fields(
         smoothness=_smoothness([sign * piece for piece in pieces], expected),
         agreement=agreement,
         reversed=turned,
-        delay=_delays(inside, electrodes) / SFREQ,
-        uneven=_unevenness(total, electrodes),
+        delay=_delays(inside, nearest) / SFREQ,
+        uneven=_unevenness(total, nearest[:, :_NEAREST]),
     )
 
 
@@ -236,10 +236,9 @@ def _signs(total, precision):
     return sign < 0, agreement
 
 
-def _delays(pieces, electrodes):
+def _delays(pieces, nearest):
     """Fit a delay of each electrode to the delays between neighbours, in samples."""
-    n = len(electrodes)
-    nearest = np.argsort(cdist(electrodes, electrodes), axis=1)[:, 1 : _NEIGHBOURS + 1]
+    n = len(nearest)
     first = np.repeat(np.arange(n), nearest.shape[1])
     second = nearest.ravel()
     lagged, energy = 0.0, 0.0
@@ -269,7 +268,6 @@ def _delays(pieces, electrodes):
     return delay - np.median(delay)
 
 
-def _unevenness(total, electrodes):
+def _unevenness(total, nearest):
     size = np.log(np.sqrt(np.diag(total)))
-    nearest = np.argsort(cdist(electrodes, electrodes), axis=1)[:, 1:5]
     return size - np.median(size[nearest], axis=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from .._compat import logger
+from .._compat import _check_option, logger
 from .._text import listed
 from ..virtual import SAYS_SO
 from .clock import SampleClock
@@ -118,6 +118,8 @@ class Relay:
         bads=(),
         **options,
     ):
+        if unit is not None:
+            _check_option("unit", unit, list(UNITS))
         self._lsl, self._name, self._stream = _import_lsl(), in_name, None
         self._check_free(out_name)
         self._stream = self._connect(wait)
