@@ -1,13 +1,16 @@
 """The work of a worker: one recording, from its file to its tables."""
 
+import ctypes
 import hashlib
 import json
+import os
 import sys
 import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from glob import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +43,7 @@ from .folder import Folder, write_json, write_tsv
 
 _WINDOW = 60.0  # seconds, without time courses
 _CHANGES_NO_NUMBER = ("out", "work", "stretch", "device", "keep_recordings", "tsv")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MIN_GOOD = 0.5  # windows with a smaller share of good time are left out
 
 
@@ -251,6 +255,7 @@ def finish(found, settings, measured):
 
 def _measure(found, settings, raw, windows):
     """Measure some windows with recorded and, as a control, shifted scalp EEG."""
+    keep_memory()
     begun, sfreq = time.perf_counter(), raw.info["sfreq"]
     places, parts = Places(settings.montage), {}
     with one_thread(), mne.use_log_level("error"):
@@ -351,6 +356,29 @@ def one_thread():
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@cache
+def keep_memory():
+    """Let glibc keep the memory of deleted arrays for the next ones.
+
+    By default, dask starts its workers with ``MALLOC_TRIM_THRESHOLD_``. glibc then no
+    longer adapts its thresholds, and asks the system for each large array anew, which
+    doubles the processor time of predictions. These are the largest thresholds that it
+    would choose by itself on 64 bit (``M_MMAP_THRESHOLD`` in mallopt(3)).
+
+    Returns
+    -------
+    changed : bool
+        Whether this process had such a setting, and its thresholds were changed.
+    """
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ or sys.platform != "linux":
+        return False
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if set_option is None:
+        return False
+    changed = set_option(_M_MMAP_THRESHOLD, 32 * 2**20)
+    return bool(changed and set_option(_M_TRIM_THRESHOLD, 64 * 2**20))
 
 
 def _known(predictor, raw, places):

@@ -365,18 +365,7 @@ def _client(scheduler, n_jobs, retries):
     if isinstance(scheduler, Client):
         yield scheduler
         return
-    environ = "distributed.nanny.pre-spawn-environ"
-    settings = {
-        "distributed.scheduler.allowed-failures": retries,
-        # By default, dask sets MALLOC_TRIM_THRESHOLD_ in its workers. glibc then asks
-        # the system for every large array anew, which doubles the processor time.
-        environ: {
-            name: value
-            for name, value in dask.config.get(environ).items()
-            if name != "MALLOC_TRIM_THRESHOLD_"
-        },
-    }
-    with dask.config.set(settings):
+    with dask.config.set({"distributed.scheduler.allowed-failures": retries}):
         if scheduler is None:
             n_workers = count_workers(n_jobs)
             place = LocalCluster(
