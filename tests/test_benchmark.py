@@ -710,6 +710,7 @@ def test_the_command_on_verbal_working_memory(verbal_wm_dataset, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["session", "loso", "paper"])
+@pytest.mark.slow
 def test_verbal_working_memory(protocol, verbal_wm_dataset, tmp_path):
     """Trials and contacts are those of the dataset, and go together.
 

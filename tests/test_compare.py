@@ -91,6 +91,7 @@ def test_epochs(epochs):
 
 
 @pytest.mark.usefixtures("small_model")
+@pytest.mark.slow
 def test_projectors_of_the_recording_are_in_the_inverse(short):
     """Seen to fail with projectors that are not passed on."""
     short.resample(128, verbose=False)

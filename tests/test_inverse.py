@@ -206,6 +206,7 @@ def test_draws_have_the_scalps_spectrum_and_repeat(lead_field):
     np.testing.assert_allclose(spread, expected, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_pairs_set_slope_and_error(lead_field):
     """Known contacts get their own, others the pooled numbers. Seen to fail with
     slopes of the estimate on the truth, with pooled numbers for all, and with errors

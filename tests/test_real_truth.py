@@ -71,6 +71,7 @@ def at_patch(patch):
     return sites.Case("x", None, None, load_head().patch_centres[patch], patch)
 
 
+@pytest.mark.slow
 def test_which_contact_should_be_the_strongest(grid):
     """The contact with the largest potential of the source, not the nearest one.
 

@@ -60,7 +60,7 @@ def fitted_model(model_file):
     return fit_map(model_file, smooth=True)
 
 
-@pytest.fixture(params=["weights", "fitted"])
+@pytest.fixture(params=["weights", pytest.param("fitted", marks=pytest.mark.slow)])
 def model(request, small_model):
     """The weights, and the same with a map from pairs."""
     if request.param == "weights":
@@ -85,7 +85,7 @@ def scalp(raw, live):
     "sfreq, model",
     [
         (100.0, "weights"),
-        (160.0, "fitted"),
+        pytest.param(160.0, "fitted", marks=pytest.mark.slow),
         (999.9, "weights"),
         (2048.0, "weights"),
     ],
@@ -295,6 +295,7 @@ def test_it_learns_what_the_whole_recording_tells(small_model):
     assert abs(first - whole).max() > 0.02
 
 
+@pytest.mark.slow
 def test_fitted_map_is_that_of_the_whole_recording(model_file):
     """The mean of the map, and what it explains, in a recording with a noisy electrode.
 
@@ -319,6 +320,7 @@ def test_fitted_map_is_that_of_the_whole_recording(model_file):
     assert np.all(live.observability > 0.3)
 
 
+@pytest.mark.slow
 def test_fitted_map_keeps_to_its_electrodes(raw, fitted_model):
     """Absent channels are estimated, as offline; without half of them it is refused.
 
@@ -470,6 +472,7 @@ def test_lost_and_late_packets(raw, live, scalp):
     assert sum(part.shape[-1] for part in parts) == whole.shape[-1]
 
 
+@pytest.mark.slow
 def test_bad_time_is_predicted_from_ordinary_seconds(small_model, monkeypatch):
     """The flow would take a mean of zeros for a quiet moment.
 
@@ -671,6 +674,7 @@ class PlainCuts(StreamPredictor):
         super()._step(due, *args)
 
 
+@pytest.mark.slow
 def test_borders_are_as_the_inside():
     """Jumps, fast power and correlation, with the shipped weights.
 

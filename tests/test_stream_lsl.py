@@ -130,6 +130,7 @@ def pull(inlet, n_samples, seconds=20):
     return np.concatenate(data).T, np.concatenate(times)
 
 
+@pytest.mark.slow
 def test_samples_that_arrive_during_a_search(lsl, small_model, monkeypatch):
     """After a pause, liblsl finds a source that has restarted while the relay searches.
 
@@ -174,6 +175,7 @@ def test_names_that_are_taken(lsl, small_model):
     del source
 
 
+@pytest.mark.slow
 def test_streams_that_cannot_be_read(lsl, small_model):
     """There is none, or it is one of texts.
 
@@ -190,6 +192,7 @@ def test_streams_that_cannot_be_read(lsl, small_model):
     del outlet
 
 
+@pytest.mark.slow
 def test_stream_that_says_little(lsl, small_model, tmp_path):
     """Numbered channels in microvolts, a trigger and no positions.
 
@@ -226,6 +229,7 @@ def test_stream_that_says_little(lsl, small_model, tmp_path):
     assert_allclose(*distances, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_source_that_comes_back_with_other_channels(lsl, small_model):
     """Its channels would be taken for those that were there before.
 

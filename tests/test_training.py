@@ -104,6 +104,7 @@ def _difference(one, other):
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
+@pytest.mark.slow
 def test_patients_are_kept(data, tmp_path, monkeypatch):
     """In a file that is read the next time, to the same batches.
 
@@ -523,6 +524,7 @@ def test_command(tmp_path, data, monkeypatch, capsys):
     assert [entry["step"] for entry in printed] == [1, 2]
 
 
+@pytest.mark.slow
 def test_calibration_mends_what_is_too_wide(data):
     """Draws far too wide become narrower, and the layer is set anew each time."""
     flow = ConditionalFlow(FlowConfig.from_dict(RECIPE["flow"])).eval()

@@ -380,6 +380,7 @@ def test_intervals_are_those_that_draws_can_give():
     np.testing.assert_allclose(faces[:, :3], 1)  # none of them is sure
 
 
+@pytest.mark.slow
 def test_legible_on_paper(white):
     """No wider than a page, no letter below 7 points, nothing beyond the edge.
 
