@@ -9,14 +9,15 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-# Contacts times seconds in a slab. Intermediate results then take a few megabytes, stay
-# in the processor's cache and need no new memory.
-_TOKENS = 1536
+# Maximum contacts times seconds in a slab. Intermediate results then take a few
+# megabytes, stay in the processor's cache and need no new memory.
+_TOKENS = 3072
 # Contacts times seconds in the smallest slab. Matrix products compute small numbers of
 # rows differently (measured with MKL: up to 8), and half of a slab has more.
 _FEWEST_TOKENS = 48
-# The function that maps over slabs: the built-in map, or the map of a thread pool.
-_MAP = ContextVar("map", default=map)
+# The function that maps over slabs (the built-in map, or the map of a thread pool), and
+# the number of its threads.
+_MAP = ContextVar("map", default=(map, 1))
 
 
 def _one_thread_after_fork() -> None:
@@ -52,7 +53,7 @@ def slab_workers(device: torch.device) -> Iterator[None]:
     try:
         torch.set_num_threads(1)  # in this thread, and in threads that start now
         with ThreadPoolExecutor(n_threads) as pool:
-            token = _MAP.set(pool.map)
+            token = _MAP.set((pool.map, n_threads))
             try:
                 yield
             finally:
@@ -123,13 +124,15 @@ def cut_in_slabs(
     # the last bits do not depend on the number of seconds.
     least = -(-_FEWEST_TOKENS // max(streams, 1))
     margin = max(0, min(margin, (n_blocks - least) // 2))
-    slab = n_blocks
+    (slab_map, n_threads), needed, n_slabs = _MAP.get(), n_blocks - 2 * margin, 1
     if not (series[0].is_cuda or torch.is_grad_enabled()):
-        n_batch = max(one.shape[0] for one in series)
-        slab = max(1, least, _TOKENS // max(n_batch * streams, 1))
-    starts = list(range(margin, n_blocks - margin, slab))
-    if len(starts) > 1 and n_blocks - margin - starts[-1] < least:
-        starts.pop()
+        n_tokens = max(one.shape[0] for one in series) * streams * needed
+        n_slabs = -(-n_tokens // _TOKENS)
+        if n_slabs > 1:
+            # Each thread has equally many slabs of one size, so that none waits.
+            n_slabs = n_threads * -(-n_slabs // n_threads)
+        n_slabs = max(1, min(n_slabs, needed // least))
+    starts = [margin + k * needed // n_slabs for k in range(n_slabs)]
     if not margin and len(starts) == 1:
         return step(0, slice(0, n_blocks), *series)
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
@@ -141,7 +144,7 @@ def cut_in_slabs(
             wanted = slice(first - low, last - low)
             return step(low, wanted, *[one[:, :, low:high] for one in series])
 
-    parts = _MAP.get()(run, starts, [*starts[1:], n_blocks - margin])
+    parts = slab_map(run, starts, [*starts[1:], n_blocks - margin])
     return tuple(_joined(each, margin) for each in zip(*parts, strict=True))
 
 

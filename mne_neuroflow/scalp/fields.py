@@ -193,14 +193,14 @@ def _smoothness(pieces, expected):
         return np.nan
     average = np.eye(n) - 1 / n
     power, patterns = np.linalg.eigh(average @ expected @ average)
-    patterns, power = patterns[:, ::-1], power[::-1]
+    patterns, power = patterns[:, : -_NEXT - 1 : -1], power[::-1]
 
     def ratio(power):
         return power[..., :_SMOOTHEST].sum(-1) / power[..., _SMOOTHEST:_NEXT].sum(-1)
 
-    bands = band_covariance(average @ piece for piece in pieces)
-    found = np.einsum("ip,bij,jp->bp", patterns, bands, patterns)
-    return (ratio(found) / ratio(power)).max()
+    # The patterns are orthogonal to the average.
+    found = band_covariance(patterns.T @ piece for piece in pieces)
+    return (ratio(np.einsum("bpp->bp", found)) / ratio(power)).max()
 
 
 def _without_common(expected):

@@ -19,6 +19,7 @@ from .._compat import _validate_type, logger, verbose
 from .._docs import fill_doc
 from .._files import written_whole
 from .._text import listed
+from .._threads import one_blas_thread
 from ..arguments import check_n_draws, find_seed
 from ..contract import BLOCK, MODEL, SFREQ
 from ..good_time import annotated_spans
@@ -314,6 +315,8 @@ class StreamPredictor:
 
     # One step of the clock ------------------------------------------------------------
 
+    # A second thread of linear algebra would wait for the next step and take a core.
+    @one_blas_thread
     def _step(self, due, limit=np.inf):
         """Predict what is due at a model sample, up to a limit."""
         intake = self._listener.intake
