@@ -9,7 +9,9 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from mne_neuroflow import predict_ieeg, predict_quantiles, sample_ieeg
 from mne_neuroflow.contract import BLOCK
+from mne_neuroflow.datasets import load_demo
 from mne_neuroflow.flow.amplitude import N_VARIATES
 from mne_neuroflow.flow.marginal import Marginal
 from mne_neuroflow.flow.pointwise import (
@@ -283,3 +285,32 @@ def test_head_learns_what_draws_do():
     for name, value in flow.state_dict().items():
         same = torch.equal(value, before[name])
         assert same != name.startswith("pointwise."), name
+
+
+# The shipped weights ------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_one_pass_agrees_with_draws():
+    """With the shipped weights and a recording that they have not seen.
+
+    Measured: means 0.03 standard deviations apart, without the noise of 100 draws;
+    spreads 0.96 times theirs; 90.7 % of the draws within the 90 % interval. Seen to
+    fail with the mean of another second, with spreads 1.2 times as large, and with the
+    95 % interval.
+    """
+    raw = load_demo(verbose=False).crop(0, 24)
+    common, span = dict(contacts="mtl-core", verbose="error"), dict(tmin=8, tmax=12)
+    draws = sample_ieeg(raw, 100, random_state=0, **span, **common).values
+    quantiles = predict_quantiles(raw, [0.05, 0.95], **span, **common).values
+    mean, std = (
+        predict_ieeg(raw, output=output, **common).get_data(tmin=8, tmax=12)
+        for output in ("mean", "std")
+    )
+    draws, quantiles = (each[..., : mean.shape[1]] for each in (draws, quantiles))
+    spread = draws.std(axis=0)
+    apart = np.mean(((mean - draws.mean(axis=0)) / spread) ** 2) - 1 / len(draws)
+    assert apart < 0.1**2
+    assert 0.9 < np.sqrt(np.mean(std**2) / np.mean(spread**2)) < 1.1
+    within = (draws > quantiles[0]) & (draws < quantiles[1])
+    assert abs(within.mean() - 0.9) < 0.02
