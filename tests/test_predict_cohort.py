@@ -254,6 +254,23 @@ def test_only_good_time_is_shifted():
     assert sum(together) == 1  # the channel that is shifted by nothing
 
 
+def test_files_with_calibrations_are_shifted_in_volts(tmp_path):
+    """Of BrainVision, EEGLAB and others, MNE multiplies what it reads by calibrations.
+
+    Seen to fail with the calibrations of the file applied a second time.
+    """
+    fname = tmp_path / "scalp_raw.fif"
+    raw = build_raw(12.0, 128.0, NAMES[:6])
+    for ch in raw.info["chs"]:
+        ch["cal"] = 2.0**-20
+    raw.save(fname, verbose=False)
+    raw = mne.io.read_raw_fif(fname, verbose=False)
+    shifted = RawShifted(check_scalp(raw, verbose="error"), seed=3)
+    data, moved = raw.get_data(), shifted.get_data()
+    np.testing.assert_array_equal(np.sort(moved), np.sort(data))
+    assert {ch["cal"] for ch in raw.info["chs"]} == {2.0**-20}
+
+
 # Features -----------------------------------------------------------------------------
 
 

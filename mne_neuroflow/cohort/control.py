@@ -38,8 +38,11 @@ class RawShifted(mne.io.BaseRaw):
         step = int(min(_STEP * scalp.sfreq, good.n_times / (n_channels + 1)))
         shifts = step * np.random.default_rng(seed).permutation(n_channels)
         picks = [raw.ch_names.index(name) for name in scalp.ch_names]
+        info = mne.pick_info(raw.info, picks)
+        for ch in info["chs"]:  # samples are in volts, not in numbers of the file
+            ch.update(cal=1.0, range=1.0)
         super().__init__(
-            mne.pick_info(raw.info, picks),
+            info,
             preload=False,
             first_samps=[raw.first_samp],
             last_samps=[raw.last_samp],
