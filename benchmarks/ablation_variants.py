@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC
+from mne_neuroflow.flow.context import N_RELATIONS, N_STATIC, ScalpContext
 from mne_neuroflow.flow.coupling import (
     MAX_LEVEL_SCALE,
     MAX_LOG_SCALE,
@@ -268,6 +268,95 @@ class StaticContext(nn.Module):
         return state.expand(-1, -1, n_blocks, -1).contiguous()
 
 
+class Summaries(nn.Module):
+    """Attention of each contact and second to one summary of each second of all.
+
+    The summary is the mean over contacts, so that the cost grows with the square of the
+    seconds but not with the contacts. Untrained, it adds nothing.
+
+    Parameters
+    ----------
+    width, n_heads : int
+        Channels of a token and attention heads.
+    """
+
+    def __init__(self, width: int, n_heads: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, n_heads, batch_first=True)
+        _quiet(self.attention.out_proj)
+
+    def forward(self, state):
+        """Return what is added to the state, (batch, contact, block, width)."""
+        tokens = self.norm(state)
+        keys = tokens.mean(dim=1)
+        mixed = self.attention(tokens.flatten(1, 2), keys, keys, need_weights=False)[0]
+        return mixed.view(state.shape)
+
+
+class StateSpace(nn.Module):
+    """A diagonal linear state-space layer over seconds, in both directions.
+
+    Each channel has several decaying memories, as S4D with real states (Gu, Goel, Gupta
+    & Re 2022, *On the parameterization and initialization of diagonal state space
+    models*), with half-lives from one second to two minutes. Untrained, it adds
+    nothing.
+
+    Parameters
+    ----------
+    width : int
+        Channels of a token.
+    n_memories : int
+        Memories of a channel and direction.
+    """
+
+    def __init__(self, width: int, n_memories: int = 4):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        rates = log(2) / torch.logspace(0, log(120, 10), n_memories)
+        self.log_rate = nn.Parameter(torch.log(rates).expand(width, -1).clone())
+        self.weight = nn.Parameter(torch.randn(2, width, n_memories) / n_memories)
+        self.out = nn.Sequential(nn.GELU(), _quiet(nn.Linear(width, width)))
+
+    def forward(self, state):
+        """Return what is added to the state, (batch, contact, block, width)."""
+        second = torch.arange(state.shape[2], device=state.device)
+        lag = (second[:, None] - second)[..., None, None]
+        rate = torch.exp(self.log_rate)
+        memory = torch.exp(-rate * lag.abs()) * rate  # block, block, width, memory
+        before, after = ((memory * weight).sum(-1) for weight in self.weight)
+        kernel = torch.where(lag[..., 0] > 0, before, after)
+        kernel = kernel * (lag[..., 0] != 0)
+        return self.out(torch.einsum("stw,bctw->bcsw", kernel, self.norm(state)))
+
+
+class LongContext(ScalpContext):
+    """A context that depends on all seconds of a recording.
+
+    Parameters
+    ----------
+    width, n_heads, wavelet
+        As in the parent.
+    layer : nn.Module
+        Computes what is added to the state.
+    """
+
+    def __init__(self, width, n_heads, wavelet, layer: nn.Module):
+        super().__init__(width, n_heads, wavelet)
+        self.layer = layer
+
+    def forward(self, conditions):
+        """Return the state, (batch, contact, block, width)."""
+        state = super().forward(conditions)
+        return state + self.layer(state)
+
+
+LAYERS = {
+    "summaries": Summaries,
+    "state-space": lambda width, n_heads: StateSpace(width),
+}
+
+
 @dataclass(frozen=True)
 class Variant:
     """One row of the comparison.
@@ -285,6 +374,8 @@ class Variant:
         has no attention either.
     static : bool
         Whether the context ignores the time course, see :class:`StaticContext`.
+    long : str | None
+        The layer of :data:`LAYERS` by which the context depends on all seconds.
     by_samples : bool
         Whether levels are weighted in the loss by their number of samples.
     seed : int
@@ -297,6 +388,7 @@ class Variant:
     bend: Bend = SINH
     attentive: int = len(LEVEL_SIZES)
     static: bool = False
+    long: str | None = None
     by_samples: bool = False
     seed: int = 0
 
@@ -304,7 +396,7 @@ class Variant:
         """Build the untrained flow, which equals the spatial posterior."""
         torch.manual_seed(self.seed)
         config = FlowConfig(width=width, n_heads=n_heads, **self.config)
-        composed = ("bend", "attentive", "static")
+        composed = ("bend", "attentive", "static", "long")
         if all(getattr(self, name) == getattr(Variant, name) for name in composed):
             return ConditionalFlow(config)
         return OtherFlow(config, self)
@@ -353,6 +445,10 @@ class OtherFlow(ConditionalFlow):
         super().__init__(config)
         if variant.static:
             self.context = StaticContext(config.width, self.wavelet)
+        elif variant.long:
+            shape = (config.width, config.n_heads)
+            layer = LAYERS[variant.long](*shape)
+            self.context = LongContext(*shape, self.wavelet, layer)
         elif not variant.attentive:
             for mixer in self.context.blocks:
                 isolate(mixer)
@@ -389,6 +485,8 @@ VARIANTS = (
         attentive=0,
     ),
     Variant("context", "static", static=True),
+    Variant("context", "all seconds, attention to summaries", long="summaries"),
+    Variant("context", "all seconds, state-space layer", long="state-space"),
     Variant("weight of levels", "by samples", by_samples=True),
     Variant("shipped choices", "seed 2", seed=2),
 )

@@ -52,9 +52,13 @@ def main():
     parser.add_argument("--steps", type=int, default=350)
     parser.add_argument("--batches", type=int, default=16, help="to evaluate on")
     parser.add_argument("--draws", type=int, default=24)
+    parser.add_argument("--seconds", type=int, default=BUDGET["seconds"])
+    parser.add_argument("--contacts-a-batch", type=int, default=48)
     parser.add_argument("--only", nargs="*", help="questions, in this order")
     parser.add_argument("--table", action="store_true", help="print what there is")
     options = parser.parse_args()
+    BUDGET["seconds"] = options.seconds
+    BUDGET["contacts_a_batch"] = options.contacts_a_batch
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     if not options.table:

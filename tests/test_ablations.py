@@ -207,6 +207,24 @@ def test_contexts(batch, static):
     assert torch.equal(one, other) == static
 
 
+@pytest.mark.parametrize("long", [None, *made.LAYERS])
+def test_contexts_of_all_seconds(long):
+    """Only with a layer over all seconds does the 13th of 24 depend on the first.
+
+    Seen to fail with a context without its layer.
+    """
+    context = made.Variant("", "", long=long).flow(16, 2).context
+    context = _disturbed(context, 0.1)
+    conditions = flow_cases.make_conditions_of(N_CONTACTS, 24)
+    mean = conditions.mean.clone()
+    mean[..., :BLOCK] *= 2
+    with torch.no_grad():
+        one = context(conditions)
+        other = context(replace(conditions, mean=mean))
+    assert not torch.equal(one[:, :, 0], other[:, :, 0])
+    assert torch.equal(one[:, :, 12], other[:, :, 12]) == (long is None)
+
+
 def test_run_goes_on(tmp_path, batch, monkeypatch):
     """A finished row is not done again, and the table has them all.
 
