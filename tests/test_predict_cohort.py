@@ -195,14 +195,24 @@ def test_one_name_twice_is_told(tmp_path):
 
 
 def test_fingerprint_follows_what_belongs_to_a_recording(tmp_path):
+    """Seen to fail without the events, which may be bad time."""
     name = "sub-1/eeg/sub-1_task-x"
     _touch(tmp_path, f"{name}_eeg.edf", f"{name}_channels.tsv", f"{name}y_eeg.edf")
     found = Found("sub-1_task-x", str(tmp_path / f"{name}_eeg.edf"), True)
     before = fingerprint(found)
-    _touch(tmp_path, "sub-1/eeg/sub-1_task-other_eeg.edf")
+    for other in ("other_eeg.edf", "xy_events.tsv", "x_run-2_channels.tsv"):
+        _touch(tmp_path, f"sub-1/eeg/sub-1_task-{other}")
     assert fingerprint(found) == before
-    (tmp_path / f"{name}_channels.tsv").write_text("changed")
-    assert fingerprint(found) != before
+    for table in (
+        f"{name}_channels.tsv",
+        f"{name}_events.tsv",
+        f"{name.removesuffix('_task-x')}_events.tsv",
+    ):
+        (tmp_path / table).write_text(70_000 * " " + "good")
+        one = fingerprint(found)
+        (tmp_path / table).write_text(70_000 * " " + "bad ")
+        assert before != one != fingerprint(found)
+        before = fingerprint(found)
 
 
 # The control --------------------------------------------------------------------------

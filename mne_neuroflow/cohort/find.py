@@ -167,19 +167,27 @@ def fingerprint(found):
     Returns
     -------
     digest : str
-        Hash of the names, sizes and first 64 KiB of its files and its BIDS tables.
+        Hash of its BIDS tables, and of the names, sizes and first 64 KiB of its files.
     """
     file, digest = Path(found.file), hashlib.sha256()
     files = [*file.rglob("*")] if file.is_dir() else [*_same_stem(file)]
     if found.in_bids:
-        files += _same_stem(file.with_name(f"{found.name}_channels.tsv"))
+        for kind in ("channels", "events"):  # events may be bad time
+            files += _tables_of(found, kind)
         files += file.parent.glob("*_electrodes.tsv")
         files += file.parent.glob("*_coordsystem.json")
     for one in sorted(each for each in files if each.is_file()):
         digest.update(f"{one.name} {one.stat().st_size}\n".encode())
         with one.open("rb") as opened:
-            digest.update(opened.read(_HEADER))
+            digest.update(opened.read(None if one.suffix == ".tsv" else _HEADER))
     return digest.hexdigest()
+
+
+def _tables_of(found, kind):
+    """Find the tables of a recording, and those that it shares with others."""
+    labels = set(found.name.split("_"))
+    tables = Path(found.file).parent.glob(f"*_{kind}.tsv")
+    return [one for one in tables if labels.issuperset(one.stem.split("_")[:-1])]
 
 
 def _same_stem(file):
