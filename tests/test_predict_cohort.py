@@ -194,6 +194,18 @@ def test_one_name_twice_is_told(tmp_path):
     assert "sub-1_task-x_eeg.bdf, sub-1_task-x_eeg.edf" in one.problem
 
 
+def test_recordings_that_differ_in_desc_only_are_told(tmp_path):
+    """Seen to fail with the results of one written over those of the other."""
+    folder = "derivatives/prep/sub-1/eeg"
+    names = [f"sub-1_task-x_desc-{desc}_eeg.fif" for desc in ("filt", "ica")]
+    _touch(tmp_path, *(f"{folder}/{name}" for name in names))
+    (one,) = find_recordings(tmp_path, derivatives="prep", validate=False)
+    assert ", ".join(names) in one.problem
+    _touch(tmp_path, f"{folder}/sub-1_task-x_desc-clean_eeg.fif")
+    (one,) = find_recordings(tmp_path, derivatives="prep", validate=False)
+    assert one.file.endswith("desc-clean_eeg.fif") and not one.problem
+
+
 def test_fingerprint_follows_what_belongs_to_a_recording(tmp_path):
     """Seen to fail without the events, which may be bad time."""
     name = "sub-1/eeg/sub-1_task-x"
@@ -633,6 +645,18 @@ def test_results_are_not_put_among_recordings(dataset, predict):
         predict(dataset, dataset, window="60")
     with pytest.raises(ValueError, match="a dataset of recordings"):
         predict(dataset, dataset)
+
+
+def test_results_are_not_put_among_those_of_other_programs(dataset, predict):
+    """Seen to fail with the description and README of the other program replaced."""
+    other = dataset / "derivatives" / "prep"
+    other.mkdir(parents=True)
+    about = json.dumps({"Name": "prep", "DatasetType": "derivative"})
+    (other / "dataset_description.json").write_text(about)
+    with pytest.raises(ValueError, match="of another program"):
+        predict(dataset, other)
+    assert [file.name for file in other.iterdir()] == ["dataset_description.json"]
+    assert (other / "dataset_description.json").read_text() == about
 
 
 # Workers ------------------------------------------------------------------------------

@@ -27,6 +27,11 @@ class Found(NamedTuple):
     in_bids: bool  #: whether it belongs to a BIDS dataset with further tables
     problem: str = ""  #: reason if it cannot be used
 
+    @property
+    def result_name(self):
+        """The name without the description, which results replace by their own."""
+        return re.sub("_desc-[^_]+", "", self.name)
+
     def entity(self, which):
         """Return the label of an entity of BIDS.
 
@@ -219,17 +224,21 @@ def _labels(labels, prefix):
 
 
 def _with_unique_names(found):
-    """Keep one of several recordings with the same name, marked as unusable."""
+    """Keep one of several recordings with the same name, marked as unusable.
+
+    Recordings that differ only in ``desc`` would have the same files of results.
+    """
     by_name = defaultdict(list)
     for one in found:
-        by_name[one.name.lower()].append(one)
+        by_name[one.result_name.lower()].append(one)
     unique = []
     for same in by_name.values():
         first, *others = same
         if others:
             files = ", ".join(Path(one.file).name for one in same)
             first = first._replace(
-                problem=f"Several recordings have this name: {files}."
+                problem="Several recordings have this name, or differ only in desc, of "
+                f"which only desc-clean is preferred: {files}."
             )
         unique.append(first)
     return unique

@@ -1,7 +1,6 @@
 """The folder of results: names of files, and complete writing of files."""
 
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +27,8 @@ polars and DuckDB:
     polars.scan_parquet("group/features")
     duckdb.sql("select * from read_parquet('group/features/**/*.parquet')")
 """
+# Of the dataset, by which it is recognized.
+_NAME = "Features of virtual intracranial EEG: predicted, not recorded"
 _NOT_BIDS = """**/*desc-virtual_*
 options.toml
 status*
@@ -93,8 +94,7 @@ class Folder:
         folder = self.root / f"sub-{found.entity('subject')}"
         if found.entity("session"):
             folder = folder / f"ses-{found.entity('session')}"
-        name = re.sub("_desc-[^_]+", "", found.name)
-        return folder / "ieeg" / f"{name}_desc-virtual_{what}{ending}"
+        return folder / "ieeg" / f"{found.result_name}_desc-virtual_{what}{ending}"
 
     def create(self, source, options, montage):
         """Write the description of the dataset and of the virtual contacts.
@@ -112,17 +112,18 @@ class Folder:
             raise ValueError(f"{self.root} is a file, not a folder for results.")
         self.root.mkdir(parents=True, exist_ok=True)
         about = self.root / "dataset_description.json"
-        if about.is_file() and '"derivative"' not in about.read_text("utf-8"):
+        if about.is_file() and _NAME not in about.read_text("utf-8", "replace"):
             raise ValueError(
-                f"{self.root} is a dataset of recordings. Write features to a folder "
-                "of their own, for example its derivatives/mne_neuroflow."
+                f"{self.root} is a dataset of recordings or of another program. Write "
+                "features to a folder of their own, for example "
+                "derivatives/mne_neuroflow of the dataset."
             )
         if not about.is_file() and any(self.root.iterdir()):
             raise ValueError(f"{self.root} is neither empty nor a BIDS dataset.")
         write_json(
             about,
             {
-                "Name": "Features of virtual intracranial EEG: predicted, not recorded",
+                "Name": _NAME,
                 "BIDSVersion": "1.10.0",
                 "DatasetType": "derivative",
                 "GeneratedBy": [
