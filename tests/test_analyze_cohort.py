@@ -283,6 +283,41 @@ def test_names_that_are_no_words_are_quoted(copied):
         analyze_cohort(copied, "power ~ Q('age at school')", verbose="error")
 
 
+def test_columns_keep_their_names_and_levels(copied):
+    """Seen to fail with 'None' taken for a missing value, with the dependent variable
+    in the place of a column called value, and with letters beyond ASCII, of which
+    missing values were not found.
+    """
+    _with_columns(
+        copied,
+        drug=["None", "SSRI"] * 10,
+        value=range(20),
+        Änderung=["n/a", *range(19)],
+    )
+    effects = analyze_cohort(copied, "power ~ drug + value", verbose="error")
+    assert set(effects["term"]) == {"Intercept", "drug[T.SSRI]", "value"}
+    assert (effects["n_recordings"] == 20).all()
+    effects = analyze_cohort(copied, "power ~ Änderung", verbose="error")
+    assert (effects["n_recordings"] == 19).all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in log")
+def test_formulas_have_a_number_for_each_recording(copied):
+    """Seen to fail with the rows that the parser of formulas leaves out by itself."""
+    _with_columns(copied, change=[-1.0, *range(1, 20)])
+    with pytest.raises(ValueError, match="not a number for sub-00_task-rest"):
+        analyze_cohort(copied, "power ~ np.log(change)", verbose="error")
+
+
+def test_participants_are_in_utf8(copied, tmp_path):
+    """Seen to fail with a message that names no file."""
+    table = "participant_id\tgroup\nsub-00\tÄlter\n"
+    for encoding in ("latin-1", "utf-16"):
+        (tmp_path / "participants.tsv").write_text(table, encoding)
+        with pytest.raises(ValueError, match="participants.tsv is not in UTF-8"):
+            Folder(copied).copy_participants(tmp_path)
+
+
 def test_wrong_tables_of_participants(copied):
     """Seen to fail without the checks: a KeyError, and rows counted twice."""
     file = copied / "participants.tsv"

@@ -159,7 +159,13 @@ class Folder:
         """
         participants = Path(source) / "participants.tsv"
         if participants.is_file():
-            text = participants.read_text("utf-8-sig")
+            try:
+                text = participants.read_text("utf-8-sig")
+            except UnicodeDecodeError as err:
+                raise ValueError(
+                    f"{participants} is not in UTF-8, as BIDS requires. Save it again "
+                    "with this encoding."
+                ) from err
             write_text(self.root / "participants.tsv", text)
 
     def _write_contacts(self, montage):

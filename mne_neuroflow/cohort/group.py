@@ -47,9 +47,13 @@ EFFECTS = {
 CELL = ("scalp", "structure", "side", "other_structure", "other_side", "band")
 _RANDOM = re.compile(r"\+?\s*\(\s*1\s*\|\s*(\w+)\s*\)")
 _FORMULA = re.compile(r"\s*(\w+)\s*~\s*(\S.*)")
-_WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?!\s*[\w(.=])")  # without functions
+_WORD = re.compile(r"(?<![\w.])[^\W\d]\w*(?!\s*[\w(.=])")  # without functions
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _QUOTED_NAME = re.compile(r"\bQ\(\s*(?:'([^']*)'|\"([^\"]*)\")\s*\)")
+# Missing values of participants.tsv. pandas would add 'None', which is a level of
+# columns such as medication.
+_MISSING = ["", "n/a", "N/A", "#N/A", "NA", "nan", "NaN", "null", "NULL"]
+_VALUE = "virtual value"  # no word, so that no column in use has this name
 _LEVEL = 0.05  # of the false discovery rate, and of the intervals of effects
 _CONTACT = "contact"  # the level of rows for which no effects are computed
 _OF_RECORDINGS = ("recording", "participant", "session", "task", "run")
@@ -219,7 +223,13 @@ def _read_people(root):
     file = root / "participants.tsv"
     if not file.is_file():
         return pd.DataFrame({"participant": []}, dtype=str)
-    people = pd.read_csv(file, sep="\t", na_values="n/a", dtype={"participant_id": str})
+    people = pd.read_csv(
+        file,
+        sep="\t",
+        na_values=_MISSING,
+        keep_default_na=False,
+        dtype={"participant_id": str},
+    )
     if "participant_id" not in people:
         raise ValueError(f"{file} has no column participant_id.")
     labels = people["participant_id"].str.removeprefix("sub-")
@@ -380,14 +390,21 @@ def _design(formula, fixed, recordings):
     """Make the design matrix of the fixed effects."""
     import statsmodels.formula.api as smf
 
-    data = recordings.assign(value=np.zeros(len(recordings)))
+    data = recordings.assign(**{_VALUE: np.zeros(len(recordings))})
     try:
-        model = smf.ols(f"value ~ {fixed}", data)
+        model = smf.ols(f"Q('{_VALUE}') ~ {fixed}", data)
     except Exception as err:  # the parser of formulas raises many kinds
         raise ValueError(
             "Invalid value for the 'formula' parameter. Allowed values are as in "
             f"statsmodels, but got {formula!r}: {' '.join(str(err).split())}"
         ) from err
+    without = data.index.difference(model.data.row_labels)
+    if len(without):
+        raise ValueError(
+            "Invalid value for the 'formula' parameter. Allowed values are numbers for "
+            f"all recordings, but got {formula!r}, which is not a number for "
+            f"{', '.join(without)}."
+        )
     exog = np.asarray(model.exog, float)
     n, n_terms = exog.shape
     if n_terms == 0:
