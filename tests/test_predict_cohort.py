@@ -483,6 +483,25 @@ def test_recordings_outside_the_labels_are_skipped(dataset, predict, tmp_path):
     assert list(status["state"]) == ["done", "done"]
 
 
+def test_equal_windows_have_equal_results(tmp_path, model_file):
+    """Seen to fail with other results for 60 in a script than for 60.0 in a command."""
+    windows = (60, 60.0, np.float32(60), np.int64(60))
+    settings = [settings_of(tmp_path, model_file, window=window) for window in windows]
+    assert len({one.digest() for one in settings}) == 1
+
+
+def test_home_folder(model_file, monkeypatch, tmp_path):
+    """Seen to fail with a folder called ~, as shells leave it in --work-dir=~/work."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    out, trans = "~/out", "~/sub-{participant}-trans.fif"
+    settings = settings_of(out, model_file, work_dir="~/work", trans=trans)
+    home = Path("~").expanduser()
+    assert [Path(settings.out), Path(settings.work)] == [home / "out", home / "work"]
+    assert Path(settings.trans) == home / "sub-{participant}-trans.fif"
+    assert Folder(out).root == home / "out"
+
+
 def test_results_follow_the_transform_of_each_person(dataset, tmp_path, model_file):
     """Seen to fail with the name of the file alone in the fingerprint."""
     settings = settings_of(
@@ -600,6 +619,8 @@ def test_kept_recordings_are_those_of_predict_ieeg(
     [
         (dict(n_draws=5), "integers from 19"),
         (dict(window=1.0), "10 s and more"),
+        (dict(window=float("nan")), "10 s and more"),
+        (dict(stretch=float("inf")), "10 s and more"),
         (dict(keep_recordings="mat"), "keep_recordings"),
         (dict(model="mtl-v0"), "model"),
         (dict(trans="{who}-trans.fif"), r"\{participant\} and \{session\}"),

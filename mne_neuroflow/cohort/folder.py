@@ -72,7 +72,7 @@ class Folder:
     """
 
     def __init__(self, root):
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
 
     def table(self, found, what="features", ending=".parquet"):
         """Return the path of a file of a recording.

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from .._compat import _check_option, _validate_type, logger, verbose
@@ -198,6 +199,7 @@ def predict_cohort(
         tsv=tsv,
         stretch=stretch,
     )
+    root, out = (Path(path).expanduser() for path in (root, out))
     settings = check_settings(out, **options, work_dir=work_dir)
     # Refuse wrong numbers before the work begins.
     count_workers(n_jobs)
@@ -272,7 +274,7 @@ def check_settings(
     _check_option("keep_recordings", keep_recordings, (None, "fif", "edf"))
     for name, value in (("window", window), ("stretch", stretch)):
         _validate_type(value, ("numeric", None), name)
-        if value is not None and value < 10:
+        if value is not None and not 10 <= value < np.inf:
             raise ValueError(
                 f"Invalid value for the '{name}' parameter. Allowed values are 10 s "
                 f"and more, but got {value:g}."
@@ -280,15 +282,15 @@ def check_settings(
     _check_option("device", str(device).split(":")[0], ("auto", "cpu", "cuda"))
     find_model(model)  # refuse a wrong name before the work begins
     model = model if isinstance(model, str) else str(Path(model).absolute())
-    out = os.path.abspath(out)
+    out = _absolute(out)
     return Settings(
         out,
-        os.path.join(out, "work") if work_dir is None else os.path.abspath(work_dir),
+        os.path.join(out, "work") if work_dir is None else _absolute(work_dir),
         make_contacts(contacts, verbose="error"),
         model,
         int(n_draws),
         int(random_state),
-        window,
+        None if window is None else float(window),  # one digest for 60 and 60.0
         bool(control),
         keep_recordings,
         bool(tsv),
@@ -310,7 +312,11 @@ def _check_trans(trans):
             "and names of files with {participant} and {session} where labels belong, "
             f"but got {trans!r}."
         ) from err
-    return trans if trans == "fsaverage" else os.path.abspath(trans)
+    return trans if trans == "fsaverage" else _absolute(trans)
+
+
+def _absolute(path):
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _check_specparam(specparam):
