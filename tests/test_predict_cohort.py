@@ -490,6 +490,16 @@ def test_equal_windows_have_equal_results(tmp_path, model_file):
     assert len({one.digest() for one in settings}) == 1
 
 
+def test_workers_get_absolute_paths(predict, tmp_path, monkeypatch):
+    """Seen to fail with paths that are relative to the folder of the caller."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("dataset_description.json", "sub-1/eeg/sub-1_task-x_eeg.edf"):
+        _touch(tmp_path / "dataset", file)
+    status = predict("dataset", "out")
+    assert [Path(file) for file in status["file"]] == [tmp_path / "dataset" / file]
+    assert list(status["state"]) == ["failed"]  # it is empty
+
+
 def test_home_folder(model_file, monkeypatch, tmp_path):
     """Seen to fail with a folder called ~, as shells leave it in --work-dir=~/work."""
     for name in ("HOME", "USERPROFILE"):

@@ -199,7 +199,8 @@ def predict_cohort(
         tsv=tsv,
         stretch=stretch,
     )
-    root, out = (Path(path).expanduser() for path in (root, out))
+    # Workers of a cluster may have been started in other folders.
+    root, out = _absolute(root), _absolute(out)
     settings = check_settings(out, **options, work_dir=work_dir)
     # Refuse wrong numbers before the work begins.
     count_workers(n_jobs)
