@@ -203,6 +203,24 @@ def test_state_is_taken_up(raw, model, tmp_path):
         assert_array_equal(here, there)
 
 
+def test_state_replaces_what_came_before(raw, live, scalp, small_model, tmp_path):
+    """Seen to fail with samples that had not yet been taken in before loading."""
+    live.push(scalp[:, :901])
+    live.save_state(tmp_path / "state.npz")
+    used = make_live(raw)
+    used.push(scalp[:, :777])
+    used.load_state(tmp_path / "state.npz")
+    ahead = scalp[:, 901:1800]
+    assert_array_equal(used.push(ahead)[0], live.push(ahead)[0])
+
+
+def test_estimates_may_be_of_any_age(raw, scalp, small_model):
+    """Seen to fail with memory for the amplitudes of 4e9 seconds."""
+    steady, common = (make_live(raw, half_life=each) for each in (1e9, 1e4))
+    new = [each.push(scalp[:, :1200])[0] for each in (steady, common)]
+    assert_allclose(*new, atol=1e-3 * new[0].std())
+
+
 def test_state_of_another_is_refused(raw, live, small_model, tmp_path):
     """Other arguments, and other positions of the same electrodes.
 

@@ -222,6 +222,7 @@ class Intake:
         """Continue from a saved state."""
         for name in _ARRAYS:
             setattr(self, name, np.array(state[name.strip("_")]))
+        self._pending = []
         self.received, self._raw_start, self.begin = map(int, state["numbers"][:3])
         self.known, self._decided, self._stale = map(int, state["numbers"][3:])
 

@@ -17,8 +17,9 @@ from . import future
 
 # Effective number of independent samples per second. The narrowest band has more.
 _A_SECOND = 2.0
-# Number of half-lives for which the amplitude of a second is kept.
-_HALF_LIVES = 4
+# Number of half-lives for which the amplitude of a second is kept, and seconds at most.
+# All of them are sorted every second.
+_HALF_LIVES, _LONGEST = 4, 14400
 # Seconds between estimates at the beginning and later, and when this changes.
 _OFTEN, _SELDOM, _LATER = 2, 8, 16
 # Weight in seconds of the expected autocorrelation, and of the covariance in pairs.
@@ -111,7 +112,8 @@ class Learner:
 
     def __init__(self, model, contacts, half_life, pairs=None):
         self.model, self.contacts, self._pairs = model, contacts, pairs
-        n_channels, n_rows = len(model.variance), int(_HALF_LIVES * half_life)
+        n_channels = len(model.variance)
+        n_rows = int(min(_HALF_LIVES * half_life, _LONGEST))
         self._fade = 0.5 ** (1 / half_life)
         self.weight = 0.0
         self._covariance = np.zeros((N_BANDS, n_channels, n_channels))
