@@ -445,16 +445,18 @@ def test_constant_channels(raw):
 @pytest.mark.parametrize(
     "factor, message",
     [
+        (1e9, r"nanovolts.*x \* 1e-9"),
         (1e6, r"microvolts.*x \* 1e-6"),
         (1e3, r"millivolts.*x \* 1e-3"),
         (150.0, r"millivolts.*x \* 1e-3"),
+        (1e-3, r"divided by 1e3.*x \* 1e3"),
         (1e-6, r"divided by 1e6.*x \* 1e6"),
     ],
 )
 def test_wrong_units(raw, factor, message):
     """The EEG of 20 uV, and one of 3 uV in millivolts, which a limit of 10 mV passes.
 
-    Seen to fail with that limit.
+    Seen to fail with that limit, and with factors after which it is refused again.
     """
     raw._data *= factor
     with pytest.raises(ValueError, match=message):

@@ -27,6 +27,12 @@ _NO_POTENTIAL = (
 )
 _FACTORS = {"millivolts": 1e-3, "microvolts": 1e-6, "nanovolts": 1e-9}
 _UNITS = tuple(_FACTORS.values())
+# Units of EEG that is too large, from these rms on in supposed volts.
+_LARGER = (
+    (1e3, "nanovolts", "1e-9"),
+    (0.5, "microvolts", "1e-6"),
+    (0.0, "millivolts", "1e-3"),
+)
 _LEAST_SCALED = 1e-6  # volts; in ten seconds or more, typical rms are 5 uV or more
 _STANDARD = 1e-3  # digits by which standard deviations may differ from one
 # Share of samples at a channel's lowest or highest value. Ten seconds of EEG have
@@ -235,12 +241,11 @@ def check_unit(
             "Annotate them as BAD with inst.annotations.append(), or crop them away."
         )
     if typical > high:
-        unit, factor = (
-            ("microvolts", "1e-6") if typical > 0.5 else ("millivolts", "1e-3")
-        )
+        unit, factor = next(each for least, *each in _LARGER if typical > least)
         cause = f"it seems to be in {unit}"
     else:
-        factor, cause = "1e6", "it seems to have been divided by 1e6 once too often"
+        factor = "1e6" if 1e6 * typical < high else "1e3"
+        cause = f"it seems to have been divided by {factor} once too often"
     if typical * float(factor) < _LEAST_SCALED:
         raise ValueError(
             f"MNE keeps EEG in volts, and this EEG has a typical rms of {typical:.3g} "
