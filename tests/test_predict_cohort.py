@@ -165,6 +165,14 @@ def test_find_labels_and_parts(tmp_path):
         find_recordings(tmp_path, tasks=["other"])
 
 
+def test_absent_labels_are_told(tmp_path):
+    """Seen to fail with a mistyped label that is left out without notice."""
+    _touch(tmp_path, *(f"sub-{k}/eeg/sub-{k}_task-x_eeg.edf" for k in (1, 2)))
+    with pytest.warns(RuntimeWarning, match="of the subject 02, 3"):
+        (one,) = find_recordings(tmp_path, subjects=[1, "02", "3"], validate=False)
+    assert one.name == "sub-1_task-x"
+
+
 def test_find_cleaned_derivatives(tmp_path):
     clean = "derivatives/pipe/sub-01/eeg/sub-01_task-rest_proc-clean_raw.fif"
     _touch(

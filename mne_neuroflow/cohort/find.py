@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import mne
 
+from .._compat import warn
+from .._text import listed
+
 #: Endings of names of recordings in BIDS and in derivatives of MNE-BIDS-Pipeline.
 _BIDS_NAME = re.compile(r"(sub-[^/]+?)_(?:eeg|raw)\.(?:edf|bdf|vhdr|set|fif)", re.I)
 _LATER_PART = re.compile(r"_split-(?!0*1(_|$))")
@@ -126,6 +129,10 @@ def find_recordings(
             f"None of the {len(everything)} {what} in {root} has these labels. The "
             f"first is {everything[0].name}."
         )
+    for which, labels in zip(_ENTITIES, chosen, strict=True):
+        absent = sorted((labels or set()) - {one.entity(which) for one in everything})
+        if absent:
+            warn(f"There are no recordings of the {which} {listed(absent)}.")
     return _with_unique_names(sorted(found))
 
 
