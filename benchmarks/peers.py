@@ -18,6 +18,7 @@ import mne
 import numpy as np
 import torch
 from machine import machine, print_machine
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch import nn
 from torch.nn import functional
 
@@ -47,32 +48,35 @@ class Diffusion(FlowMatching):
 
     The cosine schedule is that of Nichol & Dhariwal 2021 (ICML), and the sampler that
     of Song, Meng & Ermon 2021 (ICLR). The network is that of flow matching, and
-    predicts the noise.
+    predicts the velocity of Salimans & Ho 2022 (ICLR). Predicted noise would have to be
+    divided by the share of the signal, which begins near zero.
     """
 
     @staticmethod
-    def _signal(time):
-        """Return the share of the signal at a time from 0 (signal) to 1 (noise)."""
-        return torch.cos(0.5 * torch.pi * (0.008 + 0.98 * time) / 1.008)
+    def _shares(time):
+        """Return the shares of signal and noise from 0 (signal) to 1 (noise)."""
+        angle = 0.5 * torch.pi * (0.008 + time) / 1.008
+        return torch.cos(angle), torch.sin(angle)
 
     def _loss(self, inputs, targets, rng):
         noise = torch.randn(targets.shape, generator=rng)
         time_ = torch.rand((len(targets), 1, 1), generator=rng)
-        signal = self._signal(time_)
-        state = signal * targets + torch.sqrt(1 - signal**2) * noise
-        return functional.mse_loss(self._velocity(inputs, state, time_), noise)
+        to_signal, to_noise = self._shares(time_)
+        state = to_signal * targets + to_noise * noise
+        velocity = to_signal * noise - to_noise * targets
+        return functional.mse_loss(self._velocity(inputs, state, time_), velocity)
 
     def _draw(self, inputs, rng):
         shape = (len(inputs), self._n_out, inputs.shape[-1])
         state = torch.randn(shape, generator=rng)
         times = torch.linspace(1, 0, self._n_steps_now + 1)[:, None, None, None]
         for now, then in zip(times[:-1], times[1:], strict=True):
-            noise = self._velocity(inputs, state, now)
-            signal, later = self._signal(now), self._signal(then)
-            clean = (state - torch.sqrt(1 - signal**2) * noise) / signal
-            clean = clean.clamp(-6, 6)
-            noise = (state - signal * clean) / torch.sqrt(1 - signal**2)
-            state = later * clean + torch.sqrt(1 - later**2) * noise
+            velocity = self._velocity(inputs, state, now)
+            to_signal, to_noise = self._shares(now)
+            clean = to_signal * state - to_noise * velocity
+            noise = to_noise * state + to_signal * velocity
+            to_signal, to_noise = self._shares(then)
+            state = to_signal * clean + to_noise * noise
         return state
 
 
@@ -242,7 +246,11 @@ def draw_figure(rows, fname):
         title="Cost and skill, one thread; a mark for each simulated patient",
     )
     ax.legend(fontsize=8)
-    fig.text(0.99, 0.01, machine()["versions"], ha="right", fontsize=5)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(FixedLocator([0.5, 0.6, 0.8, 1, 1.5, 2]))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+    fig.supxlabel(machine()["versions"], fontsize=6)
     fig.savefig(fname, dpi=150)
     print(f"wrote {fname}")
 
