@@ -57,7 +57,7 @@ def written_whole(fname):
     part : Path
         A name with the same ending on the same disk, which no other process uses.
     """
-    fname = Path(fname)
+    fname = Path(fname).expanduser()
     with draft_folder(fname.parent) as draft:
         yield draft / fname.name
         (draft / fname.name).replace(fname)

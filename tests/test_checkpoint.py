@@ -124,6 +124,16 @@ def test_same_model_same_file(fname, model, tmp_path):
     assert file_hash(again) == file_hash(fname)
 
 
+def test_files_in_the_home_folder(model, tmp_path, monkeypatch):
+    """Seen to fail with a folder named ~."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    saved = save_checkpoint("~/mine.safetensors", model, CARD)
+    assert saved == tmp_path / "mine.safetensors" and saved.is_file()
+    assert Model("~/mine.safetensors").card == load_checkpoint(saved)[1]
+
+
 def test_loading_leaves_the_random_state(fname):
     """Seen to fail without fork_rng around the making of the model."""
     before = torch.random.get_rng_state()

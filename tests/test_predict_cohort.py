@@ -161,11 +161,12 @@ def test_find_labels_and_parts(tmp_path):
     (one,) = find_recordings(tmp_path, subjects=["sub-01"], sessions=["b"])
     assert one.entity("session") == "b" and one.entity("run") == ""
     assert len(find_recordings(tmp_path, sessions="a")) == 1
+    assert len(find_recordings(tmp_path, runs=1)) == 1
     with pytest.raises(ValueError, match="None of the 3 EEG .* is sub-01_ses-a_task-"):
         find_recordings(tmp_path, tasks=["other"])
 
 
-def test_absent_labels_are_told(tmp_path):
+def test_absent_labels_are_named(tmp_path):
     """Seen to fail with a mistyped label that is left out without notice."""
     _touch(tmp_path, *(f"sub-{k}/eeg/sub-{k}_task-x_eeg.edf" for k in (1, 2)))
     with pytest.warns(RuntimeWarning, match="of the subject 02, 3"):
@@ -195,7 +196,7 @@ def test_find_by_pattern(tmp_path):
         find_recordings(tmp_path)
 
 
-def test_one_name_twice_is_told(tmp_path):
+def test_one_name_twice_is_named(tmp_path):
     _touch(tmp_path, "dataset_description.json")
     _touch(tmp_path, *(f"sub-1/eeg/sub-1_task-x_eeg.{end}" for end in ("edf", "bdf")))
     (one,) = find_recordings(tmp_path)

@@ -203,6 +203,16 @@ def test_state_is_taken_up(raw, model, tmp_path):
         assert_array_equal(here, there)
 
 
+def test_state_in_the_home_folder(live, raw, tmp_path, monkeypatch):
+    """Seen to fail with a folder named ~."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    live.save_state("~/state.npz")
+    assert (tmp_path / "state.npz").is_file()
+    make_live(raw).load_state("~/state.npz")
+
+
 def test_state_replaces_what_came_before(raw, live, scalp, small_model, tmp_path):
     """Seen to fail with samples that had not yet been taken in before loading."""
     live.push(scalp[:, :901])

@@ -226,7 +226,7 @@ def _plain_name(path):
 def _labels(labels, prefix):
     if labels is None:
         return None
-    labels = [labels] if isinstance(labels, str) else labels
+    labels = [labels] if isinstance(labels, str | int) else labels
     return {str(label).removeprefix(f"{prefix}-") for label in labels}
 
 

@@ -149,7 +149,7 @@ def run_benchmark(dataset, methods, out, settings=None, *, n_jobs=1):
         # Find misspelt names before an hour of work, not after it.
         if method.group == "other":
             method.find()
-    out = Path(out)
+    out = Path(out).expanduser()
     # Check the settings before writing to the folder.
     asked = _same_run(out / "run.json", dataset, settings)
     # Beside the folder of the run, which may not exist yet or be used by another run.

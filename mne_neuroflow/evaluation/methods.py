@@ -144,7 +144,7 @@ class CsvDraws:
     """
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
 
     def fit(self, pairs):
         """Do nothing, because the draws are in files.

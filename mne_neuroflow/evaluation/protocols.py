@@ -110,7 +110,7 @@ class Dataset:
         dataset : Dataset
             The pairs.
         """
-        folder = Path(folder)
+        folder = Path(folder).expanduser()
         sessions = {}
         for fname in sorted(_files(folder, "*_ses-*_ieeg"), key=_by_number):
             patient, _, rest = fname.name.partition("_ses-")

@@ -80,7 +80,7 @@ def write_report(out):
     >>> write_report("run").name
     'report.html'
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     rows = read_rows(out)
     groups = rows.drop_duplicates("method").set_index("method")["group"]
     styles = _styles(groups)

@@ -44,7 +44,7 @@ def read_rows(out):
     >>> len(read_rows("run")) == len(rows)
     True
     """
-    parts = sorted((Path(out) / "parts").glob("*.csv"))
+    parts = sorted((Path(out).expanduser() / "parts").glob("*.csv"))
     if not parts:
         raise ValueError(f"{out} holds no results.")
     options = {"dtype": {"patient": str, "git": str, "split": str}}

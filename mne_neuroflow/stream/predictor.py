@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -655,7 +656,7 @@ def _fingerprint(*arrays):
 
 def _read_state(fname):
     """Read the arrays of a saved state."""
-    with open(fname, "rb") as file:
+    with open(Path(fname).expanduser(), "rb") as file:
         try:
             with np.load(file) as arrays:
                 state = dict(arrays)

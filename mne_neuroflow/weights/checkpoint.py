@@ -264,7 +264,7 @@ def _contents(model, half, contact_fits):
 
 
 def _checked_name(fname):
-    fname = Path(fname)
+    fname = Path(fname).expanduser()
     if fname.suffix != ".safetensors":
         raise ValueError(
             "Invalid value for the 'fname' parameter. The name of a weights file ends "

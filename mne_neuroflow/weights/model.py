@@ -250,6 +250,6 @@ def _find_file(model):
     """Return the weights file of a name or a path."""
     _validate_type(model, ("path-like",), "model")
     if _is_file(model):
-        return Path(model)
+        return Path(model).expanduser()
     _check_option("model", str(model), [*fetch.model_names(), "*.safetensors"])
     return fetch.fetch_model(model)
