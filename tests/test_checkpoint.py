@@ -125,7 +125,7 @@ def test_same_model_same_file(fname, model, tmp_path):
 
 
 def test_files_in_the_home_folder(model, tmp_path, monkeypatch):
-    """Seen to fail with a folder named ~."""
+    """Seen to fail where ~ was taken for the name of a folder."""
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)

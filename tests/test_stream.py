@@ -204,7 +204,7 @@ def test_state_is_taken_up(raw, model, tmp_path):
 
 
 def test_state_in_the_home_folder(live, raw, tmp_path, monkeypatch):
-    """Seen to fail with a folder named ~."""
+    """Seen to fail where ~ was taken for the name of a folder."""
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
