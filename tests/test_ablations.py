@@ -225,6 +225,7 @@ def test_contexts_of_all_seconds(long):
     assert torch.equal(one[:, :, 12], other[:, :, 12]) == (long is None)
 
 
+@pytest.mark.slow
 def test_run_goes_on(tmp_path, batch, monkeypatch):
     """A finished row is not done again, and the table has them all.
 

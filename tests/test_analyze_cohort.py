@@ -63,6 +63,7 @@ def test_without_repetition_it_is_least_squares():
         np.testing.assert_allclose(np.sqrt(variances[k]), fit.bse)
 
 
+@pytest.mark.slow
 def test_combined_intervals_cover():
     """Intervals over draws hold the truth as often as they say.
 
@@ -283,6 +284,7 @@ def test_names_that_are_no_words_are_quoted(copied):
         analyze_cohort(copied, "power ~ Q('age at school')", verbose="error")
 
 
+@pytest.mark.slow
 def test_columns_keep_their_names_and_levels(copied):
     """Seen to fail with 'None' taken for a missing value, with the dependent variable
     in the place of a column called value, and with letters beyond ASCII, of which

@@ -164,6 +164,7 @@ def test_clipped_channels(raw):
 @pytest.mark.parametrize(
     ("low", "high", "found"), [(4, None, "0.5 and 2.5"), (None, 15, "22 and 32")]
 )
+@pytest.mark.slow
 def test_filters_that_info_does_not_have(make_raw, low, high, found):
     """Seen to be predicted from, as if the rest were brain."""
     raw = make_raw(20.0)
@@ -272,6 +273,7 @@ def test_signals_that_are_sums_of_others(raw, change):
 
 
 @pytest.mark.usefixtures("small_model")
+@pytest.mark.slow
 def test_signals_that_are_independent(raw, make_raw):
     """Projectors and short recordings of many channels allow fewer; that is known."""
     noise = mne.compute_proj_raw(raw, n_eeg=5, verbose=False)
@@ -328,6 +330,7 @@ def test_distance_from_what_was_trained(raw):
 @pytest.mark.parametrize(
     ("n", "warns"), [(5, True), (8, False), (128, False), (129, True)]
 )
+@pytest.mark.slow
 def test_number_of_electrodes(make_raw, n, warns):
     names = mne.channels.make_standard_montage("GSN-HydroCel-256").ch_names
     names = [*names[5:250:2], *names[:n]]

@@ -325,6 +325,7 @@ def test_bad_electrodes_do_not_ruin_everything():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.slow
 def test_networks_learn(name):
     """After few steps every peer knows something of the scalp, the same every time.
 
@@ -412,6 +413,7 @@ def test_unconditional_flow_ignores_the_scalp():
     assert_allclose(_draws(method, other, 2), _draws(method, TEST, 2))
 
 
+@pytest.mark.slow
 def test_our_own_methods(monkeypatch, tmp_path):
     """As shipped, and with intervals corrected by pairs of the same contacts only.
 

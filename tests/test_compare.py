@@ -270,6 +270,7 @@ def test_bad_values():
 
 
 @pytest.mark.usefixtures("small_model")
+@pytest.mark.slow
 def test_command(short, tmp_path, capsys):
     short.save(tmp_path / "scalp_raw.fif", verbose=False)
     (tmp_path / "electrodes.tsv").write_text(

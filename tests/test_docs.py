@@ -28,6 +28,9 @@ SLOW = (
     "mne_neuroflow.estimator",
     "mne_neuroflow.evaluation.ours",
     "mne_neuroflow.viz.comparison",
+    "mne_neuroflow.predict",
+    "mne_neuroflow.evaluation.report",
+    "mne_neuroflow.viz.report",
 )
 
 

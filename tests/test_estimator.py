@@ -188,6 +188,7 @@ def calibrated(conditions, log_scale=0.4, tail=-0.3):
     return replace(conditions, calibration=(per_contact.double() * values)[None])
 
 
+@pytest.mark.slow
 def test_calibrated_density_is_exact():
     """Sampling inverts scoring, and the log-determinant is that of autograd.
 
@@ -277,6 +278,7 @@ def test_flow_without_location_keeps_the_mean():
     assert drift < 0.1
 
 
+@pytest.mark.slow
 def test_fine_tuning_stops_and_keeps_the_best(pair):
     """The weights that come back are those of the lowest held-out loss.
 
@@ -321,6 +323,7 @@ def test_last_layer_is_for_the_head_model_alone(pair):
 # The estimator ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fit_predicts_what_follows(make_raw):
     """It follows contacts that the physics cannot know; intervals cover 90 % to 8.
 
@@ -372,6 +375,7 @@ def test_fit_is_reproducible_and_survives_saving(pair, tmp_path):
     assert f"model mine (sha256 {model.sha256[:12]})" in other.info["description"]
 
 
+@pytest.mark.slow
 def test_some_contacts_and_more_electrodes(pair):
     """Contacts may be left out and reordered; other EEG channels change nothing.
 
@@ -391,6 +395,7 @@ def test_some_contacts_and_more_electrodes(pair):
         assert np.corrcoef(*rows)[0, 1] > 0.75
 
 
+@pytest.mark.slow
 def test_bad_electrodes_are_filled_in(pair):
     """One that is missing, bad, noisy or silent costs little, whichever it is.
 
@@ -418,6 +423,7 @@ def test_bad_electrodes_are_filled_in(pair):
         assert np.corrcoef(*rows)[0, 1] > 0.5
 
 
+@pytest.mark.slow
 def test_noisier_electrodes_mislead_little(pair):
     """An electrode three times as strong costs less than half of what it would.
 
@@ -449,6 +455,7 @@ def test_noisier_electrodes_mislead_little(pair):
     assert (wider[0].diagonal() > 0).all()
 
 
+@pytest.mark.slow
 def test_several_sessions_and_patients(make_raw):
     """Each patient gets a map of its own; parts are whole sessions.
 
@@ -512,6 +519,7 @@ def test_what_was_fitted_last_counts():
     np.testing.assert_array_equal(last, [[0, 0], [1, 1], [0, 0], [1, 1]])
 
 
+@pytest.mark.slow
 def test_epochs(pair):
     """Whole trials make the parts."""
     epochs = [
@@ -538,6 +546,7 @@ def test_physics_alone_predicts_other_contacts(pair):
     assert np.isfinite(other.get_data()).all()
 
 
+@pytest.mark.slow
 def test_amplitudes_are_kept_with_a_patient(pair):
     """Strong contacts are heard to be strong, as surely as another session allows.
 
@@ -705,6 +714,7 @@ def test_recalibration_of_some_contacts(pair):
     assert again[0] > 1.5 * plain[0]
 
 
+@pytest.mark.slow
 def test_recalibration_of_a_fitted_model_keeps_its_contacts(pair):
     """Contacts that are bad in the new pairs keep their map and their calibration.
 
@@ -810,6 +820,7 @@ def test_bad_seconds_are_not_learned_from(pair):
     assert model.contact_fits[0].lagged.explained.min() > 0.5
 
 
+@pytest.mark.slow
 def test_stopped_fit_changes_nothing(pair, monkeypatch):
     """A model is fitted, or it is what it was."""
     model = NeuroFlow.load()
@@ -862,6 +873,7 @@ def test_amplitudes_of_trials_are_as_certain_as_of_a_recording(pair):
     assert precisions[1] == pytest.approx(precisions[0], rel=0.1)
 
 
+@pytest.mark.slow
 def test_one_long_epoch_is_cut(pair):
     epochs = [
         mne.make_fixed_length_epochs(raw, 36.0, preload=True, verbose=False)

@@ -38,6 +38,7 @@ def faults(monkeypatch):
         pytest.param("`fetch`", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_faults(faults, name):
     """Seen to fail with an EDF file that is written under its final name."""
     pytest.importorskip("edfio")

@@ -440,6 +440,7 @@ def test_density_against_the_jacobian_of_sampling(flow, n_contacts, n_blocks):
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_density_integrates_to_one():
     """By importance, both ways, in 128 dimensions.
 

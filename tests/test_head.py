@@ -118,6 +118,7 @@ def _quadrature(points, surface, n):
     return seen.sum(axis=-1), (seen @ weights).reshape(len(points), -1)
 
 
+@pytest.mark.slow
 def test_surfaces_are_closed_and_nested(head):
     """Every surface encloses the next and sees its own inside under 4 pi."""
     scalp, outer, inner = head.surfaces
@@ -478,6 +479,7 @@ def test_prior_spread_is_smooth(head, line):
     assert ripple.max() < 0.2
 
 
+@pytest.mark.slow
 def test_field_is_continuous_through_the_skull(head):
     """A contact's field does not jump when it crosses the inner skull.
 

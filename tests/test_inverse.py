@@ -175,6 +175,7 @@ def test_error_of_the_best_estimate_is_the_posteriors(lead_field):
     assert np.linalg.eigvalsh(other - best).min() > 0
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_prior(lead_field):
     """90 % intervals cover what the prior draws. Seen to fail with errors of half
     the size.
@@ -187,6 +188,7 @@ def test_intervals_cover_the_prior(lead_field):
     assert 0.85 < covered < 0.95
 
 
+@pytest.mark.slow
 def test_draws_have_the_scalps_spectrum_and_repeat(lead_field):
     """Seen to fail with white errors and with a generator that is not seeded."""
     scalp, _ = _simulate(lead_field, DEEP, n_times=2048)

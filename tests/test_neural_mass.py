@@ -71,6 +71,7 @@ def _frequency(series, step=1e-3):
     return float(power.argmax()) / (len(series) * step)
 
 
+@pytest.mark.slow
 def test_column_is_that_of_jansen_and_rit():
     """Alpha at an input of 220 a second, rest at 60, twice as slow at half the pace.
 
@@ -97,6 +98,7 @@ def _scenario(n, *names):
     return torch.tensor([SCENARIOS.index(name) for name in names for _ in range(n)])
 
 
+@pytest.mark.slow
 def test_activity(rng):
     """The amplitude of its columns, 0.5-50 Hz; an excitable focus more so.
 
@@ -147,6 +149,7 @@ def test_columns(rng):
     assert torch.corrcoef(torch.stack([log_pace, log_amplitude]))[0, 1] < -0.6
 
 
+@pytest.mark.slow
 def test_spectrum_falls(rng):
     """Many columns together have the spectrum of an EEG: a power law, not a line.
 
@@ -189,6 +192,7 @@ def test_drive_follows_the_coupling(rng):
     assert coupled > 1.5 * free
 
 
+@pytest.mark.slow
 def test_pairs():
     """Same structure, shapes and units as those of the prior; the seed is enough.
 

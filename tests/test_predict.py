@@ -469,6 +469,7 @@ def test_provenance(short, model_file):
     assert "output sample, seed 0." in description
 
 
+@pytest.mark.slow
 def test_observability(short):
     montage = make_contacts("mtl")
     table = observability(short.info, montage)
@@ -670,6 +671,7 @@ def test_a_gpu_is_taken_when_there_is_one(monkeypatch):
 # Density ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_score_prefers_what_belongs_together(short):
     """The model's own sample scores higher than the same sample at another time.
 

@@ -125,6 +125,7 @@ def test_regions_that_other_sites_calibrate():
     assert sites.calibrated_region(apart).loc["a", "holds"] == 0.5
 
 
+@pytest.mark.slow
 def test_sites_do_not_depend_on_how_many_there_are():
     """So that a run can go on; each has its own patient, patch and electrodes."""
     two, three = (list(sites.simulated_cases(range(n))) for n in (2, 3))
@@ -133,6 +134,7 @@ def test_sites_do_not_depend_on_how_many_there_are():
     assert len({case.seed for case in three}) == 3
 
 
+@pytest.mark.slow
 def test_source_in_the_background():
     """It has three times the amplitude of the background at its peaks."""
     case = next(sites.simulated_cases([0]))

@@ -146,6 +146,7 @@ def test_blinks_are_where_annotations_say():
     assert np.all(mean[:2].max(1) > 20e-6)
 
 
+@pytest.mark.slow
 def test_channel_specific_annotations():
     """A bad electrode is named with its channel.
 

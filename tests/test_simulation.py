@@ -192,6 +192,7 @@ def test_knee():
     assert_allclose(power[2] / power[0], 1 / 101, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_rhythms_peak_where_they_should(rng):
     """Alpha at the back, theta in mesial structures, slowing on one side.
 
@@ -230,6 +231,7 @@ def test_rhythms_peak_where_they_should(rng):
 
 
 @pytest.mark.parametrize("name", ["rest", "theta"])
+@pytest.mark.slow
 def test_background_has_unit_variance(name, rng):
     """On average over recordings, each generator, whatever its modulation.
 
@@ -517,6 +519,7 @@ def test_saccades_are_lateral(electrodes, rng):
     assert 5e-6 < right.abs().amax(-1).median() < 100e-6
 
 
+@pytest.mark.slow
 def test_drift_is_slow(electrodes, rng):
     """Below 1.5 Hz, alike at neighbours. Catches a width in centimetres."""
     names, places = electrodes

@@ -91,6 +91,7 @@ def scalp(raw, live):
     ],
     indirect=["model"],
 )
+@pytest.mark.slow
 def test_pieces_do_not_matter(sfreq, model):
     """The same bits for any pieces, one sample for each of the scalp.
 
@@ -132,6 +133,7 @@ def test_latency_is_kept(latency, hop, raw, small_model):
             assert out == 0
 
 
+@pytest.mark.slow
 def test_what_was_given_out_knew_no_more_than_its_latency(raw, model):
     """A scalp that changes after a moment changes nothing given out before.
 
@@ -158,6 +160,7 @@ def test_seed_makes_the_bits(raw, scalp, small_model):
     assert np.corrcoef(one[0], other[0])[0, 1] < 0.9
 
 
+@pytest.mark.slow
 def test_outputs(raw, scalp, small_model):
     """Several outputs at once are those that are asked for one by one."""
     several = ["sample", "median", ("quantile", 0.1), "std"]
@@ -178,6 +181,7 @@ def test_outputs(raw, scalp, small_model):
 # State --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_state_is_taken_up(raw, model, tmp_path):
     """Saved at any moment, also in a gap, the same bits follow.
 
@@ -367,6 +371,7 @@ def test_fitted_map_keeps_to_its_electrodes(raw, fitted_model):
         make_live(raw.copy().pick(raw.ch_names[:15]), model=fitted_model)
 
 
+@pytest.mark.slow
 def test_recalibrated_contacts_keep_their_gain(raw, scalp, small_model, model_file):
     """Amplitudes are those of the pairs, even if the scalp EEG is twice as large.
 
@@ -542,6 +547,7 @@ def test_long_gap_is_left_out(raw, live, scalp):
     assert more.shape[-1] + last.shape[-1] == scalp.shape[1]
 
 
+@pytest.mark.slow
 def test_channel_that_dies_and_comes_back(model):
     """It is estimated from the others, whatever its offset is.
 

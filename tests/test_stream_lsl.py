@@ -155,6 +155,7 @@ def test_samples_that_arrive_during_a_search(lsl, small_model, monkeypatch):
         run_until(relay, 256, seconds=5)
 
 
+@pytest.mark.slow
 def test_names_that_are_taken(lsl, small_model):
     """Nobody could know which of two streams of the same name is read.
 

@@ -360,6 +360,7 @@ def test_batches_follow_from_their_number(data):
     assert first.pairs.deep.shape == (4, 6, 4 * 128)
 
 
+@pytest.mark.slow
 def test_whitened_truth_is_of_order_one(data):
     """What the flow sees of its truth is in the units of the spatial posterior.
 
@@ -510,6 +511,7 @@ def test_processes_share_a_run(tmp_path):
     assert _difference(start, together) > 1e-3
 
 
+@pytest.mark.slow
 def test_command(tmp_path, data, monkeypatch, capsys):
     """One command trains, and goes on when it is given again.
 
