@@ -32,10 +32,10 @@ def faults(monkeypatch):
     "name",
     [
         "`export` to EDF",
-        pytest.param("`predict`", marks=pytest.mark.slow),
-        pytest.param("`export` to BIDS", marks=pytest.mark.slow),
-        pytest.param("`benchmark`", marks=pytest.mark.slow),
-        pytest.param("`fetch`", marks=pytest.mark.slow),
+        "`predict`",
+        "`export` to BIDS",
+        "`benchmark`",
+        "`fetch`",
     ],
 )
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from mne_neuroflow.flow.wavelet import WaveletTransform
 def test_samples_are_those_of_the_cpu(monkeypatch):
     """All seconds at once and torch's own functions: to 1e-5 of the largest sample.
 
-    In float32. Fails with ``cosh`` in place of torch's ``sinh``, and if a GPU computes
-    slab by slab.
+    In float32. Seen to fail with ``cosh`` in place of torch's ``sinh``, and if a GPU
+    asks for the size of a slab.
     """
     flow = flow_cases.make_flow(scale=0.1, dtype=torch.float32)
     recording = flow_cases.Recording(4, torch.float32)
@@ -32,9 +32,9 @@ def test_samples_are_those_of_the_cpu(monkeypatch):
 
 
 def test_wavelets_are_float64(monkeypatch):
-    """On a GPU a float32 signal comes back to 1e-7, as one of float64 would.
+    """Levels of a float32 signal are those of float64 to half of a last digit, 6e-8.
 
-    Fails with float32 products (6e-7).
+    Seen to fail with float32 products (1.1e-6 of a signal of unit variance).
     """
     rng = torch.Generator().manual_seed(0)
     signal = torch.randn(2, 128 * 6, generator=rng)

@@ -203,7 +203,7 @@ def test_one_name_twice_is_named(tmp_path):
     assert "sub-1_task-x_eeg.bdf, sub-1_task-x_eeg.edf" in one.problem
 
 
-def test_recordings_that_differ_in_desc_only_are_told(tmp_path):
+def test_recordings_that_differ_in_desc_only_are_named(tmp_path):
     """Seen to fail with the results of one written over those of the other."""
     folder = "derivatives/prep/sub-1/eeg"
     names = [f"sub-1_task-x_desc-{desc}_eeg.fif" for desc in ("filt", "ica")]
@@ -421,7 +421,7 @@ def test_any_cut_gives_the_same_bits(tmp_path, predict):
 
 @pytest.mark.slow
 def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
-    """each is said in one line; no row of another recording changes."""
+    """Each is described in one line; no row of another recording changes."""
     alone = tmp_path / "alone"
     predict(dataset, alone, subjects=["01"])
     good = build_raw(12.0, 128.0, NAMES[:19], montage=False)

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.signal import welch
 
 import mne_neuroflow
+from mne_neuroflow import _threads
 from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.flow.sampler import Noise, contact_keys
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
@@ -205,6 +206,28 @@ def test_state_is_taken_up(raw, model, tmp_path):
         here, at = one.push(ahead)
         assert (first, other_marks) == (at, one.marks)
         assert_array_equal(here, there)
+
+
+def test_steps_use_one_thread_of_linear_algebra(live, scalp, monkeypatch):
+    """A second one would wait actively between steps; seen to fail without the setting.
+
+    Threads are as before afterwards.
+    """
+
+    def threads():
+        return {one["num_threads"] for one in _threads._blas().info()}
+
+    draw, seen = live._sampler.draw, []
+
+    def listen(*args):
+        seen.append(threads())
+        return draw(*args)
+
+    monkeypatch.setattr(live._sampler, "draw", listen)
+    with _threads._blas().limit(limits=2):
+        live.push(scalp[:, :600])
+        assert threads() == {2}
+    assert seen and all(each == {1} for each in seen)
 
 
 def test_state_in_the_home_folder(live, raw, tmp_path, monkeypatch):

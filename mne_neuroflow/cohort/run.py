@@ -374,7 +374,8 @@ def _client(scheduler, n_jobs, retries):
         return
     settings = {
         "distributed.scheduler.allowed-failures": retries,
-        # dask's profile of its workers, at 100 Hz, takes 3 % of the processor time.
+        # By default, dask profiles its workers a hundred times a second, which takes a
+        # few per cent of the processor time.
         "distributed.worker.profile.interval": "100ms",
     }
     with dask.config.set(settings):
