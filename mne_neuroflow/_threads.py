@@ -3,7 +3,8 @@
 import os
 from contextlib import contextmanager
 from functools import lru_cache, wraps
-from threading import Event, Lock, Thread
+from queue import SimpleQueue
+from threading import Lock, Thread
 from weakref import WeakSet
 
 
@@ -20,6 +21,59 @@ class _Visit:
     """A marker of an active caller, which exists as long as its frame."""
 
 
+class _Setting(Thread):
+    """Keeps linear algebra on one thread until it is told to end.
+
+    What it waits for, and what waits for it, are a queue and locks written in C: a step
+    of theirs is either done or not when Ctrl+C is pressed. An event of `threading` can
+    be set without the threads that wait for it being woken.
+    """
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self._end, self._made, self._ended = SimpleQueue(), Lock(), Lock()
+        self._made.acquire()
+        self._ended.acquire()
+        self._has_begun, self._is_ending = False, False
+
+    @property
+    def is_usable(self):
+        return self._has_begun and not self._is_ending
+
+    def run(self):
+        is_made = False
+        try:
+            with _blas().limit(limits=1):
+                is_made = True
+                self._made.release()
+                self._end.get()
+        finally:
+            if not is_made:
+                self._made.release()
+            self._ended.release()
+
+    def begin(self):
+        self.start()
+        self._has_begun = True
+
+    def wait(self):
+        """Wait until the setting is made."""
+        with self._made:
+            pass
+
+    def end(self):
+        """Take the setting back, and wait until that is done."""
+        self._is_ending = True
+        self._end.put(None)
+        if self._has_begun:
+            with self._ended:
+                pass
+            self.join()
+        else:
+            # It may be about to run, or never run: Python's start was interrupted.
+            self._ended.acquire(timeout=1.0)
+
+
 class _Holder:
     """Keeps the setting of the process while there are active callers.
 
@@ -34,42 +88,26 @@ class _Holder:
     """
 
     def __init__(self):
-        self._lock, self._visits = Lock(), WeakSet()
-        self._thread, self._ready, self._over = None, Event(), Event()
+        self._lock, self._visits, self._setting = Lock(), WeakSet(), None
 
     def enter(self, visit):
         with self._lock:
             self._visits.add(visit)
-            if self._over.is_set():  # an exit that did not wait for it to end
-                self._end()
-            if self._thread is None:
-                self._ready, self._over = Event(), Event()
-                events = self._ready, self._over
-                self._thread = Thread(target=self._hold, args=events, daemon=True)
-                self._thread.start()
-            ready = self._ready
-        ready.wait()
+            if self._setting is not None and not self._setting.is_usable:
+                self._setting.end()  # its beginning or its end was interrupted
+                self._setting = None
+            if self._setting is None:
+                self._setting = _Setting()
+                self._setting.begin()
+            setting = self._setting
+        setting.wait()
 
     def leave(self, visit):
         with self._lock:
             self._visits.discard(visit)
-            if not self._visits:
-                self._over.set()
-                self._end()
-
-    def _end(self):
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join()
-        self._thread = None
-
-    @staticmethod
-    def _hold(ready, over):
-        try:
-            with _blas().limit(limits=1):
-                ready.set()
-                over.wait()
-        finally:
-            ready.set()
+            if not self._visits and self._setting is not None:
+                self._setting.end()
+                self._setting = None
 
 
 _HOLDER = _Holder()
