@@ -18,8 +18,11 @@ import mne
 import numpy as np
 import pytest
 import torch
+from torch.autograd import grad_mode
+from torch.utils import _contextlib
 
 from mne_neuroflow import NeuroFlow, _threads, estimator, predict_ieeg
+from mne_neuroflow.flow import slabs
 from mne_neuroflow.virtual import _Source
 
 POINTS = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
@@ -278,6 +281,32 @@ def test_fits_interrupted(make_raw, model_file, monkeypatch):
     _interrupt(work, 8)
 
 
+def _interrupted_at(moment, work, is_ours):
+    """Press Ctrl+C where Python looks for it; tell whether work had so many places.
+
+    It looks where functions begin and where calls have returned.
+    """
+    calls = iter(range(moment))
+
+    def profile(frame, event, arg):
+        inside = frame.f_back if event == "return" else frame
+        here = event in ("call", "c_return", "return") and is_ours(inside)
+        # What is called when a reference dies cannot raise.
+        here = here and frame.f_code.co_name != "_remove"
+        if here and next(calls, None) is None:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
 def test_the_last_caller_is_interrupted():
     """After any call on its way in or out: the setting comes back with the next caller.
 
@@ -301,32 +330,10 @@ def test_the_last_caller_is_interrupted():
             frame = frame.f_back
         return frame is not None
 
-    def interrupted(moment):
-        calls = iter(range(moment))
-
-        def profile(frame, event, arg):
-            # Python looks for signals where functions begin and calls have returned.
-            inside = frame.f_back if event == "return" else frame
-            here = event in ("call", "c_return", "return") and is_ours(inside)
-            # What is called when a reference dies cannot raise.
-            here = here and frame.f_code.co_name != "_remove"
-            if here and next(calls, None) is None:
-                sys.setprofile(None)
-                raise KeyboardInterrupt
-
-        sys.setprofile(profile)
-        try:
-            work()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.setprofile(None)
-        return False
-
     def run():
         before = _left_behind()
         moment = 0
-        while interrupted(moment):
+        while _interrupted_at(moment, work, is_ours):
             moment += 1
             assert work() == {1}, moment
             assert _left_behind(before) == before, moment
@@ -336,6 +343,34 @@ def test_the_last_caller_is_interrupted():
     answers = SimpleQueue()
     threading.Thread(target=lambda: answers.put(run()), daemon=True).start()
     assert answers.get(timeout=60) > 20
+
+
+@pytest.fixture(params=[1, 2])
+def n_threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_modes_after_an_interruption(n_threads):
+    """Seen to leave gradients off for good, where modes were set twice in a thread."""
+    ours = {slabs.__file__, _contextlib.__file__, grad_mode.__file__}
+
+    @torch.inference_mode()
+    def work():
+        with slabs.slab_workers(torch.device("cpu")):
+            slabs.in_slabs(lambda first, x: 2 * x, (torch.ones(1, 80, 200, 4),), 0)
+
+    def modes():
+        n_threads = torch.get_num_threads()
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), n_threads
+
+    moment = 0
+    while _interrupted_at(moment, work, lambda frame: frame.f_code.co_filename in ours):
+        assert modes() == (True, False, n_threads), moment
+        moment += 1
+    assert moment > 30
 
 
 @pytest.mark.usefixtures("small_model")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 import torch
@@ -135,17 +135,25 @@ def cut_in_slabs(
     starts = [margin + k * needed // n_slabs for k in range(n_slabs)]
     if not margin and len(starts) == 1:
         return step(0, slice(0, n_blocks), *series)
-    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    modes = _modes()
 
     def run(first: int, last: int) -> tuple[Tensor, ...]:
         low, high = max(first - reach, 0), min(last + reach, n_blocks)
-        # Modes are set per thread, and a new worker has the default modes.
-        with torch.inference_mode(inference), torch.set_grad_enabled(grad):
-            wanted = slice(first - low, last - low)
-            return step(low, wanted, *[one[:, :, low:high] for one in series])
+        parts = [one[:, :, low:high] for one in series]
+        # Modes are set per thread, and a new worker has the default modes. In the
+        # caller's thread Ctrl+C could occur while they are set back.
+        with ExitStack() as stack:
+            if _modes() != modes:
+                stack.enter_context(torch.inference_mode(modes[0]))
+                stack.enter_context(torch.set_grad_enabled(modes[1]))
+            return step(low, slice(first - low, last - low), *parts)
 
     parts = slab_map(run, starts, [*starts[1:], n_blocks - margin])
     return tuple(_joined(each, margin) for each in zip(*parts, strict=True))
+
+
+def _modes() -> tuple[bool, bool]:
+    return torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
 
 def _joined(parts: tuple[Tensor, ...], margin: int) -> Tensor:
