@@ -54,11 +54,15 @@ def main():
     parser.add_argument("--draws", type=int, default=24)
     parser.add_argument("--seconds", type=int, default=BUDGET["seconds"])
     parser.add_argument("--contacts-a-batch", type=int, default=48)
-    parser.add_argument("--only", nargs="*", help="questions, in this order")
+    parser.add_argument("--width", type=int, default=BUDGET["width"])
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument(
+        "--only", nargs="*", help="questions, or QUESTION:CHOICE, in this order"
+    )
     parser.add_argument("--table", action="store_true", help="print what there is")
     options = parser.parse_args()
-    BUDGET["seconds"] = options.seconds
-    BUDGET["contacts_a_batch"] = options.contacts_a_batch
+    for name in ("seconds", "contacts_a_batch", "width", "learning_rate"):
+        BUDGET[name] = getattr(options, name)
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     if not options.table:
@@ -70,13 +74,16 @@ def main():
 
 
 def chosen(questions: list[str] | None) -> list[Variant]:
-    """Variants that answer some questions; None are all."""
-    known = list(dict.fromkeys(variant.question for variant in VARIANTS))
+    """Variants that answer some questions, or are named; None are all."""
+    found = {}
+    for variant in VARIANTS:
+        found.setdefault(variant.question, []).append(variant)
     if questions is None:
-        questions = known
-    if unknown := set(questions) - set(known):
-        raise SystemExit(f"Unknown questions {sorted(unknown)}; there are {known}.")
-    return [v for question in questions for v in VARIANTS if v.question == question]
+        questions = list(found)
+    found |= {f"{each.question}:{each.name}": [each] for each in VARIANTS}
+    if unknown := set(questions) - set(found):
+        raise SystemExit(f"Unknown {sorted(unknown)}; there are {sorted(found)}.")
+    return [variant for question in questions for variant in found[question]]
 
 
 class Kept:
