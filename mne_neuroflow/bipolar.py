@@ -18,7 +18,12 @@ from .head.contact_names import read_contact_name
 from .head.contacts import contact_positions
 from .virtual import provenance
 
-KINDS = ("bipolar", "laplacian", "average")
+# Contacts of one shaft that a derivation needs.
+_NEEDED = {
+    "bipolar": "two contacts with consecutive numbers",
+    "laplacian": "three contacts with consecutive numbers",
+    "average": "two contacts",
+}
 # Depth electrodes have 2 to 10 mm between contacts; consecutive numbers farther apart
 # (metres) are two electrodes, or the end of one row of a grid and the start of another.
 _FARTHEST = 0.02
@@ -58,9 +63,12 @@ def make_bipolar(inst: _Same, kind="bipolar", *, verbose=None) -> _Same:
     -----
     Shaft and number are read from names of all common styles, such as ``A'1``,
     ``LA01``, ``mAHL1``, ``_AHL1``, ``POL A1`` and ``EEG A1-Ref``. Missing and bad
-    contacts have no derivations. Nothing is derived across a gap, or between contacts
-    more than 20 mm apart (draws have no positions, so that only names are used).
-    Contacts that are in no derivation are named in the log.
+    contacts have no derivations, and the ends of a shaft no Laplacian. Nothing is
+    derived across a gap in the numbers, or between contacts more than 20 mm apart, such
+    as the end of one row of a grid and the beginning of the next. Draws have no
+    positions: select what their montage allows with
+    ``draws.sel(channel=make_bipolar(montage).ch_names)`` after deriving. Contacts that
+    are in no derivation are named in the log.
 
     The interval of a difference is not the difference of intervals, because
     neighbouring contacts are correlated. Derive the draws first, and then compute
@@ -83,7 +91,7 @@ def make_bipolar(inst: _Same, kind="bipolar", *, verbose=None) -> _Same:
     vAL1-vAL2 vAL2-vAL3
     >>> low, high = bipolar.quantile([0.05, 0.95], "draw")
     """
-    _check_option("kind", kind, KINDS)
+    _check_option("kind", kind, list(_NEEDED))
     if isinstance(inst, mne.channels.DigMontage):
         return _derive_montage(inst, kind)
     if type(inst).__module__.partition(".")[0] == "xarray":
@@ -125,9 +133,10 @@ class _Derivations:
                     signals.append(_row(weights, len(names)))
                     places.append(_row(where, len(names)))
         if not self.names:
+            near = "" if kind == "average" else ", at most 20 mm from each other"
             raise ValueError(
-                f"No {kind} derivation can be made: no two contacts with consecutive "
-                f"numbers lie on one shaft of {listed(names)}."
+                f"No {kind} derivation can be made of {listed(names)}: it needs "
+                f"{_NEEDED[kind]} on one shaft{near}."
             )
         self.signals, self.places = np.array(signals), np.array(places)
         unused = np.flatnonzero(~self.signals.any(axis=0))
@@ -194,12 +203,23 @@ def _row(weights, n):
     return row
 
 
+def _derive(weights, values):
+    """Derive an array, shape (..., n_contacts, n), from contacts with a weight alone.
+
+    A product of matrices would spread one contact's NaN over all derivations.
+    """
+    used = [np.flatnonzero(row) for row in weights]
+    rows = zip(weights, used, strict=True)
+    return np.stack([row[k] @ values[..., k, :] for row, k in rows], axis=-2)
+
+
 def _derive_montage(montage, kind):
     names, positions = contact_positions(montage)
     derivations = _Derivations(names, kind, positions)
     known = montage.get_positions()
+    places = _derive(derivations.places, positions)
     return mne.channels.make_dig_montage(
-        dict(zip(derivations.names, derivations.places @ positions, strict=True)),
+        dict(zip(derivations.names, places, strict=True)),
         **{name: known[name] for name in ("nasion", "lpa", "rpa", "coord_frame")},
     )
 
@@ -253,19 +273,23 @@ def _derive_recording(inst, kind):
         )
     names = [inst.ch_names[pick] for pick in picks]
     positions = np.array([inst.info["chs"][pick]["loc"][:3] for pick in picks])
+    positions[(positions == 0).all(axis=1)] = np.nan  # as MNE may write unknown ones
     derivations = _Derivations(names, kind, positions)
-    # Each derivation takes the place of its first contact, so that MNE keeps events,
-    # annotations and metadata.
-    matrix = np.eye(len(names))
-    matrix[derivations.first] = derivations.signals
+
+    def derive(data):
+        # Each derivation takes the place of its first contact, so that MNE keeps
+        # events, annotations and metadata.
+        result = data.copy()
+        result[..., derivations.first, :] = _derive(derivations.signals, data)
+        return result
+
     derived = inst.copy().load_data().pick(names, verbose=False)
-    derived.apply_function(lambda data: matrix @ data, channel_wise=False)
+    derived.apply_function(derive, channel_wise=False)
     kept = [names[k] for k in derivations.first]
     derived.pick(kept, verbose=False)
     derived.rename_channels(dict(zip(kept, derivations.names, strict=True)))
-    for ch, place in zip(
-        derived.info["chs"], derivations.places @ positions, strict=True
-    ):
+    places = _derive(derivations.places, positions)
+    for ch, place in zip(derived.info["chs"], places, strict=True):
         ch["loc"][:3] = place
         ch["coil_type"] = FIFF.FIFFV_COIL_EEG_BIPOLAR
     derived.info["description"] = _describe(inst.info["description"], kind)

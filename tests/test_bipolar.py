@@ -29,6 +29,7 @@ from mne_neuroflow.virtual import describe
         ("POL A'1", "A'", 1),
         ("EEG A1-Ref", "A", 1),
         ("EEG LA3-0", "LA", 3),
+        ("ECoG G1", "G", 1),
         ("RH_2", "RH", 2),
         ("A-3", "A", 3),
         ("left hippocampus 1", "left hippocampus", 1),
@@ -117,6 +118,29 @@ def test_laplacian_and_average(raw, data):
     np.testing.assert_allclose(derived.get_data()[:4], expected, rtol=0, atol=1e-18)
 
 
+@pytest.mark.parametrize("unknown", [np.nan, 0.0])
+def test_one_contact_is_unknown(raw, data, unknown):
+    """A contact without a position or signal spoils its own derivations alone.
+
+    Seen to fail with a product of matrices, in which NaN times zero is NaN.
+    """
+    where = [ch["loc"][:3].copy() for ch in raw.info["chs"]]
+    raw.info["chs"][5]["loc"][:3] = unknown
+    raw._data[5] = np.nan
+    derived = make_bipolar(raw)
+    assert derived.ch_names == ["A'1-A'2", "A'2-A'3", "B1-B2"]
+    expected = data[0][[0, 1]] - data[0][[1, 2]]
+    np.testing.assert_allclose(derived.get_data()[:2], expected, rtol=0, atol=1e-18)
+    places = np.array([ch["loc"][:3] for ch in derived.info["chs"]])
+    np.testing.assert_allclose(places[0], (where[0] + where[1]) / 2, atol=1e-9)
+    assert np.isnan(places[2]).all() and np.isnan(derived.get_data()[2]).all()
+    montage = mne.channels.make_dig_montage(
+        {"A1": [0, 0, 0.01], "A2": [0, 0, 0.02], "A3": [np.nan] * 3}
+    )
+    _, places = contact_positions(make_bipolar(montage))
+    np.testing.assert_allclose(places[0], [0, 0, 0.015])
+
+
 def test_bads_take_their_derivations_along(raw):
     raw.info["bads"] = ["POL A'2"]
     assert make_bipolar(raw).ch_names == ["B1-B2"]
@@ -199,8 +223,14 @@ def test_what_cannot_be_derived(raw):
         make_bipolar(raw.copy().rename_channels({"B1": "EKG"}))
     with pytest.raises(ValueError, match="are the same contact"):
         make_bipolar(raw.copy().rename_channels({"B1": "A'2"}))
-    with pytest.raises(ValueError, match="No bipolar derivation"):
-        make_bipolar(raw.copy().pick(["POL A'1", "B1"]))
+    apart = raw.copy().pick(["POL A'1", "B1"])
+    for kind, needed in [
+        ("bipolar", "two contacts with consecutive numbers"),
+        ("laplacian", "three contacts with consecutive numbers"),
+        ("average", "two contacts on one shaft"),
+    ]:
+        with pytest.raises(ValueError, match=f"No {kind} derivation .* {needed}"):
+            make_bipolar(apart, kind)
     far = make_contacts([[-0.02, 0, 0], [0.02, 0, 0]])
     with pytest.raises(ValueError, match="No bipolar derivation"):
         make_bipolar(far)

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-_PREFIX = re.compile(r"(eeg|pol|seeg|ieeg)[ _-]+", re.IGNORECASE)
+_PREFIX = re.compile(r"(eeg|pol|seeg|ieeg|ecog)[ _-]+", re.IGNORECASE)
 _REFERENCE = re.compile(r"([ _-]+ref|[ -]+(g2|avg?|car)|-0)$", re.IGNORECASE)
 _MACRO = re.compile(r"m(?=[A-Z])|_+")
 _PRIMES = str.maketrans({prime: "'" for prime in "’‘′ʹ`´"})
