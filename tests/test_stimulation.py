@@ -5,6 +5,7 @@ writes it: names, columns, units, keys and rounding.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,11 @@ import pytest
 from mne.io.constants import FIFF
 
 from mne_neuroflow.datasets import ccepcoreg, localize_mi
-from mne_neuroflow.datasets._stimulation import read_site, template_affine
+from mne_neuroflow.datasets._stimulation import (
+    read_derivation,
+    read_site,
+    template_affine,
+)
 from mne_neuroflow.head.geometry import load_head, project_to_scalp
 from mne_neuroflow.ieeg import check_ieeg
 
@@ -60,15 +65,18 @@ def test_what_is_no_cortex():
 @pytest.mark.parametrize(
     ("text", "contacts", "how"),
     [
-        ("Stimulation of channel K13-14 1mA", ("K13", "K14"), "1mA"),
-        ("Stimulation of channel A'1-2 0.5mA", ("A'1", "A'2"), "0.5mA"),
-        ("Stimulation of X’3-X’4 5mA 1.0ms", ("X'3", "X'4"), "5mA 1.0ms"),
+        ("Stimulation of channel K13-14 1mA", (("K", 13), ("K", 14)), "1mA"),
+        ("Stimulation of channel A'1-2 0.5mA", (("A'", 1), ("A'", 2)), "0.5mA"),
+        ("Stimulation of X’3-X’4 5mA 1.0ms", (("X'", 3), ("X'", 4)), "5mA 1.0ms"),
+        ("Stimulation of channel G'07-08 1mA", (("G'", 7), ("G'", 8)), "1mA"),
     ],
 )
 def test_stimulated_contacts(text, contacts, how):
     assert read_site(text) == (contacts, how)
     with pytest.raises(RuntimeError, match="No stimulated contacts"):
         read_site("rest")
+    assert read_derivation("A'1-A'2") == read_derivation("A'1-2")
+    assert read_derivation("A'1") is None
 
 
 def write_run(folder, stem, names, data, kind, sfreq, tmin, description, bads=()):
@@ -164,21 +172,89 @@ def test_localize_mi(localize):
     assert np.linalg.norm(found - electrodes, axis=1).max() < 2e-3
 
 
-def test_localize_mi_that_is_damaged(localize, tmp_path):
-    root, _, data = localize
-    for folder in root.rglob("*"):
-        if folder.is_file():
-            copy = tmp_path / folder.relative_to(root)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(folder.read_bytes())
-    (array,) = tmp_path.rglob("*.npy")
-    for bad, message in [
-        (data[:, :19], "20 channels"),
-        (1e6 * data, "cannot be in volts"),
-    ]:
-        np.save(array, bad)
-        with pytest.raises(RuntimeError, match=message):
-            localize_mi.load(1, 7, tmp_path)
+def change_table(pattern, **columns):
+    """Return a function that changes these columns in the tables of a dataset."""
+
+    def change(root):
+        for fname in root.rglob(pattern):
+            table = pd.read_csv(fname, sep="\t")
+            for name in table.columns.intersection(list(columns)):
+                values = columns[name]
+                table[name] = values(table[name]) if callable(values) else values
+            table.to_csv(fname, sep="\t", index=False, na_rep="n/a")
+
+    return change
+
+
+def change_json(pattern, **entries):
+    def change(root):
+        for fname in root.rglob(pattern):
+            about = json.loads(fname.read_text()) | entries
+            kept = {name: value for name, value in about.items() if value is not None}
+            fname.write_text(json.dumps(kept))
+
+    return change
+
+
+def change_array(change):
+    def apply(root):
+        (fname,) = root.rglob("*.npy")
+        np.save(fname, change(np.load(fname)))
+
+    return apply
+
+
+def cut(root):
+    for fname in root.rglob("*.npy"):
+        fname.write_bytes(fname.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_array(lambda data: data[:, :19]), "20 channels"),
+        (change_array(lambda data: 1e6 * data), "cannot be in volts"),
+        (change_array(lambda data: data.astype(int)), "type int64"),
+        (change_array(lambda data: np.where(data > 0, data, np.nan)), "NaN .* E1, E2"),
+        (cut, "no readable array"),
+        (change_table("*_channels.tsv", units="uV"), "units uV instead of V"),
+        (change_table("*_channels.tsv", name="E1"), "same name: E1"),
+        (change_table("*_channels.tsv", status="noisy"), "status noisy"),
+        (change_table("*_channels.tsv", sampling_frequency=8), "rate of 8 Hz"),
+        (change_table("*_channels.tsv", sampling_frequency=np.nan), "different rates"),
+        (change_table("*_channels.tsv", name=lambda x: x.str.lower()), "electrodes E1"),
+        (change_table("*_epochs.tsv", zero_time=-0.25), "no pulse in the epochs"),
+        (change_table("*_epochs.tsv", zero_time=250), "no pulse in the epochs"),
+        (change_json("*_epochs.json", Description=None), "no entry Description"),
+        (
+            change_json("*_epochs.json", Description="Stimulation of B1-2 1mA"),
+            "no coordinates of the stimulated contacts B1 and B2",
+        ),
+    ],
+)
+def test_localize_mi_in_another_layout(localize, tmp_path, change, message):
+    """Every difference is an error that names it.
+
+    Seen to be read without one before each check: a pulse after the epochs, NaN, one
+    channel's name for all, kilohertz, an unknown status, electrodes of other names.
+    """
+    root = tmp_path / "dataset"
+    shutil.copytree(localize[0], root)
+    change(root)
+    with pytest.raises(RuntimeError, match=message) as info:
+        localize_mi.load(1, 7, root)
+    assert "Delete it and get it again" in str(info.value)
+
+
+def test_other_spellings_of_the_same(localize, tmp_path):
+    """``BAD``, and contacts with a leading zero and a typographic prime."""
+    root = tmp_path / "dataset"
+    shutil.copytree(localize[0], root)
+    change_table("*_channels.tsv", status=lambda x: x.str.upper())(root)
+    change_table("*_space-*_electrodes.tsv", name=["G’07", "G’08"])(root)
+    scalp, site, about = localize_mi.load(1, 7, root)
+    assert scalp.info["bads"] == ["E3"] and about == "G'7-G'8 0.5mA"
+    np.testing.assert_allclose(site, [-0.032, -0.02, -0.018], rtol=0, atol=1e-9)
 
 
 def test_localize_mi_is_fetched(localize, tmp_path):
@@ -205,6 +281,8 @@ def test_bad_numbers():
         localize_mi.load(8, 1)
     with pytest.raises(ValueError, match="1 to 36"):
         ccepcoreg.load(37, 1, ".")
+    with pytest.raises(TypeError, match="run must be an instance of int"):
+        ccepcoreg.load(1, "1", ".")
 
 
 @pytest.fixture(scope="session")
@@ -249,6 +327,14 @@ def test_real_session(archive, tmp_path):
     other.write_bytes(b"no archive")
     with pytest.raises(ValueError, match="is not the source archive"):
         localize_mi.load_example(other)
+
+
+def test_example_that_cannot_be_downloaded(tmp_path, monkeypatch):
+    """The message has a command that gets it elsewhere."""
+    monkeypatch.setattr(localize_mi, "_EXAMPLE_URL", "http://127.0.0.1:9/nothing")
+    monkeypatch.setattr(localize_mi, "data_folder", lambda: tmp_path)
+    with pytest.raises(ConnectionError, match=r"pip download .* --dest .*localize_mi"):
+        localize_mi.load_example()
 
 
 @pytest.fixture
@@ -315,9 +401,55 @@ def test_ccepcoreg(ccep):
         check_ieeg(ieeg)
 
 
-def test_ccepcoreg_in_another_layout(ccep):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            change_table(
+                "*ccepcoreg_electrodes.tsv", name=[f"V{k}" for k in range(20)]
+            ),
+            "no position of E1, E2",
+        ),
+        (change_table("*ccepcoreg_electrodes.tsv", name="E1"), "the same name"),
+        (
+            change_json("*coordsystem.json", EEGCoordinateUnits="n/a"),
+            "units n/a, not m",
+        ),
+        (change_json("*coordsystem.json", EEGCoordinateUnits="m"), "which is no head"),
+        (
+            change_json("*coordsystem.json", AnatomicalLandmarkCoordinates={"NAS": 0}),
+            "no fiducial LPA, RPA",
+        ),
+        (change_table("ieeg/*_epochs.tsv", zero_time=0.1), "different epochs"),
+        (change_table("ieeg/*_channels.tsv", sampling_frequency=500), "500 Hz"),
+        (
+            change_table("ieeg/*.tsv", name=lambda x: x.str.partition("-")[0]),
+            "no bipolar derivations",
+        ),
+    ],
+)
+def test_ccepcoreg_in_another_layout(ccep, change, message):
+    """Whatever the loader says that it assumes.
+
+    Seen to be read without an error: other times and rates of the contacts, electrodes
+    at 89 m, and single contacts, which it called bipolar.
+    """
     root, *_ = ccep
-    (table,) = root.rglob("*ccepcoreg_electrodes.tsv")
-    table.write_text(table.read_text().replace("E7\t", "VREF\t"))
-    with pytest.raises(RuntimeError, match="no position of E7"):
+    change(root)
+    with pytest.raises(RuntimeError, match=message):
         ccepcoreg.load(5, 3, root)
+
+
+def test_ccepcoreg_with_short_names(ccep):
+    """``K13-14`` for ``K13-K14``: both derivations with a stimulated contact are told.
+
+    Seen to fail with names split at the hyphen, of which the second has no shaft.
+    """
+    root, *_ = ccep
+    long = ["A'1-A'2", "A'2-A'3", "B1-B2", "B2-B3"]
+    names = dict(zip(long, ["A'0-1", "A'2-3", "B1-2", "B2-3"], strict=True))
+    change_table("ieeg/*_channels.tsv", name=lambda x: x.replace(names))(root)
+    change_table("ieeg/*_electrodes.tsv", name=lambda x: x.replace(names))(root)
+    _, ieeg, contacts = ccepcoreg.load(5, 3, root)
+    assert ieeg.ch_names == ["A'0-1", "A'2-3", "B1-2"]
+    assert contacts["stimulated"].tolist() == [True, True, False]

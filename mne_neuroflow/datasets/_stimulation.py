@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from .._compat import logger
+from .._compat import _validate_type, logger
 from .._text import listed
 from ..head.contact_names import read_contact_name
 from ..head.geometry import load_head
@@ -23,6 +23,51 @@ _N_ITERATIONS = 60
 # By what factor adults' brains differ from the template's along any axis, with room;
 # beyond is another unit, or a part of a cortex.
 _SCALES = (0.75, 1.4)
+_LOWEST = 100.0  # hertz, below which the rate has another unit
+_LARGEST = 0.1  # volts of ordinary channels; stimulation artefacts have millivolts
+
+
+def check_numbers(subject, run, n_subjects):
+    """Refuse a subject or run that no dataset has.
+
+    Parameters
+    ----------
+    subject : int
+        The subject.
+    run : int
+        The run.
+    n_subjects : int
+        The number of subjects of the dataset.
+    """
+    for name, number in (("subject", subject), ("run", run)):
+        _validate_type(number, ("int-like",), name)
+    if not 1 <= subject <= n_subjects or run < 1:
+        raise ValueError(
+            "Invalid value for the 'subject' or 'run' parameter. Allowed values are "
+            f"subjects 1 to {n_subjects} and runs from 1, but got {subject} and {run}."
+        )
+
+
+def other_layout(fname, wrong):
+    """Describe how a file differs from the layout that this version reads.
+
+    Parameters
+    ----------
+    fname : Path
+        The file.
+    wrong : str
+        What it has.
+
+    Returns
+    -------
+    error : RuntimeError
+        The error to raise.
+    """
+    return RuntimeError(
+        f"{fname} is not as its dataset is documented: it has {wrong}. Delete it and "
+        "get it again; if it stays so, the dataset has another layout than the one "
+        "that this version reads."
+    )
 
 
 def run_files(subject, task, run, kind):
@@ -72,17 +117,19 @@ def read_run(root, files, ch_type):
         The epochs in volts, without positions. Bad channels are marked, and
         ``metadata`` has the columns of the table of epochs.
     """
-    channels = read_table(root / files["channels"])
-    events = read_table(root / files["events"])
-    about = json.loads((root / files["about"]).read_text("utf-8"))
-    data = np.load(root / files["data"], allow_pickle=False)
-    _check(data, channels, events, root / files["data"])
-    info = mne.create_info(
-        channels["name"].astype(str).tolist(),
-        float(channels["sampling_frequency"].iloc[0]),
-        ch_type,
+    channels = read_table(
+        root / files["channels"], ["name", "units", "sampling_frequency", "status"]
     )
-    info["bads"] = channels["name"][channels["status"] == "bad"].tolist()
+    events = read_table(root / files["events"], ["zero_time"])
+    about = read_json(root / files["about"], ["Description"])
+    data = _read_array(root / files["data"])
+    names = channels["name"].astype(str).tolist()
+    status = channels["status"].fillna("n/a").astype(str).str.lower()
+    for wrong in _differences(data, channels.assign(status=status), events):
+        raise other_layout(root / files["data"], wrong)
+    sfreq = float(channels["sampling_frequency"].iloc[0])
+    info = mne.create_info(names, sfreq, ch_type)
+    info["bads"] = [name for name, of in zip(names, status, strict=True) if of == "bad"]
     info["description"] = about["Description"]
     step = data.shape[2]
     return mne.EpochsArray(
@@ -96,44 +143,87 @@ def read_run(root, files, ch_type):
     )
 
 
-def read_table(fname):
+def read_table(fname, columns):
     """Read a BIDS table.
 
     Parameters
     ----------
     fname : Path
         The file.
+    columns : list of str
+        The columns that it must have.
 
     Returns
     -------
     table : DataFrame
         The table.
     """
-    return pd.read_csv(fname, sep="\t", encoding="utf-8-sig")
+    table = pd.read_csv(fname, sep="\t", encoding="utf-8-sig")
+    _check_parts(fname, columns, table.columns, "column")
+    return table
 
 
-def _check(data, channels, events, fname):
-    """Refuse files that differ from those that the authors' code writes."""
-    wrong = None
+def read_json(fname, keys):
+    """Read a BIDS side-car.
+
+    Parameters
+    ----------
+    fname : Path
+        The file.
+    keys : list of str
+        The entries that it must have.
+
+    Returns
+    -------
+    entries : dict
+        The entries.
+    """
+    entries = json.loads(fname.read_text("utf-8"))
+    _check_parts(fname, keys, entries, "entry")
+    return entries
+
+
+def _check_parts(fname, needed, present, kind):
+    lacking = [name for name in needed if name not in present]
+    if lacking:
+        raise other_layout(fname, f"no {kind} {listed(lacking)}")
+
+
+def _read_array(fname):
+    try:
+        return np.load(fname, allow_pickle=False)
+    except (ValueError, EOFError) as err:
+        raise other_layout(fname, f"no readable array ({err})") from err
+
+
+def _differences(data, channels, events):
+    """Find how the files differ from those that the authors' code writes."""
+    names, status = channels["name"].astype(str), channels["status"]
+    rates, zeros = channels["sampling_frequency"], events["zero_time"]
     if data.ndim != 3 or data.shape[:2] != (len(events), len(channels)):
-        wrong = (
+        yield (
             f"shape {data.shape}, but the tables list {len(events)} epochs of "
             f"{len(channels)} channels"
         )
-    elif set(channels["units"]) != {"V"}:
-        wrong = f"units {listed(map(str, channels['units'].unique()))} instead of V"
-    elif (
-        channels["sampling_frequency"].nunique() > 1
-        or events["zero_time"].nunique() > 1
-    ):
-        wrong = "channels or epochs of different rates or beginnings"
-    elif np.nanmedian(np.abs(data).max(axis=2)) > 0.1:
-        wrong = "an amplitude above 0.1 V, so that it cannot be in volts"
-    if wrong:
-        raise RuntimeError(
-            f"{fname} is not as its dataset is documented: it has {wrong}. Fetch it "
-            "again; if it stays so, the dataset has changed."
-        )
+    if not data.size or data.dtype.kind != "f":
+        yield f"{data.size} numbers of type {data.dtype}"
+    if names.duplicated().any():
+        yield f"channels with the same name: {listed(names[names.duplicated()])}"
+    if set(channels["units"]) != {"V"}:
+        yield f"units {listed(map(str, channels['units'].unique()))} instead of V"
+    if not status.isin(["good", "bad", "n/a"]).all():
+        yield f"status {listed(status.unique())} instead of good or bad"
+    if rates.nunique() != 1 or zeros.nunique() != 1:
+        yield "channels or epochs of different rates or beginnings"
+    if rates[0] < _LOWEST:
+        yield f"a sampling rate of {rates[0]:g} Hz"
+    if not 0 <= zeros[0] <= data.shape[2] / rates[0]:
+        yield f"no pulse in the epochs (zero_time {zeros[0]:g} s)"
+    spoilt = ~np.isfinite(data).all(axis=(0, 2)) & (status != "bad").to_numpy()
+    if spoilt.any():
+        yield f"NaN or infinite values in {listed(names[spoilt])}"
+    if np.nanmedian(np.abs(data).max(axis=2)) > _LARGEST:
+        yield f"an amplitude above {_LARGEST} V, so that it cannot be in volts"
 
 
 def read_site(description):
@@ -146,7 +236,7 @@ def read_site(description):
 
     Returns
     -------
-    contacts : tuple of str
+    contacts : tuple of ContactName
         Both contacts.
     how : str
         The rest of the text: current, duration, rate.
@@ -154,16 +244,38 @@ def read_site(description):
     Examples
     --------
     >>> from mne_neuroflow.datasets._stimulation import read_site
-    >>> read_site("Stimulation of channel K13-14 1mA")
-    (('K13', 'K14'), '1mA')
+    >>> contacts, how = read_site("Stimulation of channel K13-14 1mA")
+    >>> [f"{shaft}{number}" for shaft, number in contacts], how
+    (['K13', 'K14'], '1mA')
     """
     match = _SITE.search(description)
     if match is None:
         raise RuntimeError(f"No stimulated contacts are named in {description!r}.")
-    first, second = match["first"].replace("’", "'"), match["second"].replace("’", "'")
+    return _pair(match), match["how"].strip()
+
+
+def read_derivation(name):
+    """Read the name of a bipolar derivation.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"A'1-A'2"`` or ``'K13-14'``.
+
+    Returns
+    -------
+    contacts : tuple of ContactName | None
+        Both contacts, or None if the name is not that of a derivation.
+    """
+    match = _SITE.fullmatch(name)
+    return _pair(match) if match and not match["how"] else None
+
+
+def _pair(match):
+    first, second = read_contact_name(match["first"]), match["second"]
     if second.isdecimal():
-        second = f"{read_contact_name(first).shaft}{second}"
-    return (first, second), match["how"].strip()
+        return first, first._replace(number=int(second))
+    return first, read_contact_name(second)
 
 
 def template_affine(cortex):

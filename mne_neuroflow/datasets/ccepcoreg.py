@@ -8,7 +8,6 @@ head, on the scalp (185 electrodes) and at the contacts. Please cite
   Brain Stimulation 15(3):664-675, 2022.
 """
 
-import json
 from pathlib import Path
 
 import mne
@@ -21,11 +20,22 @@ from .._text import listed
 from ..head.contact_file import UNITS
 from ..head.contacts import contact_positions, read_contacts
 from ._paired import PairedSession, describe_contacts
-from ._stimulation import read_run, read_site, read_table, run_files
+from ._stimulation import (
+    check_numbers,
+    other_layout,
+    read_derivation,
+    read_json,
+    read_run,
+    read_site,
+    read_table,
+    run_files,
+)
 
 _TASK = "ccepcoreg"
 _N_SUBJECTS = 36
 _SPACE = "space-MNI152NLin2009aSym"
+_LANDMARKS = ("NAS", "LPA", "RPA")
+_RADII = (0.05, 0.15)  # metres of electrodes from their middle: heads of all ages
 
 
 @verbose
@@ -72,7 +82,8 @@ def load(subject, run, path, *, verbose=None):
     - scalp and intracranial EEG have the same epochs with the same times;
     - scalp electrodes are in ``eeg/sub-XX_task-ccepcoreg_electrodes.tsv`` by name, in
       the unit that ``coordsystem.json`` names, with its fiducials;
-    - intracranial channels are bipolar, and their coordinates are in
+    - intracranial channels are bipolar derivations by name, such as ``A'1-A'2``, and
+      their coordinates are in
       ``ieeg/sub-XX_task-ccepcoreg_space-MNI152NLin2009aSym_electrodes.tsv`` in metres
       under the same name.
 
@@ -84,19 +95,15 @@ def load(subject, run, path, *, verbose=None):
     >>> from mne_neuroflow.datasets import ccepcoreg
     >>> scalp, ieeg, contacts = ccepcoreg.load(5, 3, "ccepcoreg")  # doctest: +SKIP
     """
-    if not 1 <= subject <= _N_SUBJECTS:
-        raise ValueError(
-            "Invalid value for the 'subject' parameter. Allowed values are 1 to "
-            f"{_N_SUBJECTS}, but got {subject}."
-        )
+    check_numbers(subject, run, _N_SUBJECTS)
     root = Path(path).expanduser()
     scalp = read_run(root, run_files(subject, _TASK, run, "eeg"), "eeg")
-    ieeg = read_run(root, run_files(subject, _TASK, run, "ieeg"), "seeg")
-    if len(scalp) != len(ieeg) or len(scalp.times) != len(ieeg.times):
+    inside = run_files(subject, _TASK, run, "ieeg")
+    ieeg = read_run(root, inside, "seeg")
+    if len(scalp) != len(ieeg) or not np.array_equal(scalp.times, ieeg.times):
         raise RuntimeError(
             f"Scalp and contacts of subject {subject}, run {run} hold different "
-            f"epochs: {len(scalp)} of {len(scalp.times)} samples, and {len(ieeg)} of "
-            f"{len(ieeg.times)}."
+            f"epochs: {_span(scalp)}, and {_span(ieeg)}."
         )
     who = f"sub-{subject:02d}"
     stem = f"{who}_task-{_TASK}"
@@ -109,33 +116,70 @@ def load(subject, run, path, *, verbose=None):
         on_missing="ignore",
     )
     ieeg = _set_derivations(ieeg, montage)
+    pairs = [read_derivation(name) for name in ieeg.ch_names]
+    if None in pairs:
+        single = [n for n, pair in zip(ieeg.ch_names, pairs, strict=True) if not pair]
+        raise other_layout(
+            root / inside["channels"],
+            f"channels that are no bipolar derivations: {listed(single)}",
+        )
     contacts = describe_contacts(montage).loc[ieeg.ch_names]
     stimulated = set(read_site(scalp.info["description"])[0])
-    touched = [bool(stimulated & set(name.split("-"))) for name in ieeg.ch_names]
+    touched = [not stimulated.isdisjoint(pair) for pair in pairs]
     return PairedSession(scalp, ieeg, contacts.assign(stimulated=touched))
+
+
+def _span(epochs):
+    return (
+        f"{len(epochs)} from {epochs.tmin:g} to {epochs.tmax:g} s at "
+        f"{epochs.info['sfreq']:g} Hz"
+    )
 
 
 def _set_electrodes(scalp, folder, stem):
     """Set the patient's own electrodes and fiducials."""
-    table = read_table(folder / f"{stem}_electrodes.tsv").set_index("name")
-    about = json.loads((folder / f"{stem}_coordsystem.json").read_text("utf-8"))
+    fname = folder / f"{stem}_electrodes.tsv"
+    table = read_table(fname, ["name", "x", "y", "z"]).set_index("name")
+    if table.index.has_duplicates:
+        raise other_layout(fname, "electrodes with the same name")
+    about = _read_system(folder / f"{stem}_coordsystem.json")
     scale = UNITS[about["EEGCoordinateUnits"]]
-    lost = [name for name in scalp.ch_names if name not in table.index]
-    if lost:
-        raise RuntimeError(
-            f"{stem}_electrodes.tsv has no position of {listed(lost)}. The dataset has "
-            "another layout than was assumed."
+    rr = scale * table.reindex(scalp.ch_names)[["x", "y", "z"]].to_numpy(float)
+    known = np.isfinite(rr).all(axis=1)
+    if not known.all():
+        lost = [name for name, ok in zip(scalp.ch_names, known, strict=True) if not ok]
+        raise other_layout(fname, f"no position of {listed(lost)}")
+    radius = np.median(np.linalg.norm(rr - rr.mean(axis=0), axis=1))
+    if not _RADII[0] < radius < _RADII[1]:
+        raise other_layout(
+            fname, f"electrodes {radius:.3g} m from their middle, which is no head"
         )
-    rr = scale * table.loc[scalp.ch_names, ["x", "y", "z"]].to_numpy(float)
     marks = about["AnatomicalLandmarkCoordinates"]
     unit = UNITS[about["AnatomicalLandmarkCoordinateUnits"]]
-    nasion, lpa, rpa = (unit * np.array(marks[name]) for name in ("NAS", "LPA", "RPA"))
+    nasion, lpa, rpa = (unit * np.array(marks[name]) for name in _LANDMARKS)
     scalp.set_montage(
         mne.channels.make_dig_montage(
             dict(zip(scalp.ch_names, rr, strict=True)), nasion=nasion, lpa=lpa, rpa=rpa
         ),
         verbose=False,
     )
+
+
+def _read_system(fname):
+    """Read the units of electrodes and fiducials, and the fiducials."""
+    units = ["EEGCoordinateUnits", "AnatomicalLandmarkCoordinateUnits"]
+    about = read_json(fname, [*units, "AnatomicalLandmarkCoordinates"])
+    unknown = [str(about[name]) for name in units if about[name] not in UNITS]
+    if unknown:
+        raise other_layout(fname, f"units {listed(unknown)}, not {listed(UNITS)}")
+    lost = [
+        name
+        for name in _LANDMARKS
+        if name not in about["AnatomicalLandmarkCoordinates"]
+    ]
+    if lost:
+        raise other_layout(fname, f"no fiducial {listed(lost)}")
+    return about
 
 
 def _set_derivations(ieeg, montage):

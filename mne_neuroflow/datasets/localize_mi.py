@@ -23,12 +23,16 @@ import numpy as np
 import requests
 from scipy.io import loadmat
 
-from .._compat import _validate_type, logger, verbose
+from .._compat import logger, verbose
 from .._docs import fill_doc
 from .._download import TIMEOUT, ListedFile, checked_base_url, data_folder, download
 from .._files import file_hash
+from .._text import listed
+from ..head.contact_names import read_contact_name
 from ..head.contacts import contact_positions, read_contacts
 from ._stimulation import (
+    check_numbers,
+    other_layout,
     read_run,
     read_site,
     run_files,
@@ -38,6 +42,7 @@ from ._stimulation import (
 
 BASE_URL = "https://gin.g-node.org/ezemikulan/Localize-MI/raw/master"
 _TASK = "seegstim"
+_N_SUBJECTS = 7
 _SPACE = "space-MNI152NLin2009aSym"
 # The source archive of sesameeg on PyPI (its code is BSD-3; it names no licence of the
 # data), and the session of Localize-MI inside. Its example gives the position.
@@ -74,8 +79,9 @@ class StimulationSession(NamedTuple):
 def fetch(subject, run, path=None, base_url=None, *, verbose=None):
     """Download the missing files of one session.
 
-    The dataset has no published hashes. Files are compared with their size on the
-    server, and their sha256 is logged. Interrupted downloads are continued.
+    The dataset has no published hashes. Downloaded files are compared with their size
+    on the server, and their sha256 is logged. Interrupted downloads are continued.
+    Files that are there are not checked.
 
     Parameters
     ----------
@@ -105,7 +111,7 @@ def fetch(subject, run, path=None, base_url=None, *, verbose=None):
     >>> path = localize_mi.fetch(1, 7)  # doctest: +SKIP
     """
     folder = _folder(path)
-    _check_numbers(subject, run)
+    check_numbers(subject, run, _N_SUBJECTS)
     base_url = checked_base_url(BASE_URL if base_url is None else base_url)
     missing = [f for f in _files(subject, run).values() if not (folder / f).is_file()]
     files = [ListedFile(name, None, _size(base_url, name)) for name in missing]
@@ -170,7 +176,7 @@ def load(subject, run, path=None, *, verbose=None):
     >>> scalp, site, about = localize_mi.load(1, 7)  # doctest: +SKIP
     """
     folder = _folder(path)
-    _check_numbers(subject, run)
+    check_numbers(subject, run, _N_SUBJECTS)
     files = _files(subject, run)
     if not all((folder / file).is_file() for file in files.values()):
         fetch(subject, run, folder)
@@ -181,14 +187,28 @@ def load(subject, run, path=None, *, verbose=None):
         ch["ch_name"]: mne.transforms.apply_trans(affine, ch["loc"][:3])
         for ch in forward["info"]["chs"]
     }
+    if not set(places).intersection(scalp.ch_names):
+        raise other_layout(
+            folder / files["forward"],
+            f"the electrodes {listed(places)}, but the epochs {listed(scalp.ch_names)}",
+        )
     set_template_positions(scalp, places)
     montage = read_contacts(
         folder / files["contacts"], space="MNI152", units="m", on_missing="ignore"
     )
     contacts, how = read_site(scalp.info["description"])
-    names, positions = contact_positions(montage)
-    pair = positions[[names.index(contact) for contact in contacts]]
-    return StimulationSession(scalp, pair.mean(axis=0), f"{'-'.join(contacts)} {how}")
+    names = [f"{shaft}{number}" for shaft, number in contacts]
+    known = {
+        read_contact_name(name): place
+        for name, place in zip(*contact_positions(montage), strict=True)
+    }
+    if not known.keys() >= set(contacts):
+        raise other_layout(
+            folder / files["contacts"],
+            f"no coordinates of the stimulated contacts {' and '.join(names)}",
+        )
+    site = np.mean([known[contact] for contact in contacts], axis=0)
+    return StimulationSession(scalp, site, f"{'-'.join(names)} {how}")
 
 
 @verbose
@@ -224,10 +244,7 @@ def load_example(path=None, *, verbose=None):
     >>> evoked, site, about = localize_mi.load_example()  # doctest: +SKIP
     """
     if path is None:
-        folder = _folder(None)
-        if not _EXAMPLE.is_kept(folder):
-            download(_EXAMPLE, folder, _EXAMPLE_URL, resume=True)
-        path = folder / _EXAMPLE.name
+        path = _fetch_example(_folder(None))
     path = Path(path).expanduser()
     if not _EXAMPLE.matches(path):
         raise ValueError(
@@ -248,6 +265,19 @@ def load_example(path=None, *, verbose=None):
     set_template_positions(evoked, dict(zip(names, places, strict=True)))
     site = mne.transforms.apply_trans(affine, np.array([_EXAMPLE_SITE]))[0]
     return StimulationSession(evoked, site, info["description"])
+
+
+def _fetch_example(folder):
+    if not _EXAMPLE.is_kept(folder):
+        try:
+            download(_EXAMPLE, folder, _EXAMPLE_URL, resume=True)
+        except ConnectionError as err:
+            raise ConnectionError(
+                f"{_EXAMPLE.name} cannot be downloaded from {_EXAMPLE_URL} "
+                f"({err.__cause__}). Get it with pip download sesameeg==0.0.3 "
+                f"--no-deps --no-binary :all: --dest {folder}"
+            ) from err
+    return folder / _EXAMPLE.name
 
 
 def find_sessions(path=None):
@@ -281,16 +311,6 @@ def find_sessions(path=None):
 
 def _folder(path):
     return data_folder() / "localize_mi" if path is None else Path(path).expanduser()
-
-
-def _check_numbers(subject, run):
-    for name, number in (("subject", subject), ("run", run)):
-        _validate_type(number, ("int-like",), name)
-    if not 1 <= subject <= 7 or run < 1:
-        raise ValueError(
-            "Invalid value for the 'subject' or 'run' parameter. Allowed values are "
-            f"subjects 1 to 7 and runs from 1, but got {subject} and {run}."
-        )
 
 
 def _files(subject, run):
