@@ -3,9 +3,10 @@
 Run ``python benchmarks/real_truth.py`` for simulated sites, with ``--archive`` for the
 session of Localize-MI inside the source archive of sesameeg (``pip download
 sesameeg==0.0.3 --no-deps --no-binary :all:``), or ``mne-neuroflow benchmark --data
-localize_mi`` for all sessions of the dataset. ``--others`` adds SESAME and methods of
-invertmeeg (``pip install sesameeg invertmeeg``). A site takes half a minute on one
-core. With ``--csv`` a run that was stopped can be continued, and sites can be added.
+localize_mi`` for all sessions that were downloaded. ``--others`` adds SESAME and
+methods of invertmeeg (``pip install sesameeg invertmeeg``). A site takes half a minute
+on one core. With ``--csv`` a run that was stopped can be continued, and sites can be
+added.
 
 :mod:`mne_neuroflow.evaluation.known_sites` describes the sources and the scores.
 """

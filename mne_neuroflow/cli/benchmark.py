@@ -13,6 +13,7 @@ from .options import add_command, positive, positive_float
 
 _GRID = 18.0  # mm between the contacts of the grid around sites
 _FEW_SITES = 10
+_DRAWS = 10
 
 
 def add_benchmark(commands):
@@ -31,9 +32,10 @@ def add_benchmark(commands):
         default="simulated",
         metavar="DATA",
         help="simulated; ds004752 (downloaded); a folder with pairs of files such as "
-        "sub-01_ses-01_eeg.fif and sub-01_ses-01_ieeg.fif; or localize_mi (stimulated "
-        "sites, downloaded or the one in sesameeg), which uses only --methods, --out "
-        "and --draws (default: %(default)s)",
+        "sub-01_ses-01_eeg.fif and sub-01_ses-01_ieeg.fif; or localize_mi (the "
+        "stimulated sites that datasets.localize_mi.fetch() has downloaded, or the one "
+        "in sesameeg), which uses only --methods, --out and --draws (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--protocol",
@@ -104,23 +106,47 @@ def _benchmark_sites(args):
     from ..evaluation import known_sites
 
     out = absolute(args.out or Path("benchmark-localize_mi")) / "sites.csv"
+    n_draws = args.draws or _DRAWS
     with logged(args):
         with as_bad_input(ValueError):
             chosen = _site_methods(args.methods)
         with as_bad_input(OSError, ValueError):
             out.parent.mkdir(parents=True, exist_ok=True)
-            done = pd.read_csv(out) if out.is_file() else pd.DataFrame({"case": []})
-            cases = _recorded_cases(set(done["case"]))
-        table, grid = done, known_sites.make_grid(1e-3 * _GRID)
-        for rows in known_sites.run_cases(cases, chosen, grid, args.draws or 10):
-            table = pd.concat([table, rows], ignore_index=True)
+            table = _read_sites(out)
+        grid = known_sites.make_grid(1e-3 * _GRID)
+        same = table[table["draws"] == n_draws]
+        done = set(zip(same["case"], same["method"], strict=True))
+        for case, missing in _recorded_cases(chosen, done):
+            some = {name: chosen[name] for name in missing}
+            for rows in known_sites.run_cases([case], some, grid, n_draws):
+                rows = rows.assign(draws=n_draws)
+                table = pd.concat([table, rows], ignore_index=True)
             with written_whole(out) as part:
                 table.to_csv(part, index=False)
+    table = table[table["method"].isin(chosen) & (table["draws"] == n_draws)]
     n_sites = table["case"].nunique()
     print(known_sites.summarize(table).to_string())
     few = ": a demonstration, not a result" if n_sites < _FEW_SITES else ""
-    print(f"Distances in mm on a grid of {_GRID:g} mm; n = {n_sites}{few}.")
+    print(
+        f"Distances in mm on a grid of {_GRID:g} mm; {n_draws} draws; n = "
+        f"{n_sites}{few}."
+    )
     print(f"Scores: {out}")
+
+
+def _read_sites(fname):
+    """Read the scores of earlier runs, of any methods and numbers of draws."""
+    import pandas as pd
+
+    columns = ["case", "method", "draws"]
+    if not fname.is_file():
+        return pd.DataFrame(columns=columns)
+    table = pd.read_csv(fname)
+    if not set(columns) <= set(table.columns):
+        raise ValueError(
+            f"{fname} is not a table of this command. Choose another folder with --out."
+        )
+    return table
 
 
 def _site_methods(names):
@@ -147,19 +173,22 @@ def _site_methods(names):
     return {name: known[name] for name in names}
 
 
-def _recorded_cases(done):
-    """Read sessions of Localize-MI one after the other, or its example."""
+def _recorded_cases(methods, done):
+    """Read the sessions that lack scores, and name the methods that each lacks."""
     from ..datasets import localize_mi
     from ..evaluation.known_sites import recorded_case
 
     sessions = localize_mi.find_sessions()
-    if not sessions and "example" not in done:
-        yield recorded_case("example", localize_mi.load_example())
-    for subject, run in sessions:
-        if (name := f"{subject}-{run}") not in done:
-            session = localize_mi.load(subject, run)
-            scalp = session.scalp.average()
-            yield recorded_case(name, session._replace(scalp=scalp))
+    named = {f"{subject}-{run}": (subject, run) for subject, run in sessions}
+    for name, session in (named or {"example": None}).items():
+        missing = [method for method in methods if (name, method) not in done]
+        if not missing:
+            continue
+        if session is None:
+            yield recorded_case(name, localize_mi.load_example()), missing
+            continue
+        read = localize_mi.load(*session)
+        yield recorded_case(name, read._replace(scalp=read.scalp.average())), missing
 
 
 def _benchmark_pairs(args):

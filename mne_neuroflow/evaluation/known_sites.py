@@ -17,6 +17,7 @@ import mne
 import numpy as np
 import pandas as pd
 
+from .._compat import logger
 from ..contract import SFREQ, TRAINED_STRUCTURES
 from ..head.geometry import (
     inside_brain,
@@ -578,12 +579,20 @@ def run_cases(cases, chosen, grid, n_draws):
         One row per method, for one case after the other.
     """
     for case in cases:
-        played = play(case)
-        found = {name: draw(played, grid, n_draws) for name, draw in chosen.items()}
-        if case.patch is not None:
-            found[POTENTIALS] = own_potentials(grid, case)
-        about = single_patches(case)
-        yield pd.DataFrame(
-            dict(case=case.name, method=name, **evaluate(each, grid, case), **about)
-            for name, each in found.items()
-        )
+        logger.info("Site %s: %s.", case.name, ", ".join(chosen))
+        # Each method would tell again where the electrodes are.
+        with mne.use_log_level("error"):
+            rows = _evaluate_all(case, chosen, grid, n_draws)
+        yield pd.DataFrame(rows)
+
+
+def _evaluate_all(case, chosen, grid, n_draws):
+    played = play(case)
+    found = {name: draw(played, grid, n_draws) for name, draw in chosen.items()}
+    if case.patch is not None:
+        found[POTENTIALS] = own_potentials(grid, case)
+    about = single_patches(case)
+    return [
+        dict(case=case.name, method=name, **evaluate(each, grid, case), **about)
+        for name, each in found.items()
+    ]
