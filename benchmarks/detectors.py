@@ -285,7 +285,7 @@ def report_classifier(windows):
     print(f"\nArea under the curve, truth against draws, n = {n} recordings")
     print(table.round(3).to_string(index=False))
     return {
-        f"{row.structure}, {row.band}: distinguishable": (row.auc, row._4)
+        f"{row.structure}, {row.band}: area under the curve": (row.auc, row._4)
         for row in table.itertuples()
     }
 
