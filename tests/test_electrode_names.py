@@ -59,6 +59,11 @@ TABLE = [
     ("Fp1(µV)", "fp1", ""),
     ("1:Fp1", "fp1", ""),
     ("1-Fp1", "fp1", ""),
+    ("Fp1(REF)", "fp1", "ref"),
+    ("EEG Fp1 (A1+A2)", "fp1", "a1+a2"),
+    ("Fp1-Lap", "fp1", "lap"),
+    ("\u04211", "c1", ""),  # Cyrillic
+    ("\u039f2", "o2", ""),  # Greek
 ]
 # What is no position, however it looks.
 STRANGERS = ["aF3", "pO5", "C3-4", "A1-2", "A'1", "Fp1-1", "X1", "EKG", "", "-Ref"]
@@ -126,8 +131,17 @@ def test_primes():
         ["EEG Fpz-Cz", "EEG Pz-Oz"],
     ],
 )
-def test_derivations(names):
+@pytest.mark.parametrize("form", ["{}", "EEG {}-Ref", "BP: {}", "S {}-0"])
+def test_derivations(names, form):
+    """Seen to be taken for single electrodes where all names share a part."""
+    names = [form.format(name.removeprefix("EEG ")) for name in names]
     assert all(read_names(names, KNOWN).bipolar)
+
+
+def test_names_that_tell_of_a_filter():
+    names = [f"{name}-Laplacian" for name in TEN_TWENTY[:8]]
+    with pytest.raises(ValueError, match=r"filtered over space.*F7-Lap.*before this"):
+        find_electrodes(mne.create_info(names, 100.0, "eeg"))
 
 
 @pytest.mark.parametrize("reference", ["CPz", "Cz", "FCz", "A1", "Ref"])
@@ -159,6 +173,11 @@ def shafts(letters, n=8, form="{}{}"):
         ["Fz", "Cz", "Pz", *shafts("FH")],
         [*TEN_TWENTY, *shafts(["TP"])],  # a strip beside a cap
         [*TEN_TWENTY, *shafts(["FC"], 4)],
+        shafts("T", 6),  # T3 to T6 had these names before, in a cap
+        shafts("TH", 6),
+        ["Fz", "Cz", *shafts("T", 6)],
+        ["Fp1", "Fp2", "C3", "C4", *shafts("T", 8)],
+        shafts("T", 16),
     ],
 )
 def test_series_that_are_no_scalp(names, make_raw):
@@ -178,6 +197,8 @@ def test_series_that_are_no_scalp(names, make_raw):
         "Fp1 Fp2 F7 F3 F4 F8 T1 T2 T3 C3 C4 T4 T5 P3 P4 T6 O1 O2 A1 A2".split(),
         [*TEN_TWENTY, *shafts("XE", 10), "DC01", "DC02"],  # inputs of other kinds
         [*TEN_TWENTY, *shafts("BD", 8)],  # unused, and no positions
+        [*TEN_TWENTY, "T9", "T10"],
+        "C3 C4 T1 T2 T3 T4 T5 T6 T9 T10".split(),
         "F1 F2 F3 F4 F5 F6 F7 F8 Fz C1 C2 C3 C4 C5 C6 P1 P2 P3 P4 P5 P6 CPz".split(),
         "F3 F4 C3 C4 O1 O2 M1 M2".split(),
         "C3 C4".split(),

@@ -23,7 +23,7 @@ from .montages import (
     template_name,
     template_positions,
 )
-from .names import read_names
+from .names import FILTERED, read_names
 from .positions import ELSEWHERE, fit_placement, unnamed_findings
 
 MIN_CHANNELS = 4
@@ -75,6 +75,7 @@ def find_electrodes(info, *, trans="fsaverage", on_mismatch="warn"):
     here = np.searchsorted(every, picks)
     places = [read.places[k] for k in here]
     names = np.array([ch["ch_name"] for ch in chs])
+    _check_unfiltered(names, [read.references[k] for k in here])
     # For a bipolar channel, MNE keeps only the position of the anode.
     bipolar = np.array([ch["coil_type"] == FIFF.FIFFV_COIL_EEG_BIPOLAR for ch in chs])
     bipolar |= np.array([read.bipolar[k] for k in here])
@@ -125,6 +126,17 @@ def _check_usable(names, known, bipolar, names_tell, on_mismatch):
         )
     kept = f"They are left out, and these are used: {listed(names[known])}."
     report_mismatch(f"{message} {kept} {remedy}", on_mismatch)
+
+
+def _check_unfiltered(names, references):
+    """Refuse channels whose names tell of a filter over space."""
+    filtered = [reference in FILTERED for reference in references]
+    if any(filtered):
+        raise ValueError(
+            "EEG channels that were filtered over space, as their names tell: "
+            f"{listed(names[filtered])}. The model reads potentials: give the "
+            "recording as it was before this step."
+        )
 
 
 def _check_one_reference(references, on_mismatch):

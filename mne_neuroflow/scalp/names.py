@@ -10,7 +10,7 @@ names that cannot be positions on the scalp.
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 _PREFIX = re.compile(r"^(eeg|pol|chan(nel)?|ch)[ _-]*(?=\S)", re.IGNORECASE)
 _NUMBERED = re.compile(r"^\d+[ _:.-]+(?=[a-z])", re.IGNORECASE)  # 'EEG 001-Fp1'
@@ -25,20 +25,31 @@ _INTRACRANIAL = re.compile("s?i?eeg|ecog|dbs|depth|grid|strip")
 _DUPLICATE = re.compile(r"-0$")  # MNE's for the first of several of one name
 # References that are not positions of the 10-05 system, or not on top of the head.
 _REFERENCE = re.compile(
-    r"[ _:-]+\(?(ref|refe?rence|le|lm|rm|avg|average|ave|av|ar|aa|car|org|lin|g2|gnd|"
-    r"mast|masto?ids?|linked|nose|[am][12]([+/]?[am][12])?)\)?(/2)?$",
+    r"(?:[ _:-]+\(?|\()(ref|refe?rence|le|lm|rm|avg|average|ave|av|ar|aa|car|org|lin|g2|"
+    r"gnd|mast|masto?ids?|linked|nose|lap(?:lacian)?|hjorth|csd|scd|"
+    r"[am][12](?:[+/]?[am][12])?)\)?(/2)?$",
     re.IGNORECASE,
 )
+#: What stands in the place of a reference after a filter over space.
+FILTERED = {"lap", "laplacian", "hjorth", "csd", "scd"}
 # Between two electrodes, whatever a system writes there.
 _BETWEEN = re.compile(r" *[-\u2010-\u2015\u2212:/\\|_>,.] *| +")
 _OLD = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
+# Letters of Cyrillic and Greek that look like those of 10-05 names.
+_LOOKALIKES = str.maketrans(
+    "\u0410\u0421\u041e\u0420\u0422\u0430\u0441\u043e\u0440"
+    "\u0391\u039f\u03a1\u03a4\u0396\u0399\u039d\u03bf",
+    "ACOPTacopAOPTZINo",
+)
 # Ears and mastoids, which are always references in the second place.
 _EARS = {"a1", "a2", "m1", "m2"}
+_MARKS = ". _-"
 _SERIES = re.compile(r"^([a-z]+'*)(\d+)$")
 # Numbered inputs that are not electrodes.
 _OTHERS = set("x dc exg emg ecg ekg eog aux ch chan eeg misc trig ext in e".split())
 _MIN_SERIES = 4  # numbers in a row that make a series
 _MIN_STRIP = 6  # of a row of 10-20 beside a cap without its middle
+_MIN_TEMPORAL = 5  # of T1 to T6, the row of 10-20 that had other names before
 
 
 @dataclass(frozen=True)
@@ -51,10 +62,13 @@ class Name:
         The position in lower case, such as ``'fp1'``.
     reference : str
         The reference in lower case, or ``''``.
+    written : str
+        The position as it is written, which can be a name that it had before: ``'t3'``.
     """
 
     place: str
     reference: str
+    written: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -104,13 +118,13 @@ def read_name(name, known):
     plain = _UNIT.sub("", _visible(name)).strip(". ")
     bare = _NUMBERED.sub("", _PREFIX.sub("", plain))
     if re.match("[aip][A-Z][A-Za-z]?[0-9z]", bare):  # halfway to the next row
-        return Name(bare.lower() + "*", "")
+        return Name(bare.lower() + "*", "", bare.lower() + "*")
     plain = bare.lower()
     for text in (plain, _DUPLICATE.sub("", plain)):
-        place, reference = _split(text, known)
-        if place in known:
-            return Name(place, reference)
-    return Name(*_split(plain, known))
+        read = _split(text, known)
+        if read.place in known:
+            return read
+    return _split(plain, known)
 
 
 def read_names(names, known):
@@ -136,7 +150,11 @@ def read_names(names, known):
         p.rstrip("'") if prime and p.rstrip("'") not in places else p
         for p, prime in zip(places, primed, strict=True)
     ]
-    doubtful = _doubtful(places, known)
+    written = [
+        each.written if each.written != each.place else place
+        for each, place in zip(read, places, strict=True)
+    ]
+    doubtful = _doubtful(written, places, known)
     bipolar = _are_bipolar(read, known)
     suspects = {k for members in doubtful.values() for k in members}
     return Names(
@@ -152,7 +170,7 @@ def read_names(names, known):
 
 def _visible(name):
     """Normalize letters, and remove invisible characters."""
-    name = unicodedata.normalize("NFKC", name)
+    name = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
     name = "".join(c for c in name if c.isspace() or unicodedata.category(c)[0] != "C")
     return " ".join(name.split())
 
@@ -169,11 +187,13 @@ def _read_alike(names, known):
     if _INTRACRANIAL.search(before.lower()) and not before.lower().startswith("eeg"):
         return read
     reference = after.strip(" -_:./>|").lower()
+    again = [read_name(name.removesuffix(after), known) for name in bare]
+    # A derivation, as in 'Fp1-F7-Ref', keeps its second electrode.
     again = [
-        Name(read_name(name.removesuffix(after), known).place, reference)
+        replace(each, reference=each.reference or reference)
         if name.endswith(after)
         else read_name(name, known)
-        for name in bare
+        for each, name in zip(again, bare, strict=True)
     ]
     return [
         old if old.place in known or new.place not in known else new
@@ -200,38 +220,42 @@ def _split(text, known):
     """Separate the position from the reference."""
     match = _REFERENCE.search(text)
     if match and match.start():
-        return _now(text[: match.start()]), re.sub(r"[()\s]|/2$", "", match[1])
+        return _name(text[: match.start()], match[1])
     for match in _BETWEEN.finditer(text):
-        place = _now(text[: match.start()])
-        reference = _now(text[match.end() :].rstrip("'"))
-        if reference in known and (place in known or match[0] == "-"):
-            return place, reference
-    return _now(text), ""
+        read = _name(text[: match.start()], _now(text[match.end() :].rstrip("'")))
+        if read.reference in known and (read.place in known or match[0] == "-"):
+            return read
+    return _name(text, "")
+
+
+def _name(written, reference):
+    written = written.strip(_MARKS)
+    return Name(_now(written), reference, written)
 
 
 def _now(place):
     """Return the present name of a position that had another name before."""
-    place = place.strip(". _-")
+    place = place.strip(_MARKS)
     return _OLD.get(place, place)
 
 
-def _doubtful(places, known):
+def _doubtful(written, places, known):
     """Find series of names that no cap of 10-05 has: indices of names by letters."""
-    # Use old names as they were written.
     series = {}
-    for k, place in enumerate(places):
+    for k, place in enumerate(written):
         match = _SERIES.match(place)
         if match:
             series.setdefault(match[1], {}).setdefault(int(match[2]), []).append(k)
     longest = {letters: _longest_run(numbers) for letters, numbers in series.items()}
     runs = {
-        letters for letters, n in longest.items() if n >= _MIN_SERIES and letters != "t"
+        letters
+        for letters, n in longest.items()
+        if n >= (_MIN_TEMPORAL if letters == "t" else _MIN_SERIES)
     }
     impossible = {
         letters
         for letters in runs
-        if letters not in _OTHERS
-        and any(f"{letters}{number}" not in known for number in series[letters])
+        if letters not in _OTHERS and not _has_row(letters, series[letters], known)
     }
     members = {k for letters in runs for ks in series[letters].values() for k in ks}
     others = [p for k, p in enumerate(places) if p in known and k not in members]
@@ -242,6 +266,9 @@ def _doubtful(places, known):
         ks = [k for number in series[letters].values() for k in number]
         hits = [k for k in ks if places[k] in known]
         of_a_cap = f"{letters}z" in places and (dense or not impossible)
+        if letters == "t":  # a row without a middle, at both ends of others
+            aside = [p for p in others if not p.endswith("z")]
+            of_a_cap = "t" not in impossible and bool(aside)
         # A strip in addition to a cap: a whole row without other rows of its kind.
         shortest = _MIN_SERIES if len(letters) > 1 else _MIN_STRIP
         alone = not dense and longest[letters] >= shortest
@@ -250,6 +277,13 @@ def _doubtful(places, known):
         if hits and wrong:
             found[letters.upper()] = sorted(hits)
     return found
+
+
+def _has_row(letters, numbers, known):
+    """Return whether all names of a series are in one row of the 10-05 system."""
+    if letters == "t":  # T3 and T7 are the same position
+        return max(numbers) <= 10 and not ({3, 4} & set(numbers) and {7, 8} & set(numbers))
+    return all(f"{letters}{number}" in known for number in numbers)
 
 
 def _longest_run(numbers):
