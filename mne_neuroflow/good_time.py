@@ -8,6 +8,8 @@ other parts. The following time is bad:
 - time in annotations that begin with ``BAD``, for all channels or for a channel that is
   used, with any samples, including NaN;
 - time without a signal, in which no channel changes for a tenth of a second;
+- seconds that are too quiet for EEG beside others that are not: a pause that was
+  filtered or resampled, or recorded with the inputs switched off;
 - time in which some channels hold one value for a second, as when a headbox is not
   connected. If these channels are a smaller share of all channels than this time is of
   the recording, the channels are left out instead.
@@ -25,8 +27,8 @@ from .contract import BLOCK
 
 # If no channel changes for this many seconds, the time is a pause.
 _STILL = 0.1
-# If a single channel does not change for this many seconds, it is not connected.
-_STUCK = 1.0
+#: If a single channel does not change for this many seconds, it is not connected.
+STUCK = 1.0
 _RAMP = BLOCK // 4  # model samples of the transition between good and bad time
 _ROUNDED = 3  # samples by which an annotation and a gap of NaN may differ
 
@@ -214,8 +216,8 @@ def stuck_spans(data, sfreq):
     """
     same = (data[:, 1:] == data[:, :-1]) & np.isfinite(data[:, 1:])
     found = {}
-    for channel in np.flatnonzero(same.sum(axis=1) >= max(2, _STUCK * sfreq) - 1):
-        spans = _held(same[channel], _STUCK * sfreq)
+    for channel in np.flatnonzero(same.sum(axis=1) >= max(2, STUCK * sfreq) - 1):
+        spans = _held(same[channel], STUCK * sfreq)
         if len(spans):
             found[int(channel)] = spans
     return found

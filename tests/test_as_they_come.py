@@ -149,6 +149,27 @@ def test_standardized_channels(raw, lazy, monkeypatch):
     check_silently(raw)
 
 
+def test_channels_of_equal_samples(raw):
+    """Seen to be predicted from, as if two electrodes had recorded them."""
+    raw._data[[4, 9]] = raw._data[[20]]
+    with pytest.warns(RuntimeWarning, match="same samples as another one: Fz, Cz, FC1"):
+        check_scalp(raw)
+
+
+def test_artifacts_in_some_seconds(raw):
+    """Seen to be predicted from without a word."""
+    raw._data[:, :256] *= 1e3
+    with pytest.warns(RuntimeWarning, match="1 of 12 good seconds.* above 1 mV"):
+        check_scalp(raw)
+
+
+def test_extremes_of_short_recordings_are_not_clipped(make_raw):
+    """Seen to warn of one second in which two samples in 160 are the largest."""
+    raw = make_raw(1.0, sfreq=160.0)
+    raw._data[:, :2] = raw._data.max(axis=1, keepdims=True) + 1e-7
+    check_silently(raw)
+
+
 def test_clipped_channels(raw):
     """At the end of an amplifier's range; coarse steps are no end of a range."""
     quiet = raw.copy()

@@ -78,6 +78,59 @@ def test_pauses_without_annotation(long_raw):
     np.testing.assert_array_equal(check_scalp(held).good, scalp.good)
 
 
+def filtered(raw):
+    return raw.filter(None, 40.0, method="iir", verbose=False)
+
+
+def resampled(raw):
+    return raw.resample(160, verbose=False)
+
+
+def switched_off(raw):
+    """The amplifier's own noise."""
+    rng = np.random.default_rng(0)
+    raw._data[:, 1280:3840] = rng.normal(0, 1e-7, (32, 2560))
+    return raw
+
+
+@pytest.mark.parametrize("change", [filtered, resampled, switched_off])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_pauses_that_are_not_still(long_raw, change, scale):
+    """Seen to be taken for EEG, with a fifth of the amplitude of the rest."""
+    long_raw._data *= scale
+    calm = check_scalp(long_raw).robust_rms()
+    long_raw._data[:, 1280:3840] = 0
+    with pytest.warns(RuntimeWarning, match="too quiet for a signal of the brain"):
+        scalp = check_scalp(change(long_raw))
+    bad = set(np.flatnonzero(~scalp.good[0]))
+    assert set(range(12, 28)) <= bad <= set(range(10, 30))
+    np.testing.assert_allclose(scalp.robust_rms(), calm, rtol=0.25)
+    epochs = mne.make_fixed_length_epochs(long_raw, 4.0, preload=True, verbose=False)
+    with pytest.warns(RuntimeWarning, match="too quiet"):
+        assert check_scalp(epochs).good.sum() < 26
+
+
+def test_suppressed_seconds_are_brain(long_raw):
+    """Bursts of 50 uV beside seconds of 1 uV."""
+    calm = long_raw._data.std()
+    long_raw._data *= np.where(np.arange(5120) // 128 % 3, 1e-6, 50e-6) / calm
+    assert check_scalp(long_raw).good.all()
+
+
+@pytest.mark.parametrize("at", ["start", "middle", "end"])
+def test_a_pause_touches_no_channel(long_raw, at):
+    """Seen to warn of channels that are 0 beside the pause, and of clipping in it."""
+    first, last = dict(start=(0, 2560), middle=(1280, 3840), end=(2560, 5120))[at]
+    long_raw._data[:, first:last] = 0
+    long_raw._data[3, max(first - 1, 0) : last + 1] = 0
+    for k, beside in enumerate((first - 1, last)):
+        if 0 < beside < 5120:
+            long_raw._data[5 + k, beside] = long_raw._data[5 + k].max() + 1e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_scalp(long_raw).good.sum() == 20
+
+
 @pytest.mark.parametrize("value", [0.0, 3e-3])
 @pytest.mark.parametrize(
     ("n", "first", "last", "kept", "bad"),

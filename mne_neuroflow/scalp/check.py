@@ -16,7 +16,7 @@ from .._compat import ProgressBar, _check_option, logger, verbose, warn
 from .._docs import fill_doc
 from .._text import listed
 from ..contract import BLOCK
-from ..good_time import bad_share, joined, outside, still_spans, stuck_spans
+from ..good_time import STUCK, bad_share, joined, outside, still_spans, stuck_spans
 from ..recording import Recording
 from .electrodes import MIN_CHANNELS, find_electrodes
 from .header import (
@@ -32,7 +32,10 @@ from .samples import (
     Tally,
     check_distinct,
     check_unit,
+    quiet_seconds,
     tell_of_standardized,
+    warn_of_artifacts,
+    warn_of_copies,
     warn_of_limits,
     warn_of_outliers,
 )
@@ -241,9 +244,9 @@ class Scalp(Recording):
         super()._find_gaps(spans)
         if not self.good[:, : self._n_whole].any():
             raise ValueError(
-                "No second of the EEG is good: all of it is annotated as BAD or holds "
-                "no signal that changes. Look at inst.plot(), and remove annotations "
-                "that are wrong with inst.annotations.delete()."
+                "No second of the EEG is good: each holds time that is annotated as "
+                "BAD, or no signal that changes. Look at inst.plot(), and remove "
+                "annotations that are wrong with inst.annotations.delete()."
             )
 
     def _tell_of_gaps(self, on_mismatch):
@@ -283,7 +286,9 @@ class Scalp(Recording):
             rms = self._stream(tally)
             dead = tally.dead()
             if not dead.all() and (
-                self._found_still(tally) or self._found_stuck(tally, dead)
+                self._found_still(tally)
+                or (not tally.where and self._found_quiet(rms))
+                or self._found_stuck(tally, dead)
             ):
                 continue
             tally.check_finite(self.ch_names, self.sfreq)
@@ -302,6 +307,8 @@ class Scalp(Recording):
         if tally.is_standardized():
             tell_of_standardized(rms, on_mismatch)
         check_unit(rms)
+        warn_of_artifacts(rms)
+        warn_of_copies(self.ch_names, tally.copies())
         warn_of_outliers(self.ch_names, rms)
         warn_of_limits(self.ch_names, tally.at_limit())
         return seconds
@@ -319,6 +326,33 @@ class Scalp(Recording):
         self._find_gaps(spans)
         return True
 
+    def _found_quiet(self, rms):
+        """Add seconds that are too quiet for EEG to the gaps; False if none are."""
+        quiet = np.zeros(self.good.size, bool)
+        quiet[self.good.ravel()] = quiet_seconds(self._good_rms(rms))
+        if not quiet.any():
+            return False
+        warn(
+            f"In {100 * quiet.sum() / self.good.sum():.2g} % of the good seconds the "
+            "EEG is too quiet for a signal of the brain, as in a pause that was "
+            "filtered. This time is taken for bad. Annotate it as BAD with "
+            "inst.annotations.append()."
+        )
+        length = BLOCK * self.resampler.down / self.resampler.up  # samples
+        self._add_gaps(
+            [
+                [(int(k * length), int(np.ceil((k + 1) * length))) for k in seconds]
+                for seconds in map(np.flatnonzero, quiet.reshape(self.good.shape))
+            ]
+        )
+        return True
+
+    def _add_gaps(self, spans):
+        both = zip(self._gaps.spans, spans, strict=True)
+        self._find_gaps(
+            [joined([*one, *other], self.n_times, apart=2) for one, other in both]
+        )
+
     def _found_stuck(self, tally, dead):
         """Handle channels that hold one value for a second; False if there are none.
 
@@ -326,7 +360,11 @@ class Scalp(Recording):
         """
         spans = [
             {
-                channel: outside(joined(each, self.n_times, apart=2), known)
+                channel: [
+                    (first, last)
+                    for first, last in outside(joined(each, self.n_times, 2), known)
+                    if last - first >= STUCK * self.sfreq
+                ]
                 for channel, each in stuck.items()
                 if not dead[channel]
             }
@@ -359,10 +397,7 @@ class Scalp(Recording):
             f"{found} This time is taken for bad. Annotate it as BAD with "
             "inst.annotations.append(), or mark the channels in inst.info['bads']."
         )
-        both = zip(self._gaps.spans, together, strict=True)
-        self._find_gaps(
-            [joined([*one, *other], self.n_times, apart=2) for one, other in both]
-        )
+        self._add_gaps(together)
         return True
 
     def _drop(self, dead):
@@ -416,7 +451,10 @@ class Scalp(Recording):
             tally.note_still(first + still_spans(data, self.sfreq), epoch)
             tally.note_stuck(stuck_spans(data, self.sfreq), first, epoch)
             data = self._gaps.fill(data, first, epoch)
-            data = tally.note(data, first, epoch if self.kind == "epochs" else None)
+            good = ~self.bad_samples(first, last, epoch)
+            data = tally.note(
+                data, first, epoch if self.kind == "epochs" else None, good
+            )
             return self._reference(data) if referenced else data
 
         return self._reflect(fetch, start, stop, epoch)

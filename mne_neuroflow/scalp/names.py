@@ -25,8 +25,8 @@ _INTRACRANIAL = re.compile("s?i?eeg|ecog|dbs|depth|grid|strip")
 _DUPLICATE = re.compile(r"-0$")  # MNE's for the first of several of one name
 # References that are not positions of the 10-05 system, or not on top of the head.
 _REFERENCE = re.compile(
-    r"(?:[ _:-]+\(?|\()(ref|refe?rence|le|lm|rm|avg|average|ave|av|ar|aa|car|org|lin|g2|"
-    r"gnd|mast|masto?ids?|linked|nose|lap(?:lacian)?|hjorth|csd|scd|"
+    r"(?:[ _:-]+\(?|\()(ref|refe?rence|le|lm|rm|avg|average|ave|av|ar|aa|car|org|lin|"
+    r"g2|gnd|mast|masto?ids?|linked|nose|lap(?:lacian)?|hjorth|csd|scd|"
     r"[am][12](?:[+/]?[am][12])?)\)?(/2)?$",
     re.IGNORECASE,
 )
@@ -282,7 +282,9 @@ def _doubtful(written, places, known):
 def _has_row(letters, numbers, known):
     """Return whether all names of a series are in one row of the 10-05 system."""
     if letters == "t":  # T3 and T7 are the same position
-        return max(numbers) <= 10 and not ({3, 4} & set(numbers) and {7, 8} & set(numbers))
+        return max(numbers) <= 10 and not (
+            {3, 4} & set(numbers) and {7, 8} & set(numbers)
+        )
     return all(f"{letters}{number}" in known for number in numbers)
 
 

@@ -38,10 +38,15 @@ _STANDARD = 1e-3  # digits by which standard deviations may differ from one
 # Share of samples at a channel's lowest or highest value. Ten seconds of EEG have
 # 0.0013 or less, channels that are clipped a few hundredths.
 _AT_LIMIT = 0.01
+_FEWEST_AT_LIMIT = 20  # samples; short recordings have a few at their extremes
 _OUTLIER = 5.0  # times the median rms over channels
 #: Maximum range of a channel without a signal, relative to the median over channels.
 DEAD = 1e-3
 _IDENTICAL = 1e-3  # times the rms before referencing
+# Amplifiers alone have 0.3 uV. Suppressed seconds of burst suppression have 1 uV or
+# more.
+_QUIET = 3e-7  # volts
+_LOUDER = 30.0  # times a quiet second, of others beside it
 
 
 class Tally:
@@ -66,8 +71,11 @@ class Tally:
         for channel, each in spans.items():
             of_epoch.setdefault(channel, []).extend(start + each)
 
-    def note(self, data, start, epoch):
-        """Record the samples, and return them with zeros for nan and infinity."""
+    def note(self, data, start, epoch, good=None):
+        """Record the samples, and return them with zeros for nan and infinity.
+
+        Extremes and moments are those of good samples.
+        """
         finite = np.isfinite(data)
         if not finite.all():
             for channel in np.flatnonzero(~finite.all(axis=1)):
@@ -78,15 +86,17 @@ class Tally:
             steps = np.abs(np.diff(data))
             self._steps.append(steps.mean(axis=1))
             self._moves.append((steps > 0).mean(axis=1))
-        self._note_values(data, start, epoch)
+        new = np.arange(data.shape[1]) >= self._until.get(epoch, 0) - start
+        self._until[epoch] = max(start + data.shape[1], self._until.get(epoch, 0))
+        if good is not None:
+            new &= good
+        self._note_values(data if new.all() else data[:, new])
         return data
 
-    def _note_values(self, data, start, epoch):
-        """Record extremes and moments of the samples that were not read before."""
-        new = data[:, max(self._until.get(epoch, 0) - start, 0) :]
+    def _note_values(self, new):
+        """Record extremes and moments of samples."""
         if not new.size:
             return
-        self._until[epoch] = start + data.shape[1]
         low, high = new.min(axis=1), new.max(axis=1)
         n_low = (new == low[:, np.newaxis]).sum(axis=1)
         n_high = (new == high[:, np.newaxis]).sum(axis=1)
@@ -100,8 +110,20 @@ class Tally:
         self._sums += moved.sum(axis=1), (moved**2).sum(axis=1)
 
     def at_limit(self):
-        """Return the share of samples at each channel's lowest or highest value."""
-        return np.maximum(self._n_low, self._n_high) / max(self._n_seen, 1)
+        """Return the share of samples at each channel's lowest or highest value.
+
+        It is zero for a few samples.
+        """
+        n = np.maximum(self._n_low, self._n_high)
+        return np.where(n < _FEWEST_AT_LIMIT, 0, n) / max(self._n_seen, 1)
+
+    def copies(self):
+        """Return which channels have the samples of another one."""
+        statistics = np.vstack([self.low, self.high, *self._sums])
+        _, which, n = np.unique(
+            statistics, axis=1, return_inverse=True, return_counts=True
+        )
+        return n[which.ravel()] > 1
 
     def is_standardized(self):
         """Tell whether all channels have a standard deviation of one, in some unit."""
@@ -257,6 +279,62 @@ def check_unit(
         f"MNE keeps EEG in volts, and this EEG has a typical rms of {typical:.3g} V: "
         f"{cause}. {advice.format(factor)}{_NO_POTENTIAL if typical > high else ''}"
     )
+
+
+def quiet_seconds(rms):
+    """Find seconds that are too quiet for EEG, beside others that are not.
+
+    Parameters
+    ----------
+    rms : ndarray, shape (n_channels, n_seconds)
+        The rms of each second, volts.
+
+    Returns
+    -------
+    quiet : ndarray of bool, shape (n_seconds,)
+        All are ``False`` if nearly all are quiet, as in a recording in another unit.
+    """
+    seconds = np.percentile(rms, 90, axis=0)
+    quiet = seconds < _QUIET
+    if quiet.any() and quiet.mean() < 1 - _SOME_GOOD:
+        if np.median(seconds[~quiet]) > _LOUDER * np.median(seconds[quiet]):
+            return quiet
+    return np.zeros(len(quiet), bool)
+
+
+def warn_of_artifacts(rms):
+    """Warn of seconds in which the EEG is too large for a signal of the brain.
+
+    Parameters
+    ----------
+    rms : ndarray, shape (n_channels, n_seconds)
+        The rms of each good second, volts.
+    """
+    loud = np.median(rms, axis=0) > RMS_LIMITS[1]
+    if loud.any():
+        warn(
+            f"{loud.sum()} of {len(loud)} good seconds of the EEG have an rms above "
+            f"{1e3 * RMS_LIMITS[1]:g} mV: artifacts, and so is what is predicted "
+            "there. Annotate them as BAD with inst.annotations.append()."
+        )
+
+
+def warn_of_copies(ch_names, copies):
+    """Warn of channels that have the samples of another one.
+
+    Parameters
+    ----------
+    ch_names : list of str
+        The channels.
+    copies : ndarray of bool, shape (n_channels,)
+        Which of them do.
+    """
+    if copies.any():
+        warn(
+            "EEG channels with the same samples as another one: "
+            f"{listed(np.array(ch_names)[copies])}. No two electrodes record the same: "
+            "check how they were read, or mark them in inst.info['bads']."
+        )
 
 
 def tell_of_standardized(rms, on_mismatch):
