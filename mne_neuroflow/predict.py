@@ -105,8 +105,9 @@ def predict_ieeg(
     ``inst.selection``, so that dropping other epochs does not change it.
 
     Gain, filter and units are measured in good time alone. Time is bad where an
-    annotation begins with ``BAD``, and where no channel changes for a tenth of a
-    second. There, the prediction changes to the prior within a quarter of a second. If
+    annotation begins with ``BAD``, where no channel changes for a tenth of a second,
+    and in seconds that are too quiet for EEG beside others that are not. There, the
+    prediction changes to the prior within a quarter of a second. If
     only some channels hold one value for a second or more, either they are left out or
     this time is bad, whichever is the smaller share, with a warning.
 
