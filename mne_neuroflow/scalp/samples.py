@@ -310,10 +310,10 @@ def warn_of_artifacts(rms):
     rms : ndarray, shape (n_channels, n_seconds)
         The rms of each good second, volts.
     """
-    loud = np.median(rms, axis=0) > RMS_LIMITS[1]
-    if loud.any():
+    large = np.median(rms, axis=0) > RMS_LIMITS[1]
+    if large.any():
         warn(
-            f"{loud.sum()} of {len(loud)} good seconds of the EEG have an rms above "
+            f"{large.sum()} of {len(large)} good seconds of the EEG have an rms above "
             f"{1e3 * RMS_LIMITS[1]:g} mV: artifacts, and so is what is predicted "
             "there. Annotate them as BAD with inst.annotations.append()."
         )
