@@ -120,6 +120,11 @@ class Page:
             self.mouse("mouseMoved", *at, button="left", buttons=1)
         self.mouse("mouseReleased", to_x, to_y, button="left", buttons=0, clickCount=1)
 
+    def press(self, key, shift=False):
+        """Press and release a key, such as ``'ArrowLeft'``."""
+        for kind in ("keyDown", "keyUp"):
+            self._ask("Input.dispatchKeyEvent", type=kind, key=key, modifiers=8 * shift)
+
     def screenshot(self, fname):
         """Write the content of the window to a PNG file."""
         content = self._ask("Page.captureScreenshot", format="png")["data"]

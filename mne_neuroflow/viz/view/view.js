@@ -58,6 +58,15 @@ function show(from, to) {
 
 function move(seconds) { show(state.from + seconds, state.to + seconds); redraw(); }
 
+/** Choose a moment some seconds away, and keep it in view. */
+function moveMoment(seconds) {
+  state.t = clamp(state.t + seconds, content.start, END - 1e-6);
+  const span = state.to - state.from;
+  if (state.t < state.from || state.t > state.to)
+    show(state.t - span / 2, state.t + span / 2);
+  redraw();
+}
+
 function zoom(factor, around) {
   const at = around ?? (state.from + state.to) / 2;
   const span = clamp((state.to - state.from) * factor, SHORTEST, content.seconds);
@@ -379,6 +388,7 @@ function drawOverview() {
   ctx.fillStyle = `${content.colors.virtual}22`;
   const x = toX(state.from), w = Math.max((state.to - state.from) / content.seconds * width, 3);
   ctx.fillRect(x, 0, w, tall); ctx.strokeRect(x + 1, 1, w - 2, tall - 2);
+  ctx.fillStyle = "#b00"; ctx.fillRect(toX(state.t) - 1, 0, 2, tall);
 }
 
 // The glass brain ---------------------------------------------------------------------
@@ -566,7 +576,7 @@ function describe() {
   const side = Number.isNaN(share) ? "No contacts of this structure on the other side"
     : `Left stronger in ${percent(share)} of draws: `
       + (isClear(share) ? (share > 0.5 ? "left" : "right") : "not clear");
-  $("now").textContent = `In the second from ${s} to ${s + 1} s: power of ${state.band} `
+  $("now").textContent = `In the second from ${s} to ${s + 1} s: ${state.band} power `
     + `${middle} dB re 1 µV² (90 % of draws ${low} to ${high}). ${side}. `
     + `Sharp transient in ${percent(spikeShare(row))} of draws.`;
   $("structure").textContent = channel.structure;
@@ -758,8 +768,10 @@ function listenControls() {
       redraw();
     });
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("select, button, summary") || event.ctrlKey || event.metaKey) return;
-    const act = {ArrowLeft: () => move(-0.2 * span()), ArrowRight: () => move(0.2 * span()),
+    // Only a select uses these keys. A button has the focus after a click on it.
+    if (event.target.closest("select") || event.ctrlKey || event.metaKey) return;
+    const step = event.shiftKey ? (sign) => moveMoment(sign) : (sign) => move(sign * 0.2 * span());
+    const act = {ArrowLeft: () => step(-1), ArrowRight: () => step(1),
       "+": () => zoom(0.5), "-": () => zoom(2)}[event.key];
     if (act) { event.preventDefault(); act(); }
   });
