@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 
 import mne
 import numpy as np
@@ -102,15 +103,17 @@ def test_description_of_another_space_is_quoted(tmp_path):
         (ROWS.replace("z\n", "x\n"), "lacks columns: z"),
         (ROWS.replace("z\n", "z\tx\n"), "two columns with the name x"),
         (ROWS.replace("-18\nA2", "-18\t4\nA2"), "line 2: 5 values"),
+        (ROWS.replace("\t", "  "), "parted by ' '"),
+        (ROWS.replace("-31", "3_1"), "line 3, column x: .*'3_1'"),  # 31 for Python
+        (ROWS.replace("A1", '"A1') + '"A3\t-35\t-20\t-18\n', "line 4: .*not closed"),
+        (ROWS.replace("A2", "n/a"), "without a name: number 2"),
         ("", "is empty"),
         (ROWS.replace("-31\t-20\t-18", "-31"), "without coordinates: A2"),
     ],
 )
 def test_tables_that_are_refused(tmp_path, table, match):
-    with pytest.raises(ValueError, match=match) as error:
+    with pytest.raises(ValueError, match=f"sub-01_electrodes.tsv.*{match}"):
         read_contacts(write(tmp_path, table))
-    if "without" not in match:
-        assert "sub-01_electrodes.tsv" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,7 @@ def test_tables_that_are_refused(tmp_path, table, match):
         ROWS.replace("\n", "\r\n"),
         ROWS.replace("A1", " A1 "),
         ROWS + "\n\n",
+        ROWS.replace("-", "\u2212"),
         b"\xef\xbb\xbf" + ROWS.encode(),
         ROWS.encode("utf-16"),
         (ROWS.replace("z\n", "z\tPlatz\n") + "")
@@ -148,7 +152,8 @@ def test_missing_coordinates(tmp_path, missing):
         ({"iEEGCoordinateSystem": "MNI152Lin"}, "unit .*says None.*units='mm'"),
         (dict(MNI, iEEGCoordinateUnits="pixels"), "unit .*says 'pixels'"),
         (dict(MNI, iEEGCoordinateUnits="n/a"), "unit .*says 'n/a'"),
-        (dict(MNI, iEEGCoordinateUnits="m"), "looks like millimetres"),
+        (dict(MNI, iEEGCoordinateUnits="m"), "is 31, so they seem .* units='mm'"),
+        (dict(MNI, iEEGCoordinateUnits="cm"), "is cm, .* units='mm'"),
         (b"{", "coordsystem.json is no JSON"),
         (b"[]", "must hold an object"),
     ],
@@ -254,6 +259,20 @@ def test_command_line_has_the_same_ways_out(tmp_path, capsys, raw, small_model):
         ("POL A1-A2", "A2"),
         ("EEG LA3-LA4-0", "LA4"),
         ("G12 - G13", "G13"),
+        ("A1_A2", "A2"),
+        ("A1/A2", "A2"),
+        ("A1>A2", "A2"),
+        ("A1 A2", "A2"),
+        ("A'1A'2", "A'2"),
+        ("POL A1-POL A2", "POL A2"),
+        ("EEG A1-A2-Ref", "A2"),
+        ("A2-lap", "lap"),
+        ("A1_bipolar", "bipolar"),
+        ("A1-avg", ""),
+        ("A_1", ""),
+        ("P01_A2", ""),
+        ("L A 1", ""),
+        ("left hippocampus 1", ""),
         ("A1-Ref", ""),
         ("A1-B1", ""),
         ("A'1", ""),
@@ -269,6 +288,86 @@ def test_derivation_names(name, second):
 def test_one_contact_as_reference():
     names = [f"G{k}-G64" for k in range(1, 20)]
     assert not any(derived_from(name, names) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("names", "derived"),
+    [
+        (["A1-B1", "A2-B1", "A3-B1", "B2-B1"], 0),  # one reference
+        (["A1-A3", "A2-A3", "A4-A3", "B1-A3", "B2-A3"], 0),
+        (["A1-A2", "A3-A2", "B1-B2", "B3-B2"], 4),  # half of them have A2
+        (["A1-A2", "A3-A2", "B1"], 2),
+        (["A1-lap", "A2-lap", "A3-lap"], 3),
+        (["A1-B1", "A2-B2", "A3-B3"], 3),  # from shaft to shaft
+    ],
+)
+def test_reference_or_derivation(names, derived):
+    assert sum(bool(derived_from(name, names)) for name in names) == derived
+
+
+@pytest.mark.parametrize("form", ["{0}1-{0}2", "{0}1/{0}2", "{0}1-lap"])
+def test_derivations_in_a_file(tmp_path, form):
+    """Seen to be taken for single contacts."""
+    table = ROWS.replace("A1", form.format("A")).replace("A2", form.format("B"))
+    for read in (read_contacts, make_contacts):
+        with pytest.raises(ValueError, match="electrodes.tsv: Bipolar intracranial ch"):
+            read(write(tmp_path, table))
+
+
+# Positions that contacts do not have --------------------------------------------------
+
+
+def placed(names, rr, frame="mni_tal"):
+    """Info and montage of contacts, coordinates in millimetres."""
+    montage = mne.channels.make_dig_montage(
+        dict(zip(names, 1e-3 * np.array(rr, float), strict=True)), coord_frame=frame
+    )
+    info = mne.create_info(names, 500.0, "seeg")
+    return info.set_montage(montage.add_mni_fiducials()), montage
+
+
+def test_zeros_are_no_position(tmp_path):
+    """Seen to be taken for the anterior commissure."""
+    file = write(tmp_path, ROWS + "A3\t0\t0.0\t0\n")
+    with pytest.raises(ValueError, match="tsv: Contacts without coordinates: A3"):
+        read_contacts(file)
+    check_found(file, on_missing="ignore")
+    for contacts in placed(["A1", "A2"], [[-27, -20, -18], [0, 0, 0]]):
+        with pytest.raises(ValueError, match="^Contacts without coordinates: A2"):
+            make_contacts(contacts)
+
+
+def test_positions_beyond_a_head(tmp_path):
+    with pytest.raises(ValueError, match=r"tsv: .* than a head: A3 \(999 mm\)\. Write"):
+        read_contacts(write(tmp_path, ROWS + "A3\t-999\t-999\t-999\n"))
+
+
+def test_contacts_that_are_too_close(tmp_path):
+    """Centimetres that are called millimetres; seen to be predicted from."""
+    rr = [[side * (27 + 4 * k), -20, -18] for side in (-1, 1) for k in range(3)]
+    table = "name\tx\ty\tz\n" + "".join(
+        f"{'LR'[n > 2]}A{n % 3}\t{x / 10}\t{y / 10}\t{z / 10}\n"
+        for n, (x, y, z) in enumerate(rr)
+    )
+    with pytest.warns(RuntimeWarning, match="0.4 mm apart in the median.*another unit"):
+        read_contacts(write(tmp_path, table))
+
+
+@pytest.mark.parametrize(
+    "shafts", [("LA", "RA"), ("A'", "A"), ("AHL", "AHR"), ("mAHL", "mAHR"), ("L", "R")]
+)
+def test_contacts_on_the_other_side(shafts):
+    """Coordinates to the left (LPS); seen to be predicted from without a word."""
+    names = [f"{shaft}{k}" for shaft in shafts for k in (1, 2)]
+    rr = np.array([[x, -20, -18] for x in (-27, -31, 27, 31)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_contacts(placed(names, rr)[0])
+    if shafts == ("L", "R"):  # of shafts that are called by the alphabet
+        make_contacts(placed(names, -rr)[0])
+        return
+    with pytest.warns(RuntimeWarning, match=r"of the right on the left: .* \(LPS\)"):
+        make_contacts(placed(names, rr * [-1, 1, 1])[1])
 
 
 def test_bipolar_ieeg_is_refused(make_raw):

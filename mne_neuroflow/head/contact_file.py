@@ -31,6 +31,7 @@ _MNI = re.compile(
 _CHILDREN = re.compile("infant|pediatric|nihpd|uncinfant|child|neonat|dhcp")
 # If no coordinate exceeds this many millimetres, the coordinates must be in metres.
 _TOO_SMALL = 1.0
+_TOO_LARGE = 0.25  # metres; no head is so large
 
 
 def read_contact_file(path, space=None, units=None):
@@ -66,7 +67,28 @@ def read_contact_file(path, space=None, units=None):
             f"is {largest:.3g}, so they seem to be in metres. Correct "
             "iEEGCoordinateUnits, or give units='m'."
         )
+    _check_size(path, names, values, units)
+    values[(values == 0).all(axis=1)] = np.nan  # what programs write for unknown ones
     return names, values * UNITS[units]
+
+
+def _check_size(path, names, values, units):
+    """Refuse coordinates that are larger than a head."""
+    largest = np.abs(values).max(axis=1)
+    large = largest * UNITS[units] > _TOO_LARGE
+    if not large.any():
+        return
+    if large.mean() > 0.5 and units != "mm":
+        raise ValueError(
+            f"{path}: the unit of the coordinates is {units}, but the largest is "
+            f"{np.nanmax(largest):.4g}, so they seem to be in millimetres. Correct "
+            "iEEGCoordinateUnits, or give units='mm'."
+        )
+    described = [f"{names[k]} ({largest[k]:g} {units})" for k in np.flatnonzero(large)]
+    raise ValueError(
+        f"{path}: coordinates that are larger than a head: {listed(described)}. Write "
+        "n/a for contacts whose position is unknown."
+    )
 
 
 # The table ----------------------------------------------------------------------------
@@ -81,7 +103,7 @@ def _read_table(path):
     needed = ("name", "x", "y", "z")
     lacking = [column for column in needed if column not in header]
     if lacking:
-        other = next((c for c in (",", ";") if c in rows[0][1][0]), None)
+        other = next((c for c in (",", ";", " ") if c in rows[0][1][0]), None)
         why = f" Its columns are parted by {other!r}, not by tabs." if other else ""
         raise ValueError(
             f"{path} is not a BIDS electrodes.tsv: it lacks columns: {listed(lacking)}."
@@ -100,6 +122,8 @@ def _read_table(path):
             )
         row = row + [""] * (len(header) - len(row))
         names.append(row[where["name"]].strip())
+        if "\n" in names[-1] or "\t" in names[-1]:
+            raise ValueError(f"{path}, line {line}: a quotation mark is not closed.")
         for axis, column in enumerate("xyz"):
             values[k, axis] = _number(path, line, column, names[-1], row[where[column]])
     return names, values
@@ -117,11 +141,11 @@ def _text(path):
 
 
 def _number(path, line, column, name, text):
-    text = text.strip()
+    text = text.strip().replace("\u2212", "-")  # a minus sign that is no hyphen
     if text.lower() in _MISSING:
         return np.nan
     try:
-        value = float(text)
+        value = np.nan if "_" in text else float(text)  # Python reads 3_1 as 31
     except ValueError:
         value = np.nan
     if not np.isfinite(value):

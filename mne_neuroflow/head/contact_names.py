@@ -15,7 +15,12 @@ _MACRO = re.compile(r"m(?=[A-Z])|_+")
 _PRIMES = str.maketrans({prime: "'" for prime in "’‘′ʹ`´"})
 # Begins with a letter, and may contain blanks and underscores ('left hippocampus').
 _CONTACT = re.compile(r"(?P<shaft>[^\W\d_](?:[^\W\d]|[ ])*?'*)[ _-]?(?P<number>\d+)")
-_DERIVATION = re.compile(r"(?P<first>.*\d) ?[-–] ?(?P<second>.*\d)")
+# What can stand between two contacts of a shaft. Between two shafts, it is a minus.
+_BETWEEN = re.compile(r"(?<=\d) ?[-\u2010-\u2015\u2212:/\\|_>,.~] ?| ")
+_MINUS = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+_TWICE = re.compile(r"(?P<shaft>[^\W\d_]+'*)\d+(?P<second>(?P=shaft)\d+)")
+_DERIVED = re.compile(r"\d[ _-](lap(?:lacian)?|bip(?:olar)?|csd|scd)$", re.IGNORECASE)
+_FEWEST_SHARED = 3  # names that share a second part
 
 
 class ContactName(NamedTuple):
@@ -70,29 +75,75 @@ def derived_from(name, names):
     name : str
         Name of a channel.
     names : list of str
-        Names of all channels. A second part that half of them share is a reference.
+        Names of all channels. A second part that most of them share is a reference.
 
     Returns
     -------
     second : str
-        The second contact, or an empty string if the name is not that of a derivation.
+        The second contact, or the kind of a derivation as in ``'A2-lap'``. An empty
+        string if the name is not that of a derivation.
     """
-    second = _second(name)
-    shared = sum(_second(each) == second for each in names)
-    common = len(names) > 2 and 2 * shared >= len(names)
-    return "" if common else second
+    kind = _DERIVED.search(name)
+    if kind:
+        return kind[1]
+    second, of_shaft = _second(name)
+    if not second:
+        return ""
+    others = [each for each, _ in map(_second, names) if each]
+    shared = others.count(second)
+    if shared >= _FEWEST_SHARED and 2 * shared > len(others):
+        return ""
+    # One channel alone against a contact of another shaft can have it as reference.
+    return second if of_shaft or len(set(others)) > 1 else ""
 
 
 def _second(name):
-    """Return the second contact of a derivation within one shaft, or ''."""
-    match = _DERIVATION.fullmatch(re.sub(r"-0$", "", name))
-    first = match and read_contact_name(match["first"])
-    if not first:
-        return ""
-    if match["second"].isdecimal():
-        return match["second"] if int(match["second"]) else ""
-    second = read_contact_name(match["second"])
-    return match["second"] if second and second.shaft == first.shaft else ""
+    """Return the second contact of a name, and whether it is on the same shaft."""
+    name = bare_name(name)
+    twice = _TWICE.fullmatch(name)
+    if twice:
+        return twice["second"], True
+    for between in _BETWEEN.finditer(name):
+        first = read_contact_name(name[: between.start()])
+        rest, is_minus = name[between.end() :], between[0].strip() in _MINUS
+        if not first:
+            continue
+        if rest.isdecimal() and is_minus and between[0].strip():
+            return (rest, True) if int(rest) else ("", False)
+        second = read_contact_name(rest)
+        if second and (second.shaft == first.shaft or (is_minus and between[0] != " ")):
+            return rest, second.shaft == first.shaft
+    return "", False
+
+
+def opposite_sides(shafts):
+    """Find electrode shafts whose names differ only in the side of the head.
+
+    Parameters
+    ----------
+    shafts : iterable of str
+        The shafts.
+
+    Returns
+    -------
+    pairs : list of tuple of str
+        Left and right shafts, such as ``("A'", "A")``, ``('LA', 'RA')`` and
+        ``('AHL', 'AHR')``.
+
+    Examples
+    --------
+    >>> from mne_neuroflow.head.contact_names import opposite_sides
+    >>> opposite_sides(["A'", "A", "AHL", "AHR", "B"])
+    [("A'", 'A'), ('AHL', 'AHR')]
+    """
+    shafts = list(dict.fromkeys(shafts))
+    pairs = []
+    for left in shafts:
+        rights = [left[:-1]] if left.endswith("'") else []
+        rights += ["R" + left[1:]] if left.startswith("L") and left[1:] else []
+        rights += [left[:-1] + "R"] if left.endswith("L") and left[:-1] else []
+        pairs += [(left, right) for right in rights if right in shafts]
+    return pairs
 
 
 def bare_name(name):

@@ -21,7 +21,7 @@ from .._docs import fill_doc
 from .._text import listed
 from ..contract import SAME_PLACE
 from .contact_file import as_path, read_contact_file
-from .contact_names import derived_from
+from .contact_names import derived_from, opposite_sides, read_contact_name
 from .geometry import (
     inside_brain,
     load_head,
@@ -39,6 +39,9 @@ MAX_OUTSIDE = 5e-3
 LABEL_RADII = (3, 5)
 # Coordinates larger than this are not in metres, because no brain is so large.
 _MILLIMETRES = 0.5
+_ORIGIN = 1e-6  # metres; programs write zeros for unknown positions
+# Contacts have 2 mm or more between them. Wires of one tip share a position.
+_CLOSE, _FEWEST_CLOSE = 1e-3, 4
 _TYPES = dict(seeg=True, ecog=True, dbs=True)
 
 
@@ -85,8 +88,8 @@ def make_contacts(
     log, because registration to a template is not more accurate. Contacts farther
     outside are an error. No contact is moved.
 
-    Two contacts at the same position are an error, except in an ``Info``, a file or a
-    shipped implant, where they were measured. They are then named in the log.
+    Two contacts at the same position are an error in an array. Elsewhere they were
+    measured, and are named in the log.
 
     Examples
     --------
@@ -95,21 +98,21 @@ def make_contacts(
     >>> len(montage.ch_names), montage.ch_names[0]
     (80, 'vAL1')
     """
-    measured, hint = True, ""
+    measured, hint, file = True, "", ""
     if isinstance(spec, mne.Info):
         names, rr = _from_info(spec, trans)
     elif isinstance(spec, mne.channels.DigMontage):
         names, rr = _from_montage(spec, trans)
-        measured = False
     elif isinstance(spec, str) and spec in implant_names():
         names, rr = _implants()[spec]
     elif isinstance(spec, (str, os.PathLike)) or hasattr(spec, "fpath"):
         names, rr = _from_file(spec)
+        file = f"{as_path(spec)}: "
         hint = ' or leave them out with read_contacts(fname, on_missing="warn")'
     else:
         names, rr = _from_array(spec)
         measured = False
-    check_contacts(names, rr, measured=measured, hint=hint)
+    check_contacts(names, rr, measured=measured, hint=hint, file=file)
     return _montage(names, rr)
 
 
@@ -153,7 +156,7 @@ def read_contacts(
     Spaces that agree with MNI to a few millimetres are used without a transform and
     named in the log: those of MNI and ICBM, Colin 27, SPM's IXI549Space and fsaverage.
     Other spaces, such as Talairach and children's templates, and unknown spaces are
-    refused. Units are never guessed.
+    refused. Units are never guessed. Coordinates that are all zero are missing.
 
     Examples
     --------
@@ -169,7 +172,8 @@ def read_contacts(
     ['HL1', 'HR1']
     """
     _check_option("on_missing", on_missing, ("raise", "warn", "ignore"))
-    names, rr = read_contact_file(as_path(fname), space, units)
+    path = as_path(fname)
+    names, rr = read_contact_file(path, space, units)
     known = np.isfinite(rr).all(axis=1)
     if not known.all() and on_missing != "raise":
         missing = [name for name, ok in zip(names, known, strict=True) if not ok]
@@ -178,7 +182,7 @@ def read_contacts(
         names = [name for name, ok in zip(names, known, strict=True) if ok]
         rr = rr[known]
     hint = ' or leave them out with on_missing="warn"'
-    check_contacts(names, rr, measured=True, hint=hint)
+    check_contacts(names, rr, measured=True, hint=hint, file=f"{path}: ")
     return _montage(names, rr)
 
 
@@ -357,7 +361,7 @@ def get_info_to_mri(info, trans="fsaverage"):
     return get_head_to_mri(trans)
 
 
-def check_contacts(names, rr, *, measured=False, hint=""):
+def check_contacts(names, rr, *, measured=False, hint="", file=""):
     """Refuse contacts with impossible names or positions.
 
     Parameters
@@ -372,10 +376,22 @@ def check_contacts(names, rr, *, measured=False, hint=""):
         are therefore named in the log and are not an error.
     hint : str
         A further remedy for missing coordinates, for the error message.
+    file : str
+        The file of the contacts, with which the message begins.
     """
+    try:
+        _check_contacts(names, rr, measured, hint)
+    except ValueError as err:
+        raise ValueError(f"{file}{err}") from err
+
+
+def _check_contacts(names, rr, measured, hint):
     if not names:
         raise ValueError("No contacts: the list of positions is empty.")
-    nameless = [str(k) for k, name in enumerate(names, 1) if not name.strip()]
+    _refuse_derivations(name for name in names if derived_from(name, names))
+    nameless = [
+        str(k) for k, name in enumerate(names, 1) if name.strip().lower() in ("", "n/a")
+    ]
     if nameless:
         raise ValueError(f"Contacts without a name: number {listed(nameless)}.")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -396,6 +412,8 @@ def check_contacts(names, rr, *, measured=False, hint=""):
         )
     _check_places(names, rr, measured)
     _check_inside(names, rr)
+    _check_distances(rr)
+    _check_sides(names, rr)
 
 
 def _check_places(names, rr, measured):
@@ -407,6 +425,35 @@ def _check_places(names, rr, measured):
         if not measured:
             raise ValueError(f"{message} Leave one of each out.")
         logger.info(message)
+
+
+def _check_distances(rr):
+    """Warn of contacts that are too close together for their unit to be right."""
+    if len(rr) < _FEWEST_CLOSE:
+        return
+    apart = np.linalg.norm(rr[:, np.newaxis] - rr, axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    typical = np.median(apart.min(axis=1))
+    if typical < _CLOSE:
+        warn(
+            f"Contacts are {1e3 * typical:.2g} mm apart in the median, and those of "
+            "electrodes are 2 mm or more. Are their coordinates in another unit?"
+        )
+
+
+def _check_sides(names, rr):
+    """Warn of contacts that are on the other side than their names."""
+    read = [read_contact_name(name) for name in names]
+    shafts = np.array([each.shaft if each else "" for each in read])
+    pairs = opposite_sides(shafts)
+    middle = {shaft: rr[shafts == shaft, 0].mean() for pair in pairs for shaft in pair}
+    if pairs and all(middle[left] > 0 > middle[right] for left, right in pairs):
+        warn(
+            "Contacts on the left by their names are on the right, and those of the "
+            f"right on the left: {listed(f'{a} and {b}' for a, b in pairs)}. The first "
+            "coordinate must increase to the right; 3D Slicer and ITK write it, and "
+            "the second one, with the opposite sign (LPS)."
+        )
 
 
 def _check_inside(names, rr):
@@ -481,7 +528,7 @@ def _from_info(info, trans):
     montage = info.get_montage()
     # Without fiducials MNE keeps MNI coordinates as they are.
     frame = "head" if montage is None else montage.get_positions()["coord_frame"]
-    return names, _to_mni(rr, frame, trans)
+    return names, _known(_to_mni(rr, frame, trans))
 
 
 def check_monopolar(chs):
@@ -514,8 +561,12 @@ def _refuse_derivations(bipolar):
 
 def _from_montage(montage, trans):
     names, rr = contact_positions(montage)
-    _refuse_derivations(name for name in names if derived_from(name, names))
-    return names, _to_mni(rr, montage.get_positions()["coord_frame"], trans)
+    return names, _known(_to_mni(rr, montage.get_positions()["coord_frame"], trans))
+
+
+def _known(rr):
+    """Return positions in MNI coordinates, NaN for those at the origin."""
+    return np.where((np.abs(rr) < _ORIGIN).all(axis=1, keepdims=True), np.nan, rr)
 
 
 def _to_mni(rr, frame, trans):
