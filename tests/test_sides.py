@@ -114,6 +114,29 @@ def test_discharge_is_ranked_draw_by_draw(draws, contacts):
     assert "Structure: not clear" in said
 
 
+def test_discharge_where_nothing_can_be_compared(draws, contacts):
+    """Contacts of one side, of one structure, and in the midline.
+
+    Seen to say "left (left in 100% of draws)" of contacts that were all on the left,
+    and "right" of one in the midline.
+    """
+    draws.values[:, 0, 640:768] *= 10
+    left = draws.isel(channel=[0, 2])
+    said = discharge_in_words(discharge_table(left), left, contacts)
+    assert "second: unknown, as no contacts are opposite." in said
+    assert "Structure: hippocampus (most often hippocampus, in 100%)." in said
+    one = draws.isel(channel=[0, 1])
+    said = discharge_in_words(discharge_table(one), one, contacts)
+    assert "second: left (left in 100% of draws)" in said
+    assert "Structure: unknown, as all contacts are in one (hippocampus)." in said
+    middle = mne.channels.make_dig_montage(
+        dict(zip(NAMES, [[0, -0.02, -0.02], *POINTS[1:]], strict=True)),
+        coord_frame="mni_tal",
+    )
+    said = discharge_in_words(discharge_table(draws), draws, middle)
+    assert "strongest second: not clear (left in 0% of draws)" in said
+
+
 def test_short_draws_have_no_ordinary_second(draws):
     with pytest.raises(ValueError, match="5"):
         discharge_table(draws[..., :300])

@@ -276,7 +276,8 @@ def _add_discharge(report, draws, contacts):
     report.add_html(
         f"<p><strong>{said}</strong> Every recording has a strongest second, also one "
         "without any discharge; the list says where the draws put it, not that there "
-        f"is one.</p>{discharge_html(table, structures)}",
+        "is one. Strength is the line length, which also grows with activity that is "
+        f"not rhythmic.</p>{discharge_html(table, structures)}",
         title,
     )
 

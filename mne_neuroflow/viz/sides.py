@@ -213,18 +213,32 @@ def discharge_in_words(table, draws, contacts="mtl"):
         One or more sentences.
     """
     side = pd.Series(sides_of(draws, contacts), draws["channel"].values)
-    strongest = table["strongest"]
-    left = strongest[side[table.index].to_numpy() < 0].sum()
     structure = pd.Series(draws["structure"].values, draws["channel"].values)
-    shares = strongest.groupby(structure[table.index].to_numpy()).sum().sort_values()
-    n_draws = draws.sizes["draw"]
-    found = verdict(left, n_draws)
-    agreed = n_draws >= FEWEST and shares.iloc[-1] >= AGREED - 1e-9
-    where = shares.index[-1] if agreed else "not clear"
+    strongest, n_draws = table["strongest"], draws.sizes["draw"]
     return (
-        f"Side of the strongest second: {found} (left in {left:.0%} of draws). "
-        f"Structure: {where} (most often {shares.index[-1]}, in {shares.iloc[-1]:.0%})."
+        f"{_side_of_strongest(strongest, side[table.index], n_draws)} "
+        f"{_structure_of_strongest(strongest, structure[table.index], n_draws)}"
     )
+
+
+def _side_of_strongest(strongest, side, n_draws):
+    present = set(side) - {0.0}
+    if len(present) < 2:
+        return "Side of the strongest second: unknown, as no contacts are opposite."
+    left, right = (strongest[side == sign].sum() for sign in (-1, 1))
+    # Contacts in the midline are on neither side.
+    found = verdict(left, n_draws) if max(left, right) >= AGREED - 1e-9 else "not clear"
+    return f"Side of the strongest second: {found} (left in {left:.0%} of draws)."
+
+
+def _structure_of_strongest(strongest, structure, n_draws):
+    shares = strongest.groupby(structure).sum().sort_values()
+    most, share = shares.index[-1], shares.iloc[-1]
+    if len(shares) < 2:
+        return f"Structure: unknown, as all contacts are in one ({most})."
+    agreed = n_draws >= FEWEST and share >= AGREED - 1e-9
+    found = most if agreed else "not clear"
+    return f"Structure: {found} (most often {most}, in {share:.0%})."
 
 
 def sides_html(table):
@@ -272,9 +286,8 @@ def discharge_html(table, structures):
                 f"{r.rank:.0f} [{r.rank_low:.0f}, {r.rank_high:.0f}]"
                 for r in first.itertuples()
             ],
-            "Strongest second [90 % of draws]": [
-                f"{r.score:.1f} [{r.low:.1f}, {r.high:.1f}] times the median second"
-                for r in first.itertuples()
+            "Strongest over median second [90 % of draws]": [
+                f"{r.score:.1f} [{r.low:.1f}, {r.high:.1f}]" for r in first.itertuples()
             ],
             "First in": [f"{share:.0%} of draws" for share in first["strongest"]],
         },
