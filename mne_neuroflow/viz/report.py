@@ -253,7 +253,8 @@ def _add_lateralization(report, draws, contacts):
         report,
         plot_lateralization(draws, contacts, show=False),
         "Lateralization",
-        "Bars: the central 50 and 90 % of draws; filled where these leave out zero.",
+        "Bars: the central 50 and 90 % of draws. Filled where the 90 % interval leaves "
+        "out zero, which asks for more than nine in ten draws on one side.",
     )
     said = escape(sides_in_words(table, draws.sizes["draw"]))
     report.add_html(
