@@ -303,6 +303,16 @@ def test_columns_keep_their_names_and_levels(copied):
     assert (effects["n_recordings"] == 19).all()
 
 
+@pytest.mark.parametrize("wrong", ["23,5", "unknown", "> 90"])
+def test_numbers_among_text_are_no_factor(copied, wrong):
+    """Seen to fail with a term for each value of the column."""
+    _with_columns(copied, weight=[wrong, *"3567" * 4, *"567"])
+    with pytest.raises(ValueError, match=f"weight of .* has numbers and '{wrong}'"):
+        analyze_cohort(copied, "power ~ weight", verbose="error")
+    effects = analyze_cohort(copied, "power ~ C(weight)", verbose="error")
+    assert effects["term"].nunique() == 5
+
+
 @pytest.mark.filterwarnings("ignore:invalid value encountered in log")
 def test_formulas_have_a_number_for_each_recording(copied):
     """Seen to fail with the rows that the parser of formulas leaves out by itself."""

@@ -127,6 +127,22 @@ def test_wrong_use(tmp_path, capsys):
     assert "Run the participant level" in capsys.readouterr().err
 
 
+def test_options_of_the_other_level(calls, tmp_path, capsys):
+    """Seen to fail with options that had no effect. A file of options has both."""
+    labels = ("--participant-label", "01")
+    for given in (labels, ("--dry-run",), ("--no-control",), ("--draws", 30)):
+        assert run(tmp_path, tmp_path, "group", *given) == 2
+        assert "belong to the participant level" in capsys.readouterr().err
+    config = tmp_path / "options.toml"
+    config.write_text("n_draws = 30\nformula = 'power ~ 1'\n")
+    common = ("--config", config, "--n-jobs", 1)
+    assert run(tmp_path, tmp_path / "out", "group", *common) == 1
+    assert "Run the participant level first" in capsys.readouterr().err
+    assert run("root", tmp_path / "out", "participant", *common) == 0
+    assert run("root", tmp_path, "participant", "--formula", "power ~ 1") == 2
+    assert "--formula belongs to the group level" in capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(dataset, tmp_path, model_file, capsys):
     config = tmp_path / "options.toml"
     config.write_text(f"contacts = {COARSE['contacts']}\n")

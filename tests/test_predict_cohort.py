@@ -32,8 +32,19 @@ from mne_neuroflow.cohort.features import (
 )
 from mne_neuroflow.cohort.find import Found, find_recordings, fingerprint
 from mne_neuroflow.cohort.folder import Folder
-from mne_neuroflow.cohort.participant import expected_fingerprint, keep_memory
-from mne_neuroflow.cohort.run import _connect, check_settings
+from mne_neuroflow.cohort.participant import (
+    expected_fingerprint,
+    keep_memory,
+    new_row,
+    outputs,
+)
+from mne_neuroflow.cohort.run import _client as start_client
+from mne_neuroflow.cohort.run import (
+    _connect,
+    check_settings,
+    follow_dataset,
+    not_done,
+)
 from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.scalp.check import check_scalp
@@ -216,18 +227,24 @@ def test_recordings_that_differ_in_desc_only_are_named(tmp_path):
 
 
 def test_fingerprint_follows_what_belongs_to_a_recording(tmp_path):
-    """Seen to fail without the events, which may be bad time."""
+    """Seen to fail without the events, which may be bad time, and without tables in
+    folders above the recording, which it inherits.
+    """
     name = "sub-1/eeg/sub-1_task-x"
     _touch(tmp_path, f"{name}_eeg.edf", f"{name}_channels.tsv", f"{name}y_eeg.edf")
     found = Found("sub-1_task-x", str(tmp_path / f"{name}_eeg.edf"), True)
     before = fingerprint(found)
     for other in ("other_eeg.edf", "xy_events.tsv", "x_run-2_channels.tsv"):
         _touch(tmp_path, f"sub-1/eeg/sub-1_task-{other}")
+    _touch(tmp_path, "task-y_channels.tsv", "participants.tsv")
     assert fingerprint(found) == before
     for table in (
         f"{name}_channels.tsv",
         f"{name}_events.tsv",
         f"{name.removesuffix('_task-x')}_events.tsv",
+        f"{name.removesuffix('_task-x')}_space-CapTrak_electrodes.tsv",
+        "sub-1/sub-1_task-x_events.tsv",
+        "task-x_channels.tsv",
     ):
         (tmp_path / table).write_text(70_000 * " " + "good")
         one = fingerprint(found)
@@ -490,6 +507,46 @@ def test_recordings_outside_the_labels_are_skipped(dataset, predict, tmp_path):
     assert list(status["reason"]) == ["Not among the chosen labels.", ""]
     status = predict(dataset, tmp_path / "out", subjects=["01"])
     assert list(status["state"]) == ["done", "done"]
+
+
+def test_recordings_that_were_deleted_are_skipped(tmp_path):
+    """Until they are back. Seen to fail with rows that stay as they were."""
+    folder = Folder(tmp_path)
+    found = [Found(f"sub-{k}_task-x", str(tmp_path / f"{k}.edf"), True) for k in "ab"]
+    rows = [new_row(one, state="done", reason="Few channels.") for one in found]
+    (tmp_path / "status").mkdir()
+    _touch(tmp_path, "b.edf")
+    for row in rows:
+        folder.record(row)
+
+    def states():
+        return [row["state"] for row in folder.all_recorded().values()]
+
+    for _ in range(2):
+        follow_dataset(folder, [], in_bids=False)
+        assert states() == ["skipped", "done"]
+    follow_dataset(folder, found[:1], in_bids=True)
+    assert states() == ["done", "skipped"]
+    follow_dataset(folder, found, in_bids=True)
+    assert list(folder.all_recorded().values()) == rows
+
+
+def test_results_of_another_recording_are_not_kept(tmp_path, model_file):
+    """A cleaned recording has replaced them. Seen to fail with those of the cleaned."""
+    _touch(tmp_path, "bids/sub-1/eeg/sub-1_task-x_eeg.edf")
+    (one,) = find_recordings(tmp_path / "bids", validate=False)
+    settings = settings_of(tmp_path / "out", model_file)
+    digest = expected_fingerprint(one, settings)
+    folder = Folder(settings.out)
+    for file in outputs(one, settings):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(dict(Sources=[one.file])))
+    (folder.root / "status").mkdir()
+    folder.record(new_row(one, state="done", fingerprint=digest))
+    assert not_done([one], settings) == []
+    cleaned = one.file.replace("_eeg", "_desc-clean_eeg")
+    folder.table(one, ending=".json").write_text(json.dumps(dict(Sources=[cleaned])))
+    assert not_done([one], settings) == [one]
 
 
 def test_equal_windows_have_equal_results(tmp_path, model_file):
@@ -775,3 +832,15 @@ def test_workers_keep_memory():
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 3000
+
+
+@pytest.mark.slow
+def test_workers_keep_no_profile():
+    """Memory of workers is flat. Seen to fail with dask's profile of each second."""
+
+    def n_kept(dask_worker):
+        return len(dask_worker.profile_history)
+
+    with start_client(None, n_jobs=1, retries=0) as client:
+        client.submit(time.sleep, 2.5).result()
+        assert list(client.run(n_kept).values()) == [0]

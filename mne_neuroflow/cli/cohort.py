@@ -28,6 +28,9 @@ _HOW = (
 )
 _WHERE = ("n_jobs", "scheduler", "retries")
 _ALLOWED = _CHOICE + _HOW + _WHERE + CONTACT_FILE
+# Options that the group level would silently ignore. Others say where to compute or
+# which dataset it is, as scripts do for both levels.
+_NOT_OF_GROUP = (*_LABELS, *_HOW[:-1], *CONTACT_FILE, "dry_run")
 
 
 def add_cohort(commands):
@@ -188,12 +191,25 @@ def _cohort(args):
 
 def _run(args):
     """Run the command; return what to print, and how many recordings failed."""
+    _check_level(args)
     given = _options(args)
     if args.level == "group":
         return _group(args, given), 0
     if given.pop("dry_run", False):
         return _dry_run(args, given), 0
     return _participant(args, given)
+
+
+def _check_level(args):
+    """Refuse options of the other level; files of options may be for both."""
+    if args.level == "participant" and hasattr(args, "formula"):
+        raise ValueError("--formula belongs to the group level.")
+    if args.level == "group" and any(hasattr(args, name) for name in _NOT_OF_GROUP):
+        raise ValueError(
+            f"The group level combines all recordings in {args.out} as they were "
+            "predicted. Labels, --dry-run and options of what is predicted belong to "
+            "the participant level."
+        )
 
 
 def _options(args):

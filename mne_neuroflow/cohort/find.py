@@ -1,8 +1,10 @@
 """Finding and reading the recordings of a dataset."""
 
 import hashlib
+import os
 import re
 from collections import defaultdict
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,9 @@ _BIDS_NAME = re.compile(r"(sub-[^/]+?)_(?:eeg|raw)\.(?:edf|bdf|vhdr|set|fif)", r
 _LATER_PART = re.compile(r"_split-(?!0*1(_|$))")
 _CLEAN = re.compile(r"_(desc|proc)-clean(_|$)")
 _ENTITIES = {"subject": "sub", "session": "ses", "task": "task", "run": "run"}
+# Ends of names of BIDS files on which a recording depends. Events may be bad time.
+_TABLES = ("channels.tsv", "events.tsv", "electrodes.tsv", "coordsystem.json")
+_TABLES += ("eeg.json",)
 # Bytes at the beginning of a file that contain its header, with channels, rate and
 # calibration in the formats of BIDS.
 _HEADER = 2**16
@@ -179,27 +184,35 @@ def fingerprint(found):
     Returns
     -------
     digest : str
-        Hash of its BIDS tables, and of the names, sizes and first 64 KiB of its files.
+        Hash of its BIDS tables, which may be in folders above it, and of the names,
+        sizes and first 64 KiB of its files.
     """
     file, digest = Path(found.file), hashlib.sha256()
     files = [*file.rglob("*")] if file.is_dir() else [*_same_stem(file)]
     if found.in_bids:
-        for kind in ("channels", "events"):  # events may be bad time
-            files += _tables_of(found, kind)
-        files += file.parent.glob("*_electrodes.tsv")
-        files += file.parent.glob("*_coordsystem.json")
-    for one in sorted(each for each in files if each.is_file()):
+        files += _tables_of(found)
+    for one in sorted({each for each in files if each.is_file()}):
         digest.update(f"{one.name} {one.stat().st_size}\n".encode())
         with one.open("rb") as opened:
             digest.update(opened.read(None if one.suffix == ".tsv" else _HEADER))
     return digest.hexdigest()
 
 
-def _tables_of(found, kind):
+def _tables_of(found):
     """Find the tables of a recording, and those that it shares with others."""
     labels = set(found.name.split("_"))
-    tables = Path(found.file).parent.glob(f"*_{kind}.tsv")
-    return [one for one in tables if labels.issuperset(one.stem.split("_")[:-1])]
+    n_folders = 4 if found.entity("session") else 3  # up to that of the dataset
+    for folder in list(Path(found.file).parents)[:n_folders]:
+        for name in _tables_in(folder, folder.stat().st_mtime_ns):
+            own = {label for label in name.split("_")[:-1] if label[:6] != "space-"}
+            if own <= labels:
+                yield folder / name
+
+
+@lru_cache(maxsize=8)
+def _tables_in(folder, changed):
+    """Find all tables in a folder, which may have those of thousands of people."""
+    return [name for name in os.listdir(folder) if name.split("_")[-1] in _TABLES]
 
 
 def _same_stem(file):

@@ -96,6 +96,22 @@ class Folder:
             folder = folder / f"ses-{found.entity('session')}"
         return folder / "ieeg" / f"{found.result_name}_desc-virtual_{what}{ending}"
 
+    def source(self, found):
+        """Return the name of the file from which the results of a recording come.
+
+        Parameters
+        ----------
+        found : Found
+            The recording.
+
+        Returns
+        -------
+        name : str
+            The name, which may be of another recording that differs only in ``desc``.
+        """
+        about = json.loads(self.table(found, ending=".json").read_text("utf-8"))
+        return Path(about["Sources"][0]).name
+
     def create(self, source, options, montage):
         """Write the description of the dataset and of the virtual contacts.
 

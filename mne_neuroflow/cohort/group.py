@@ -274,6 +274,7 @@ def _effects(files, people, formula, feature, fixed, repeated):
     recordings = table[list(_OF_RECORDINGS)].drop_duplicates("recording")
     recordings = recordings.merge(people, on="participant", how="left")
     used = _names(formula, fixed, repeated, recordings)
+    _check_numbers(formula, used, people)
     recordings = _known_people(formula, used, recordings.set_index("recording"))
     _check_variation(formula, used, repeated, recordings)
     exog, terms = _design(formula, fixed, recordings)
@@ -333,6 +334,29 @@ def _names(formula, fixed, repeated, recordings):
             f"{', '.join(unknown)} in {formula!r}."
         )
     return sorted(words)
+
+
+def _check_numbers(formula, used, people):
+    """Refuse numbers among text, of which formulas make a factor without notice."""
+    for name in used:
+        if name == "participant" or name not in people or _as_factor(formula, name):
+            continue
+        texts = people[name].dropna().astype(str).str.strip()
+        if pd.to_numeric(texts.str.replace(",", "."), errors="coerce").isna().all():
+            continue
+        wrong = texts[pd.to_numeric(texts, errors="coerce").isna()]
+        if len(wrong):
+            raise ValueError(
+                "Invalid value for the 'formula' parameter. Allowed columns have "
+                f"either numbers or text, but {name} of {formula!r} has numbers and "
+                f"{wrong.iloc[0]!r}. Correct participants.tsv, with decimal points and "
+                f"n/a for unknown values, or write C({name}) if it has no quantities."
+            )
+
+
+def _as_factor(formula, name):
+    """Return whether a formula declares that a column has categories."""
+    return re.search(rf"\bC\(\s*(Q\(\s*['\"])?{re.escape(name)}\b", formula)
 
 
 def _known_people(formula, used, recordings):

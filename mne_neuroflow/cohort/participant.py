@@ -507,13 +507,15 @@ def outputs(found, settings):
     Returns
     -------
     fnames : list of Path
-        Tables, and the virtual recording if it is kept.
+        Tables, the virtual recording if it is kept, and their description, which is
+        written last.
     """
     endings = (".parquet", ".tsv") if settings.tsv else (".parquet",)
     tables = ("features",) if settings.window is None else ("features", "courses")
     kinds = [(what, ending) for what in tables for ending in endings]
     if settings.keep_recordings is not None:
         kinds.append(("ieeg", f".{settings.keep_recordings}"))
+    kinds.append(("features", ".json"))
     return [Folder(settings.out).table(found, *kind) for kind in kinds]
 
 

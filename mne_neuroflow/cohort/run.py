@@ -140,8 +140,9 @@ def predict_cohort(
         One row per recording: ``state`` (``'done'``, ``'failed'``, ``'skipped'`` or
         ``'waiting'``), ``reason``, ``duration`` of the recording and ``seconds`` of
         work, ``peak_memory`` of the worker in megabytes, and more. Recordings outside
-        the chosen labels are skipped; results that they have already are kept. During
-        the computation, ``out/status.tsv`` has the same table.
+        the chosen labels are skipped; results that they have already are kept.
+        Recordings that the dataset no longer has are skipped too, and left out of the
+        group level. During the computation, ``out/status.tsv`` has the same table.
 
     See Also
     --------
@@ -212,15 +213,15 @@ def predict_cohort(
         )
     where = dict(pattern=pattern, derivatives=derivatives, validate=validate)
     labels = dict(subjects=subjects, sessions=sessions, tasks=tasks, runs=runs)
-    found = find_recordings(root, out, **where, **labels)
-    skipped = []
+    everything = found = find_recordings(root, out, **where, **labels)
     if any(chosen is not None for chosen in labels.values()):
-        names = {one.name for one in found}
         everything = find_recordings(root, out, **where)
-        skipped = [one for one in everything if one.name not in names]
+    names = {one.name for one in found}
+    skipped = [one for one in everything if one.name not in names]
     folder = Folder(settings.out)
     options |= dict(specparam=settings.specparam)
     folder.create(root, options, settings.montage)
+    follow_dataset(folder, everything, in_bids=pattern is None)
     missing = not_done(found, settings)
     logger.info(
         "Recordings: %d, of which %d are done already.",
@@ -374,9 +375,9 @@ def _client(scheduler, n_jobs, retries):
         return
     settings = {
         "distributed.scheduler.allowed-failures": retries,
-        # By default, dask profiles its workers a hundred times a second, which takes a
-        # few per cent of the processor time.
-        "distributed.worker.profile.interval": "100ms",
+        # By default, dask profiles its workers a hundred times a second, and keeps a
+        # tree of calls for each of the last thousand seconds.
+        "distributed.worker.profile.enabled": False,
     }
     with dask.config.set(settings):
         if scheduler is None:
@@ -487,6 +488,31 @@ def _failed(found, err):
 # The status ---------------------------------------------------------------------------
 
 
+def follow_dataset(folder, everything, in_bids):
+    """Skip recordings that a dataset no longer has, until it has them again.
+
+    The group level leaves them out. Their tables are kept.
+
+    Parameters
+    ----------
+    folder : Folder
+        The folder of results.
+    everything : list of Found
+        All recordings of the dataset.
+    in_bids : bool
+        Whether these are all that belong to the results. Otherwise a recording of
+        another pattern is kept as long as its file exists.
+    """
+    names = {one.name for one in everything}
+    for name, row in folder.all_recorded().items():
+        if name in names:
+            if "before" in row:
+                folder.record(row["before"])
+        elif "before" not in row and (in_bids or not Path(row["file"]).exists()):
+            reason = "No longer in the dataset."
+            folder.record(row | dict(state="skipped", reason=reason, before=row))
+
+
 def not_done(found, settings):
     """Find the recordings without results or with outdated results.
 
@@ -509,6 +535,7 @@ def not_done(found, settings):
         kept = row.get("state") == "done" and all(
             file.is_file() for file in outputs(one, settings)
         )
+        kept = kept and folder.source(one) == Path(one.file).name
         if not kept or row["fingerprint"] != expected_fingerprint(one, settings):
             missing.append(one)
     return missing
