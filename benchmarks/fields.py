@@ -113,6 +113,24 @@ def half_scaled(factor):
     return lambda raw, rng: _changed(raw, _half(raw, rng), lambda x: factor * x)
 
 
+def shifted(raw, rng):
+    """Shift all channels by one place."""
+    return _with(raw, np.roll(raw.get_data(), 1, axis=0))
+
+
+def shuffled(raw, rng):
+    """Put the channels in a random order."""
+    return _with(raw, rng.permutation(raw.get_data()))
+
+
+def two_exchanged(raw, rng):
+    """Exchange two channels."""
+    data = raw.get_data()
+    pair = rng.permutation(len(data))[:2]
+    data[pair] = data[pair[::-1]]
+    return _with(raw, data)
+
+
 def _half(raw, rng):
     n = len(raw.ch_names)
     return rng.permutation(n)[: n // 2]
@@ -139,6 +157,9 @@ CHANGES = {
     "half 31 ms late": half_delayed(0.031),
     "half scaled by 2": half_scaled(2),
     "half scaled by 3": half_scaled(3),
+    "shifted by one place": shifted,
+    "in a random order": shuffled,
+    "two exchanged": two_exchanged,
 }
 FOUND = {
     "anything in common": "noise",
@@ -146,6 +167,8 @@ FOUND = {
     "opposite sign": "sign",
     "apart in time": "delay",
     "Amplitudes of neighbouring": "gain",
+    "where their names": "order",
+    "when they are exchanged": "exchanged",
 }
 
 
@@ -166,6 +189,8 @@ def measure(raw):
             fields.agreement[fields.reversed], default=np.nan
         ),
         "delay of groups, ms": 1e3 * fields.late()[1],
+        "error of the best shifted order": fields.order.ratio,
+        "share of random orders as good": fields.order.by_chance,
         "unevenness": np.median(np.abs(fields.uneven)) if even else np.nan,
     }, reported
 

@@ -15,6 +15,8 @@ from mne_neuroflow.spatial import compare_with_head
 
 POINTS = [[-0.025, -0.02, -0.018], [0.025, -0.02, -0.018]]
 WORDS = ("in common", "spatial filter", "opposite sign", "apart in time", "Amplitudes")
+WORDS += ("where their names", "when they are exchanged")
+TEN_TWENTY = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,38 @@ def larger(raw):
     raw._data[1::2] *= 3
 
 
+def shifted(raw):
+    """Labels one place too early, as where the first line of a list was skipped."""
+    raw._data[:] = np.roll(raw._data, 1, axis=0)
+
+
+def few_shifted(raw):
+    raw.pick(TEN_TWENTY)
+    raw._data[:] = np.roll(raw._data, -1, axis=0)
+
+
+def eight_shifted(raw):
+    few(raw)
+    shifted(raw)
+
+
+def back_to_front(raw):
+    raw._data[:] = raw._data[::-1].copy()
+
+
+def boxes_exchanged(raw):
+    raw._data[:] = np.roll(raw._data, 32, axis=0)
+
+
+def shuffled(raw):
+    raw._data[:] = raw._data[np.random.default_rng(0).permutation(64)]
+
+
+def exchanged(raw):
+    pair = [raw.ch_names.index(name) for name in ("Fp1", "O2")]
+    raw._data[pair] = raw._data[pair[::-1]]
+
+
 CASES = {
     as_it_is: None,
     as_the_first: None,
@@ -101,6 +135,13 @@ CASES = {
     many_turned: "opposite sign.* and [0-9]+ more. Were",
     late: "1[89] ms apart in time.*group is: ",
     late_before_a_filter: "1[89] ms apart in time",
+    shifted: "say: .* shifted or reversed, as if FC3 held what was recorded at FC5",
+    few_shifted: "say: .* as if Fp1 held what was recorded at Fp2",
+    eight_shifted: "say: .* as if Fp2 held what was recorded at Fp1",
+    back_to_front: "say: .* shifted or reversed",
+    boxes_exchanged: "say: .* shifted or reversed",
+    shuffled: "say: .* do not fit .* better than in a random order",
+    exchanged: "when they are exchanged: Fp1 and O2. Were",
     larger: "Amplitudes of neighbouring.*Larger than their neighbours: FC3, ",
 }
 
@@ -108,9 +149,10 @@ CASES = {
 @pytest.mark.parametrize("change", CASES)
 def test_what_is_warned_of(demo, change):
     """Seen to fail with the limit of smoothness halved, with those of reversed channels
-    and of delays doubled, with that of unevenness five times as large, without that of
-    agreement, with the average reference, which hides the sign of a channel, and where
-    many reversed channels count as a spatial filter.
+    and of delays doubled, without the comparison of orders, with the limit of
+    unevenness five times as large, without that of agreement, with the average
+    reference, which hides the sign of a channel, and where many reversed channels count
+    as a spatial filter or as exchanged.
     """
     change(demo)
     found = warnings_of(demo)

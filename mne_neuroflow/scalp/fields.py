@@ -17,6 +17,7 @@ from ..contract import SFREQ
 from ..head.bands import N_HALO, band_covariance
 from ..head.posterior import HEAD_ERROR, SENSOR_STD
 from .mismatch import report_mismatch
+from .order import Order, find_order
 
 # The limits are between what ``python benchmarks/fields.py`` finds in recordings, real
 # ones and simulated ones with artifacts, before and after each change
@@ -60,6 +61,8 @@ class Fields:
         Seconds by which each electrode lags behind the median one.
     uneven : array of shape (n_electrodes,)
         Logarithm of the ratio of each electrode's amplitude to that of its neighbours.
+    order : Order
+        How well channels fit their positions in comparison with other orders.
     """
 
     smoothness: float
@@ -67,6 +70,7 @@ class Fields:
     reversed: np.ndarray
     delay: np.ndarray
     uneven: np.ndarray
+    order: Order
 
     def late(self):
         """Divide the electrodes into two groups of different delay.
@@ -113,6 +117,9 @@ def check_fields(fields, ch_names, on_mismatch):
             on_mismatch,
         )
         return
+    if fields.order.is_shifted or fields.order.is_random:
+        _tell_of_order(fields.order, names, on_mismatch)
+        return
     if fields.smoothness < _SMOOTH:
         report_mismatch(
             "The EEG varies more from electrode to electrode than potentials on a head "
@@ -122,7 +129,17 @@ def check_fields(fields, ch_names, on_mismatch):
             on_mismatch,
         )
         return
+    exchanged = fields.order.exchanged
+    if exchanged:
+        pairs = [f"{names[i]} and {names[j]}" for i, j in exchanged]
+        report_mismatch(
+            "EEG channels that fit their positions far better when they are exchanged: "
+            f"{listed(pairs)}. Were electrodes, inputs or names exchanged? Rename them "
+            "with inst.rename_channels(), or mark them in inst.info['bads'].",
+            on_mismatch,
+        )
     opposed = fields.reversed & (fields.agreement > _REVERSED)
+    opposed[[k for pair in exchanged for k in pair]] = False
     if opposed.any():
         report_mismatch(
             f"EEG channels with the opposite sign of their neighbours: "
@@ -151,6 +168,26 @@ def check_fields(fields, ch_names, on_mismatch):
         )
 
 
+def _tell_of_order(order, names, on_mismatch):
+    """Report channels that are not at the positions of their names."""
+    found = "the channels do not fit these positions better than in a random order"
+    if order.is_shifted:
+        better = order.better
+        moved = np.abs(better - np.arange(len(better)))
+        k = np.where(moved == 0, len(better), moved).argmin()
+        found = (
+            "the channels fit these positions far better when they are shifted or "
+            f"reversed, as if {names[better[k]]} held what was recorded at {names[k]}"
+        )
+    report_mismatch(
+        "EEG channels that seem not to be where their names or positions say: "
+        f"neighbours record nearly the same, and {found}. Were labels or inputs "
+        "shifted? Check the order of the channels, and of the positions, and rename "
+        "channels with inst.rename_channels().",
+        on_mismatch,
+    )
+
+
 def measure_fields(pieces, electrodes, lead_field):
     """Compare a recording with potentials on one head.
 
@@ -174,16 +211,22 @@ def measure_fields(pieces, electrodes, lead_field):
     expected = signal + np.diag(SENSOR_STD**2 + HEAD_ERROR**2 * np.diag(signal))
     inside = [piece[:, N_HALO : piece.shape[1] - N_HALO] for piece in pieces]
     total = sum(piece @ piece.T for piece in inside)
-    turned, agreement = _signs(total, _without_common(expected))
+    rms = np.sqrt(np.diag(total))
+    scale = np.minimum(1, _LOUD * np.median(rms) / rms)
+    even, precision = total * np.outer(scale, scale), _without_common(expected)
+    turned, agreement = _signs(even, precision)
     # Reversed channels are no spatial filter.
-    sign = np.where(turned & (agreement > _REVERSED), -1.0, 1.0)[:, np.newaxis]
+    sign = np.where(turned & (agreement > _REVERSED), -1.0, 1.0)
     nearest = cdist(electrodes, electrodes).argsort(axis=1)[:, 1 : _NEIGHBOURS + 1]
     return Fields(
-        smoothness=_smoothness([sign * piece for piece in pieces], expected),
+        smoothness=_smoothness(
+            [sign[:, np.newaxis] * piece for piece in pieces], expected
+        ),
         agreement=agreement,
         reversed=turned,
         delay=_delays(inside, nearest) / SFREQ,
         uneven=_unevenness(total, nearest[:, :_NEAREST]),
+        order=find_order(even, precision, sign),
     )
 
 
@@ -213,9 +256,6 @@ def _without_common(expected):
 def _signs(total, precision):
     """Find electrodes with the opposite sign, one by one, the clearest first."""
     n = len(total)
-    rms = np.sqrt(np.diag(total))
-    scale = np.minimum(1, _LOUD * np.median(rms) / rms)
-    total = total * np.outer(scale, scale)
     weight, sign = np.diag(precision), np.ones(n)
     for _ in range(n // 2):
         found = total * np.outer(sign, sign)
