@@ -10,7 +10,9 @@ from ._text import listed
 from .head.contacts import check_monopolar
 from .recording import Recording
 from .scalp.header import MIN_SFREQ
+from .scalp.mismatch import report_mismatch
 from .scalp.samples import DEAD
+from .virtual import provenance
 
 # Typical standard deviations (volts) outside these limits are a wrong unit: iEEG has
 # 20 to 300 uV, and a bad channel among many does not move the median.
@@ -102,7 +104,7 @@ def _same_moments(*both):
     return np.ptp(apart) < _LENGTH_TOLERANCE
 
 
-def check_ieeg(ieeg):
+def check_ieeg(ieeg, on_mismatch="raise"):
     """Check a recording of intracranial EEG.
 
     Parameters
@@ -110,6 +112,8 @@ def check_ieeg(ieeg):
     ieeg : Raw | Epochs
         A recording with ``'seeg'``, ``'ecog'`` or ``'dbs'`` channels, of which bad ones
         are left out. It is not changed.
+    on_mismatch : str
+        ``'warn'``, ``'raise'`` or ``'ignore'`` if it was predicted, not recorded.
 
     Returns
     -------
@@ -126,6 +130,13 @@ def check_ieeg(ieeg):
             "channel types with ieeg.set_channel_types()."
         )
     check_monopolar([ieeg.info["chs"][pick] for pick in picks])
+    text = provenance(ieeg)
+    if text:
+        report_mismatch(
+            f"ieeg was predicted, not recorded, as it says: {text!r}. What fits it "
+            "tells nothing of a brain: give recorded contacts.",
+            on_mismatch,
+        )
     if ieeg.info["sfreq"] < MIN_SFREQ:
         raise ValueError(
             f"The sampling rate of ieeg must be at least {MIN_SFREQ:g} Hz, but got "

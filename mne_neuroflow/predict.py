@@ -362,7 +362,7 @@ def score_ieeg(
     >>> score.mean("time").sizes
     Frozen({'channel': 2})
     """
-    truth = check_ieeg(ieeg)
+    truth = check_ieeg(ieeg, on_mismatch)
     predictor = Predictor(
         inst,
         contacts=truth.info,

@@ -16,6 +16,7 @@ from mne_neuroflow import predict_ieeg
 from mne_neuroflow.cli import main
 from mne_neuroflow.contract import TRAINED
 from mne_neuroflow.export import export_edf
+from mne_neuroflow.ieeg import check_ieeg
 from mne_neuroflow.predictor import Predictor
 from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.virtual import SAYS_SO, EpochsVirtual, provenance
@@ -522,6 +523,30 @@ def test_epochs_in_files_of_eeglab(epochs, tmp_path):
 
 
 @pytest.mark.usefixtures("small_model")
+@pytest.mark.usefixtures("small_model")
+def test_virtual_recordings_are_no_input(raw, make_raw):
+    """Seen to be predicted from once they were called EEG, also without their name."""
+    names = ["C3", "C4", "O1", "O2"]
+    rr = np.vstack([POINTS, 1.2 * np.array(POINTS)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        virtual = predict_ieeg(raw, contacts=rr, random_state=0)
+    both = raw.copy().add_channels([virtual.copy()], force_update_info=True)
+    assert check_scalp(both).ch_names == raw.ch_names
+    other = virtual.copy().add_channels([raw.copy()], force_update_info=True)
+    assert check_scalp(other).ch_names == raw.ch_names
+    with pytest.warns(RuntimeWarning, match="ieeg was predicted, not recorded"):
+        mne_neuroflow.score_ieeg(raw, virtual)
+    with pytest.raises(ValueError, match="give recorded contacts"):
+        check_ieeg(virtual)
+    new_names = dict(zip(virtual.ch_names, names, strict=True))
+    called = virtual.copy().rename_channels(new_names)
+    called.set_channel_types(dict.fromkeys(names, "eeg"), on_unit_change="ignore")
+    for each in (called, called.copy().anonymize(verbose=False)):
+        with pytest.raises(ValueError, match="EEG was predicted.*recording itself"):
+            check_scalp(each.set_montage(None))
+
+
 @pytest.mark.parametrize("ending", ["vhdr", "set"])
 def test_the_sign_of_a_recording_that_was_read(raw, tmp_path, ending):
     """The line in "Will it read my recording?" keeps it; seen to fail without."""

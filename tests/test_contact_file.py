@@ -238,6 +238,8 @@ def test_command_line_has_the_same_ways_out(tmp_path, capsys, raw, small_model):
     file = write(tmp_path, ROWS + "A3\tn/a\tn/a\tn/a\n", system=None)
     command = ["predict", str(tmp_path / "scalp_raw.fif"), str(tmp_path / "v_raw.fif")]
     command += ["--quiet", "--seed", "0", "--contacts", str(file)]
+    assert main([*command, "--contacts", str(file.with_suffix(".not.tsv"))]) == 2
+    assert "There is no file of contacts" in capsys.readouterr().err
     for option in (["--space", "MNI152"], ["--units", "mm"], ["--on-missing", "warn"]):
         assert main(command) == 2
         assert " ".join(option) in capsys.readouterr().err

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..contract import MODEL
+from .messages import as_bad_input
 
 #: Names of the options of :func:`add_contact_file`.
 CONTACT_FILE = ("space", "units", "on_missing")
@@ -94,7 +95,8 @@ def contacts_of(options):
     if not isinstance(contacts, str) or not contacts.lower().endswith(".tsv"):
         return contacts
     given = {k: options[k] for k in CONTACT_FILE if options.get(k) is not None}
-    return read_contacts(contacts, **given)
+    with as_bad_input(OSError):
+        return read_contacts(contacts, **given)
 
 
 def add_overwrite(parser, help_="replace OUT if it exists"):

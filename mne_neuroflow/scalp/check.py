@@ -23,6 +23,7 @@ from .header import (
     check_band,
     check_container,
     check_rate_and_length,
+    check_recorded,
     describe_reference,
     reference_operator,
 )
@@ -484,6 +485,7 @@ def check_scalp(inst, *, trans="fsaverage", on_mismatch="warn", verbose=None):
     """
     _check_option("on_mismatch", on_mismatch, ("warn", "raise", "ignore"))
     check_container(inst)
+    check_recorded(inst)
     check_rate_and_length(inst)
     check_band(inst.info, on_mismatch)
     inst = _own(inst)

@@ -11,6 +11,7 @@ from mne.io.constants import FIFF
 from .._compat import _validate_type, logger, make_projector
 from .._text import listed
 from ..contract import BAND
+from ..virtual import provenance
 from .mismatch import report_mismatch
 
 MIN_SFREQ = 100.0
@@ -27,6 +28,18 @@ def check_container(inst):
             "predictions: predict the epochs and average the result."
         )
     _validate_type(inst, (mne.io.BaseRaw, mne.BaseEpochs), "inst", "Raw or Epochs")
+
+
+def check_recorded(inst):
+    """Refuse recordings that were predicted themselves."""
+    text = provenance(inst)
+    # Virtual channels can be in one recording with the scalp EEG.
+    if text and not {"seeg", "ecog", "dbs"}.intersection(inst.get_channel_types()):
+        raise ValueError(
+            f"The EEG was predicted, not recorded, as the recording says: {text!r}. A "
+            "prediction from a prediction tells nothing of a brain: give the scalp "
+            "recording itself."
+        )
 
 
 def check_rate(sfreq, remedy=""):
