@@ -410,6 +410,13 @@ def _groups(formula, repeated, recordings, n_terms):
     return groups
 
 
+def _without_terms(formula):
+    return ValueError(
+        "Invalid value for the 'formula' parameter. Allowed values have a term, as "
+        f"'{formula.split('~')[0].strip()} ~ 1' has, but got {formula!r}."
+    )
+
+
 def _design(formula, fixed, recordings):
     """Make the design matrix of the fixed effects."""
     import statsmodels.formula.api as smf
@@ -418,6 +425,8 @@ def _design(formula, fixed, recordings):
     try:
         model = smf.ols(f"Q('{_VALUE}') ~ {fixed}", data)
     except Exception as err:  # the parser of formulas raises many kinds
+        if "zero-size array" in str(err):  # of statsmodels 0.14.4
+            raise _without_terms(formula) from err
         raise ValueError(
             "Invalid value for the 'formula' parameter. Allowed values are as in "
             f"statsmodels, but got {formula!r}: {' '.join(str(err).split())}"
@@ -432,10 +441,7 @@ def _design(formula, fixed, recordings):
     exog = np.asarray(model.exog, float)
     n, n_terms = exog.shape
     if n_terms == 0:
-        raise ValueError(
-            "Invalid value for the 'formula' parameter. Allowed values have a term, as "
-            f"'{formula.split('~')[0].strip()} ~ 1' has, but got {formula!r}."
-        )
+        raise _without_terms(formula)
     terms = f"but got {formula!r} with {', '.join(model.exog_names)}."
     if n <= n_terms:
         raise ValueError(
