@@ -256,8 +256,8 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         Notes
         -----
         Intervals with the best score may be narrower than the nominal ones: in another
-        session of twelve simulated patients, 90-percent intervals covered 85 percent, see
-        :ref:`leaderboard`.
+        session of twelve simulated patients, 90-percent intervals covered 85 percent,
+        see :ref:`leaderboard`.
         """
         groups = pair_up(inst, ieeg, self, trans, on_mismatch)
         tables, contact_fits = [], list(self.contact_fits)

@@ -15,9 +15,26 @@ _TOKENS = 3072
 # Contacts times seconds in the smallest slab. Matrix products compute small numbers of
 # rows differently (measured with MKL: up to 8), and half of a slab has more.
 _FEWEST_TOKENS = 48
-# The function that maps over slabs (the built-in map, or the map of a thread pool), and
-# the number of its threads.
-_MAP = ContextVar("map", default=(map, 1))
+_WORKERS = ContextVar("workers", default=None)
+
+
+class _Workers:
+    """A thread pool, and whether it still takes work.
+
+    After Ctrl+C the pool may still be set when it has been closed.
+    """
+
+    def __init__(self, n_threads: int):
+        self.pool: ThreadPoolExecutor | None = None
+        self.n_threads, self.are_there = n_threads, True
+
+
+def _slab_map() -> tuple[Callable, int]:
+    """Return the function that maps over slabs, and the number of its threads."""
+    workers = _WORKERS.get()
+    if workers is None or not workers.are_there:
+        return map, 1
+    return workers.pool.map, workers.n_threads
 
 
 def _one_thread_after_fork() -> None:
@@ -50,16 +67,16 @@ def slab_workers(device: torch.device) -> Iterator[None]:
     if device.type != "cpu" or n_threads == 1:
         yield
         return
+    before, workers = _WORKERS.get(), _Workers(n_threads)
     try:
         torch.set_num_threads(1)  # in this thread, and in threads that start now
-        with ThreadPoolExecutor(n_threads) as pool:
-            token = _MAP.set((pool.map, n_threads))
-            try:
-                yield
-            finally:
-                _MAP.reset(token)
+        with ThreadPoolExecutor(n_threads) as workers.pool:
+            _WORKERS.set(workers)
+            yield
     finally:
+        workers.are_there = False  # first, as Ctrl+C can occur in what follows
         torch.set_num_threads(n_threads)
+        _WORKERS.set(before)
 
 
 def in_slabs(
@@ -124,7 +141,7 @@ def cut_in_slabs(
     # the last bits do not depend on the number of seconds.
     least = -(-_FEWEST_TOKENS // max(streams, 1))
     margin = max(0, min(margin, (n_blocks - least) // 2))
-    (slab_map, n_threads), needed, n_slabs = _MAP.get(), n_blocks - 2 * margin, 1
+    (slab_map, n_threads), needed, n_slabs = _slab_map(), n_blocks - 2 * margin, 1
     if not (series[0].is_cuda or torch.is_grad_enabled()):
         n_tokens = max(one.shape[0] for one in series) * streams * needed
         n_slabs = -(-n_tokens // _TOKENS)
