@@ -18,7 +18,7 @@ from .._compat import logger, verbose
 from .._docs import fill_doc
 from .._text import listed
 from ..head.contact_file import UNITS
-from ..head.contacts import contact_positions, read_contacts
+from ..head.contacts import contact_positions, read_places
 from ._paired import PairedSession, describe_contacts
 from ._stimulation import (
     check_numbers,
@@ -109,11 +109,12 @@ def load(subject, run, path, *, verbose=None):
     stem = f"{who}_task-{_TASK}"
     _set_electrodes(scalp, root / "derivatives" / "epochs" / who / "eeg", stem)
     folder = root / "derivatives" / "epochs" / who / "ieeg"
-    montage = read_contacts(
+    montage = read_places(
         folder / f"{stem}_{_SPACE}_electrodes.tsv",
         space="MNI152",
         units="m",
         on_missing="ignore",
+        derived=True,
     )
     ieeg = _set_derivations(ieeg, montage)
     pairs = [read_derivation(name) for name in ieeg.ch_names]

@@ -172,7 +172,26 @@ def read_contacts(
     ['HL1', 'HR1']
     """
     _check_option("on_missing", on_missing, ("raise", "warn", "ignore"))
-    path = as_path(fname)
+    return read_places(as_path(fname), space, units, on_missing)
+
+
+def read_places(path, space=None, units=None, on_missing="raise", derived=False):
+    """Read contacts, or derivations that have positions of their own.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    space, units, on_missing
+        As for :func:`read_contacts`.
+    derived : bool
+        Whether names may be those of derivations.
+
+    Returns
+    -------
+    montage : DigMontage
+        As from :func:`read_contacts`.
+    """
     names, rr = read_contact_file(path, space, units)
     known = np.isfinite(rr).all(axis=1)
     if not known.all() and on_missing != "raise":
@@ -182,7 +201,8 @@ def read_contacts(
         names = [name for name, ok in zip(names, known, strict=True) if ok]
         rr = rr[known]
     hint = ' or leave them out with on_missing="warn"'
-    check_contacts(names, rr, measured=True, hint=hint, file=f"{path}: ")
+    file = f"{path}: "
+    check_contacts(names, rr, measured=True, hint=hint, file=file, derived=derived)
     return _montage(names, rr)
 
 
@@ -361,7 +381,7 @@ def get_info_to_mri(info, trans="fsaverage"):
     return get_head_to_mri(trans)
 
 
-def check_contacts(names, rr, *, measured=False, hint="", file=""):
+def check_contacts(names, rr, *, measured=False, hint="", file="", derived=False):
     """Refuse contacts with impossible names or positions.
 
     Parameters
@@ -378,8 +398,12 @@ def check_contacts(names, rr, *, measured=False, hint="", file=""):
         A further remedy for missing coordinates, for the error message.
     file : str
         The file of the contacts, with which the message begins.
+    derived : bool
+        Whether names may be those of derivations.
     """
     try:
+        if not derived:
+            _refuse_derivations(name for name in names if derived_from(name, names))
         _check_contacts(names, rr, measured, hint)
     except ValueError as err:
         raise ValueError(f"{file}{err}") from err
@@ -388,7 +412,6 @@ def check_contacts(names, rr, *, measured=False, hint="", file=""):
 def _check_contacts(names, rr, measured, hint):
     if not names:
         raise ValueError("No contacts: the list of positions is empty.")
-    _refuse_derivations(name for name in names if derived_from(name, names))
     nameless = [
         str(k) for k, name in enumerate(names, 1) if name.strip().lower() in ("", "n/a")
     ]
