@@ -12,7 +12,8 @@ import numpy as np
 
 # Ratios of squared errors of prediction, between what ``python benchmarks/fields.py``
 # finds in recordings and in those whose channels were exchanged.
-_BETTER = 0.7  # of another order: recordings have 0.87 or more, shifted ones up to 0.52
+# Real recordings have 0.87 or more for another order, and shifted ones up to 0.52.
+_BETTER = 0.7
 _ABOUT = 1.3  # times the best ratio, that an order may have which is simpler
 _EXCHANGED = 0.15  # of two channels, which finds 17 of 25
 _AGREES = 0.7  # correlation of a channel with its prediction after the exchange
@@ -72,13 +73,15 @@ def find_order(total, precision, sign):
     """
     total = total * np.outer(sign, sign)
     n = len(total)
-    orders = list(_shifted(n))
-    ratio = np.array([_misfit(total, precision, order) for order in orders])
+    orders, present = list(_shifted(n)), (precision * total).sum()
+    errors = [_error(total, precision, order) for order in orders]
+    ratio = np.array(errors) / present
     # Exchanging the sides of the head fits as well, so take the simplest of the best.
     best = np.flatnonzero(ratio <= _ABOUT * ratio.min())[0]
     rng = np.random.default_rng(0)
     by_chance = [
-        _misfit(total, precision, rng.permutation(n)) <= 1 for _ in range(_N_RANDOM)
+        _error(total, precision, rng.permutation(n)) <= present
+        for _ in range(_N_RANDOM)
     ]
     return Order(
         better=orders[best],
@@ -96,10 +99,9 @@ def _shifted(n):
     yield from (np.roll(forwards[::-1], shift) for shift in places)
 
 
-def _misfit(total, precision, order):
-    """Return the error of prediction in another order, relative to the present one."""
-    moved = total[np.ix_(order, order)]
-    return (precision * moved).sum() / (precision * total).sum()
+def _error(total, precision, order):
+    """Return the squared error of prediction with the channels in another order."""
+    return (precision * total[np.ix_(order, order)]).sum()
 
 
 def _exchanged(total, precision):
