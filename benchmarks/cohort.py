@@ -223,6 +223,14 @@ for fname in sys.argv[2:]:
 """
 
 
+def predict_alone(files, contacts):
+    """Return the seconds of a processor for each recording but the first."""
+    command = [sys.executable, "-c", BARE, contacts, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # The first recording loads torch and the weights.
+    return [float(line) for line in done.stdout.split()][1:]
+
+
 def measure_speed(folder, options):
     """Compare cohorts with the same predictions alone, and numbers of workers."""
     root = write_dataset(folder / "bids", options.recordings, options.seconds)
@@ -233,21 +241,23 @@ def measure_speed(folder, options):
     tiny = run(folder, root, folder / "start", subjects=["00000"], sessions=["0"],
                n_jobs=1, **common)  # fmt: skip
     files = sorted(map(str, root.glob("sub-*/**/*.edf")))
-    command = [sys.executable, "-c", BARE, options.contacts, *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    # The first recording loads torch and the weights.
-    bare = np.array(done.stdout.split(), float)[1:]
-    one, error = bare.mean(), bare.std(ddof=1) / np.sqrt(len(bare))
+    half = len(files) // 2
+    bare = predict_alone(files[: half + 1], options.contacts)
     results = {}
     for n_jobs in options.workers:
         out = folder / f"out{n_jobs}"
         results[n_jobs] = run(folder, root, out, n_jobs=n_jobs, **common)
+        if n_jobs == options.workers[0]:
+            # The other half comes after it: a machine that becomes slower or faster
+            # meanwhile is not taken for overhead.
+            bare += predict_alone(files[half:], options.contacts)
         result = results[n_jobs]
         print(
             f"{n_jobs} workers: {result['seconds']:.0f} s, {result['cpu']:.0f} s of "
-            f"processors, largest worker {result['largest']:.0f} MB, "
-            f"{result['states'].count('done')} done"
+            f"processors ({result['client']:.0f} s client and scheduler), largest "
+            f"worker {result['largest']:.0f} MB, {result['states'].count('done')} done"
         )
+    one, error = np.mean(bare), np.std(bare, ddof=1) / np.sqrt(len(bare))
     first = results[options.workers[0]]
     each = (first["cpu"] - tiny["cpu"]) / (len(files) - 1)
     figures = {

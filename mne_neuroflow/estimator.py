@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
@@ -446,19 +447,54 @@ def _calibrate(departures):
 
     from .flow.marginal import fit_marginal
 
-    start, truth = departures.start, departures.truth
+    truth = departures.truth
     one = torch.ones_like(truth[:, :1])
     # A scale is known to one in the root of twice the seconds: what exceeds this, for
     # all contacts or in their differences, is real.
     chance = 1 / (2 * departures.n_seconds)
-    common = fit_marginal(departures.draws, truth, start, one)
-    common = common * common.square() / (common.square() + chance)
-    change = common.expand(len(truth), 2).clone()
-    spread = departures.calibrated(change).abs().mean((0, -1))
-    excess = torch.log(truth.abs().mean(-1) / spread)
-    real = (excess.square().mean() - chance).clamp_min(0)
-    change[:, 0] += excess * real / (real + chance)
+
+    def excess(change):
+        spread = departures.calibrated(change).abs().mean((0, -1))
+        return torch.log(truth.abs().mean(-1) / spread)
+
+    # The search starts from the scale of the pairs: the score has more than one minimum
+    # if draws are far too wide.
+    common = truth.new_zeros(1, 2)
+    common[:, 0] = excess(common.expand(len(truth), 2)).mean()
+    start = departures.start.changed(common[:, None])
+    common += fit_marginal(departures.draws, truth, start, one)
+    change = _shrunk(common, chance).expand(len(truth), 2).clone()
+    own = excess(change)
+    real = (own.square().mean() - chance).clamp_min(0)
+    change[:, 0] += own * real / (real + chance)
+    change[:, 0] += _shrunk(_widening(departures, change), chance)
     return change.double().numpy()
+
+
+def _shrunk(value, chance):
+    """Shrink a value of this variance by chance towards zero."""
+    return value * value**2 / (value**2 + chance)
+
+
+def _widening(departures, change):
+    """Return the log-scale with which 90-percent intervals hold 90 percent.
+
+    The score depends little on the limits of wide intervals, so that the best one may
+    leave them too narrow. They are never made narrower.
+    """
+    from scipy.optimize import brentq
+
+    from .scores.tensors import inside
+
+    def missing(widening):
+        draws = departures.calibrated(change + change.new_tensor([widening, 0]))
+        return 0.9 - inside(draws, departures.truth, 0.9).double().mean().item()
+
+    # Not even twice the width may be enough if pairs do not belong together.
+    low, high = 0.0, math.log(2)
+    if missing(low) <= 0:
+        return low
+    return high if missing(high) > 0 else brentq(missing, low, high, xtol=0.01)
 
 
 def _what_changed(before, after, calibration, names):

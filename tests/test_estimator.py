@@ -182,6 +182,38 @@ def test_calibration_shrinks_what_may_be_chance():
     assert np.polyfit(own, found, 1)[0] == pytest.approx(1, abs=0.15)
 
 
+def heavy_tails(rng, shape):
+    return rng.standard_t(4, shape) * rng.uniform(0.5, 1.5, (shape[0], 1))
+
+
+def rare_large_values(rng, shape):
+    large = 4 * np.sign(rng.standard_normal(shape))
+    return np.where(rng.random(shape) < 0.15, large, 0.5 * rng.standard_normal(shape))
+
+
+@pytest.mark.parametrize(
+    "make_truth, level, tolerance",
+    [
+        (heavy_tails, 0.5, 0.05),
+        (heavy_tails, 0.9, 0.03),
+        (rare_large_values, 0.9, 0.02),
+    ],
+)
+def test_calibrated_intervals_hold_other_seconds(make_truth, level, tolerance):
+    """Draws are far too wide, and of another distribution than the truth.
+
+    Seen to fail if the search starts from the scale of the draws (50-percent intervals
+    held 60 percent), and without the widening (90-percent intervals held 86).
+    """
+    first = make_departures(np.zeros(30), n_seconds=120)
+    draws = 6 * first.draws * first.draws.abs().sqrt()
+    truth = torch.as_tensor(make_truth(np.random.default_rng(2), (30, 240)))
+    first.draws, first.truth = draws, truth[:, :120]
+    change = torch.as_tensor(estimator._calibrate(first))
+    share = inside(first.calibrated(change), truth[:, 120:], level).double().mean()
+    assert share == pytest.approx(level, abs=tolerance)
+
+
 def calibrated(conditions, log_scale=0.4, tail=-0.3):
     values = conditions.calibration.new_tensor([log_scale, tail])
     per_contact = torch.linspace(0.5, 1.5, conditions.mean.shape[1])[:, None]
