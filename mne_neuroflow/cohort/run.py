@@ -378,6 +378,11 @@ def _client(scheduler, n_jobs, retries):
         # By default, dask profiles its workers a hundred times a second, and keeps a
         # tree of calls for each of the last thousand seconds.
         "distributed.worker.profile.enabled": False,
+        # Scheduler, nanny and worker wake 50 times a second to see whether they are
+        # late, and ten times to see their memory: 8 % of a core without any work.
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.worker.memory.monitor-interval": "1s",
     }
     with dask.config.set(settings):
         if scheduler is None:
