@@ -564,6 +564,7 @@ class _Status:
         self._bar = tqdm(
             total=len(self._missing),
             desc="Recordings",
+            unit="recording",
             disable=logger.level > logging.INFO or not self._missing,
         )
         self._write()
