@@ -54,15 +54,15 @@ def real(files):
             yield raw.pick("eeg", exclude="bads")
 
 
-def simulated(n_patients):
-    """Yield simulated recordings of 20 s."""
+def simulated(n_patients, n_seconds):
+    """Yield simulated recordings."""
     seeds = itertools.count(1000)
     for montage, scenario in itertools.product(MONTAGES, SCENARIOS):
         if not montage.isdigit():
             montage = mne.channels.make_standard_montage(montage)
         for _ in range(n_patients):
             yield mne_neuroflow.simulate_pair(
-                montage, POINTS, 20, scenario=scenario, random_state=next(seeds)
+                montage, POINTS, n_seconds, scenario=scenario, random_state=next(seeds)
             )[0]
 
 
@@ -199,6 +199,7 @@ def main():
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patients", type=int, default=2, help="of each kind")
+    parser.add_argument("--seconds", type=float, default=20, help="of the simulated")
     parser.add_argument("--files", nargs="*", default=(), help="other recordings")
     options = parser.parse_args()
     mne.set_log_level("warning")
@@ -206,7 +207,7 @@ def main():
     print_machine()
     for name, recordings in (
         ("real", real(options.files)),
-        ("simulated", simulated(options.patients)),
+        ("simulated", simulated(options.patients, options.seconds)),
     ):
         values, reported, count = defaultdict(list), defaultdict(int), defaultdict(int)
         for raw in recordings:

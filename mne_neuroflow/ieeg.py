@@ -156,9 +156,10 @@ def _check_samples(ieeg):
             if wrong.any():
                 names = np.array(ieeg.ch_names)[wrong]
                 raise ValueError(
-                    f"ieeg holds NaN or infinite values in {listed(names)}. Annotate "
-                    "the time as BAD with ieeg.annotations.append(), crop it away, or "
-                    "mark the channels in ieeg.info['bads']."
+                    f"ieeg holds NaN or infinite values in {listed(names)}. Mark the "
+                    "channels in ieeg.info['bads'], crop this time away, annotate it "
+                    "as BAD with ieeg.annotations.append(), or drop its epochs with "
+                    "ieeg.drop()."
                 )
             spread.append(data.std(axis=1))
             lows.append(data.min(axis=1))

@@ -150,6 +150,24 @@ def test_standardized_channels(raw, lazy, monkeypatch):
     check_silently(raw)
 
 
+@pytest.mark.parametrize("low", [0, -1])
+def test_channels_divided_by_their_range(raw, low):
+    """Seen to be called millivolts, and predicted from without a word as such."""
+    data = raw._data - raw._data.min(axis=1, keepdims=True)
+    raw._data[:] = low + (1 - low) * data / data.max(axis=1, keepdims=True)
+    with pytest.raises(ValueError, match="divided by its range.*no scaling restores"):
+        check_scalp(raw, on_mismatch="ignore")
+    raw._data *= 1e-4
+    with pytest.warns(RuntimeWarning, match="divided by its range.*no scaling"):
+        check_scalp(raw)
+
+
+def test_one_range_of_an_amplifier(raw):
+    """Which its channels reach together, and more than once."""
+    raw._data[:, 700:705], raw._data[:, 710:715] = -1e-3, 1e-3
+    check_silently(raw)
+
+
 def test_channels_of_equal_samples(raw):
     """Seen to be predicted from, as if two electrodes had recorded them."""
     raw._data[[4, 9]] = raw._data[[20]]

@@ -228,7 +228,8 @@ def test_unknown_name_lists_the_valid_ones(monkeypatch):
 @pytest.mark.parametrize(
     "rr, message",
     [
-        (POINTS * 1e3, "millimetres: divide by 1000"),
+        (POINTS * 1e3, "like millimetres: divide by 1000"),
+        (POINTS * 1e2, "like centimetres: divide by 100, or millimetres: divide by 1"),
         (POINTS[[0, 1, 1]], "same position: VC002 = VC003"),
         (np.where(np.eye(3)[1:2] > 0, np.nan, POINTS), "without coordinates: VC001"),
         (POINTS + [[0, 0, 0], [0, 0, 0.12], [0, 0, 0]], "1 of 3 .* outside.*VC002"),
@@ -244,6 +245,19 @@ def test_bad_positions(rr, message):
 def test_bad_types(bad):
     with pytest.raises(TypeError, match="Contacts must be an implant name"):
         make_contacts(bad)
+
+
+@pytest.mark.parametrize("columns", ["xyz", "zyx"])
+def test_tables_in_memory(columns):
+    """Seen to be read in the order of their columns, and without their names."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(POINTS, ["A1", "A2", "A3"], list("xyz"))[list(columns)]
+    with pytest.raises(TypeError, match="but got DataFrame.*table.*make_dig_montage"):
+        make_contacts(table)
+    right = table[["x", "y", "z"]].to_numpy()
+    np.testing.assert_array_equal(contact_positions(make_contacts(right))[1], POINTS)
+    with pytest.raises(TypeError, match="but got dict.*make_dig_montage"):
+        make_contacts(dict(zip(table.index, POINTS, strict=True)))
 
 
 def test_more_bad_input():

@@ -51,6 +51,15 @@ def few(raw):
     raw.pick("Fp1 Fp2 C3 C4 O1 O2 T7 T8".split())
 
 
+def four(raw):
+    """Which have 24 orders only; seen to be told that they fit no better than others."""
+    raw.pick("Cz C3 C4 Pz".split())
+
+
+def five(raw):
+    raw.pick("Fp1 F8 T7 Pz O2".split())
+
+
 def narrow(raw):
     raw.filter(8, 13, verbose=False)
 
@@ -127,6 +136,8 @@ CASES = {
     as_it_is: None,
     as_the_first: None,
     few: None,
+    four: None,
+    five: None,
     narrow: None,
     spatially_filtered: "spatial filter.*before this step",
     noise: "in common.*noise",

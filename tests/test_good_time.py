@@ -253,6 +253,18 @@ def test_nan_outside_of_bad_time_is_refused(long_raw):
         check_scalp(long_raw)
 
 
+def test_remedies_for_epochs_can_be_followed(epochs):
+    """Epochs may have no annotations; seen to be told to append to them."""
+    epochs = mne.EpochsArray(epochs.get_data(copy=True), epochs.info, verbose=False)
+    epochs._data[1, 2, 7] = np.nan
+    with pytest.raises(ValueError, match=r"epoch 1, .*drop its epochs with inst.drop"):
+        check_scalp(epochs)
+    check_scalp(epochs.drop([1], verbose=False))
+    epochs._data[0] *= 500
+    with pytest.warns(RuntimeWarning, match=r"artifacts.*drop its epochs with inst.dr"):
+        check_scalp(epochs)
+
+
 @pytest.mark.parametrize("first, last", [(10.01, 19.99), (9.99, 20), (10, 20.01)])
 def test_ends_of_missing_time_are_rounded(long_raw, first, last):
     """Seen to fail with the annotation's own samples."""

@@ -90,6 +90,9 @@ def test_single_electrodes_elsewhere():
 def test_units_of_positions(scale, unit):
     with pytest.raises(ValueError, match=f"{unit}metres: divide them by {scale:.0f}"):
         find_electrodes(placed(lambda r: scale * r))
+    near = "F3 FC3 F5 FC5 F1".split()  # seen to be called centimetres
+    with pytest.raises(ValueError, match=f"{unit}metres: divide them by {scale:.0f}"):
+        find_electrodes(placed(lambda r: scale * r, near))
     with pytest.raises(ValueError, match="off the scalp") as error:
         find_electrodes(placed(lambda r: 10 * r))
     assert "divide" not in str(error.value)
@@ -132,6 +135,16 @@ def test_names_of_other_montages_are_held_against_them():
     for montage in ("biosemi128", "GSN-HydroCel-128"):
         with pytest.raises(ValueError, match=match):
             find_electrodes(placed(change, names=None, montage=montage))
+
+
+@pytest.mark.parametrize("form", ["{}", "E{}", "EEG{:03d}"])
+def test_numbers_of_another_cap(form):
+    """Numbers are names in many caps; seen to be held against those of MNE."""
+    info = placed(lambda r: r, names=None, montage="biosemi64")
+    info.rename_channels({name: form.format(k) for k, name in enumerate(info.ch_names)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(find_electrodes(info)[0]) == 64
 
 
 def unnamed(change, montage="GSN-HydroCel-128"):
@@ -234,6 +247,9 @@ def test_channels_at_one_position(raw):
         find_electrodes(raw.info)
     with pytest.raises(ValueError, match="same position as another one"):
         find_electrodes(raw.info, on_mismatch="raise")
+    other["loc"][:3] = 0  # the template's by its name; seen to be used without a word
+    with pytest.warns(RuntimeWarning, match="same position as another one: O1, Oz. S"):
+        find_electrodes(raw.info)
 
 
 def test_positions_on_a_sphere_of_one_metre():

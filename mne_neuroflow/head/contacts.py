@@ -39,6 +39,7 @@ MAX_OUTSIDE = 5e-3
 LABEL_RADII = (3, 5)
 # Coordinates larger than this are not in metres, because no brain is so large.
 _MILLIMETRES = 0.5
+_CENTIMETRES = 11.0  # no brain is larger, from its origin, in centimetres
 _ORIGIN = 1e-6  # metres; programs write zeros for unknown positions
 # Contacts have 2 mm or more between them. Wires of one tip share a position.
 _CLOSE, _FEWEST_CLOSE = 1e-3, 4
@@ -429,9 +430,13 @@ def _check_contacts(names, rr, measured, hint):
             f"Give their positions{hint}."
         )
     if np.abs(rr).max() > _MILLIMETRES:
+        largest = np.abs(rr).max()
+        unit = "millimetres: divide by 1000"
+        if largest < _CENTIMETRES:
+            unit = f"centimetres: divide by 100, or {unit}"
         raise ValueError(
             "Contact positions must be in metres, but got coordinates up to "
-            f"{np.abs(rr).max():.4g}, which looks like millimetres: divide by 1000."
+            f"{largest:.4g}, which looks like {unit}."
         )
     _check_places(names, rr, measured)
     _check_inside(names, rr)
@@ -619,8 +624,8 @@ def _from_file(spec):
 
 
 def _from_array(spec):
-    try:
-        rr = np.array(spec, dtype=float)
+    try:  # a table's columns have names, which need not be x, y and z
+        rr = None if hasattr(spec, "columns") else np.array(spec, dtype=float)
     except (TypeError, ValueError):
         rr = None
     if rr is None or rr.ndim != 2 or rr.shape[1] != 3:
@@ -628,6 +633,8 @@ def _from_array(spec):
         raise TypeError(
             "Contacts must be an implant name, the path of a BIDS electrodes.tsv, a "
             "DigMontage, an Info or an array of shape (n_contacts, 3), but got "
-            f"{got}."
+            f"{got}. From a table, take table[['x', 'y', 'z']].to_numpy() in metres. "
+            "With names, make mne.channels.make_dig_montage(dict(zip(names, "
+            "positions)), coord_frame='mni_tal')."
         )
     return [f"VC{k:03d}" for k in range(1, len(rr) + 1)], rr

@@ -29,12 +29,13 @@ from .header import (
 )
 from .mismatch import report_mismatch
 from .samples import (
+    MARK_TIME,
     RMS_LIMITS,
     Tally,
     check_distinct,
     check_unit,
     quiet_seconds,
-    tell_of_standardized,
+    tell_of_normalized,
     warn_of_artifacts,
     warn_of_copies,
     warn_of_limits,
@@ -305,8 +306,8 @@ class Scalp(Recording):
             before = self._stream(Tally(self._picks.size), referenced=False)
             self._kept = kept
             check_distinct(rms, self._good_rms(before))
-        if tally.is_standardized():
-            tell_of_standardized(rms, on_mismatch)
+        if tally.divisor():
+            tell_of_normalized(tally.divisor(), rms, on_mismatch)
         check_unit(rms)
         warn_of_artifacts(rms)
         warn_of_copies(self.ch_names, tally.copies())
@@ -336,8 +337,7 @@ class Scalp(Recording):
         warn(
             f"In {100 * quiet.sum() / self.good.sum():.2g} % of the good seconds the "
             "EEG is too quiet for a signal of the brain, as in a pause that was "
-            "filtered. This time is taken for bad. Annotate it as BAD with "
-            "inst.annotations.append()."
+            f"filtered. This time is taken for bad. To say so, {MARK_TIME}."
         )
         length = BLOCK * self.resampler.down / self.resampler.up  # samples
         self._add_gaps(
@@ -395,8 +395,8 @@ class Scalp(Recording):
             self._leave_out(stuck)
             return True
         warn(
-            f"{found} This time is taken for bad. Annotate it as BAD with "
-            "inst.annotations.append(), or mark the channels in inst.info['bads']."
+            f"{found} This time is taken for bad. Mark the channels in "
+            f"inst.info['bads'], or {MARK_TIME}."
         )
         self._add_gaps(together)
         return True

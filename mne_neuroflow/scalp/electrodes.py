@@ -29,8 +29,11 @@ from .positions import ELSEWHERE, fit_placement, unnamed_findings
 MIN_CHANNELS = 4
 _SYNONYMS = 0.01  # metres between positions whose names some montages exchange
 _ON_SPHERE = 1e-3  # metres from a sphere with a radius of one metre
-_HEAD_SIZE = 0.09  # metres of electrodes from their middle
+_HEAD_SIZE = 0.1  # metres of electrodes from the middle of the head
 _MAX_INSIDE = 0.75  # share of electrodes: MNE's montages on a sphere have 0.57
+# Metres in the median between electrodes of the same names. Caps with the same numbers
+# have 60 mm or more, MNE's nets whose numbers are shifted by one place 49 or less.
+_OTHER_CAP = 0.055
 MAX_OFF_HEAD = 0.06  # spherical template montages are up to 46 mm off the head
 
 
@@ -99,7 +102,8 @@ def find_electrodes(info, *, trans="fsaverage", on_mismatch="warn"):
     placed = measured[known]
     measured_places = [place for place, ok in zip(places, measured, strict=True) if ok]
     _check_placement(names[measured], measured_places, electrodes[placed], on_mismatch)
-    _check_apart(names[measured], measured_places, electrodes[placed], on_mismatch)
+    known_places = [place for place, ok in zip(places, known, strict=True) if ok]
+    _check_apart(names[known], known_places, electrodes, on_mismatch)
     return picks[known], electrodes
 
 
@@ -279,7 +283,9 @@ def _placements(names, places, electrodes):
         has = [key in table for key in keys]
         expected = [table[key] for key, ok in zip(keys, has, strict=True) if ok]
         fit = fit_placement(electrodes[has], np.array(expected).reshape(-1, 3))
-        if fit is not None:
+        # Many caps have electrodes E1, E2 or 1, 2: they are not those of MNE's montage.
+        others = table is not template and fit and fit.residual > _OTHER_CAP
+        if fit is not None and not others:
             found.append((fit, names[has]))
     return found
 
@@ -324,7 +330,8 @@ def _as_unit(electrodes):
             f"with inst.set_montage({template_name()!r}, match_case=False, "
             "on_missing='ignore')."
         )
-    size = np.median(np.linalg.norm(electrodes - electrodes.mean(axis=0), axis=1))
+    # From the middle of the head, because few electrodes can be close together.
+    size = np.median(np.linalg.norm(in_head, axis=1))
     for unit, factor in (("millimetres", 1e3), ("centimetres", 1e2)):
         if 0.4 < size / (factor * _HEAD_SIZE) < 2.5:
             return f" They seem to be in {unit}: divide them by {factor:.0f}."

@@ -19,6 +19,7 @@ _EXCHANGED = 0.15  # of two channels, which finds 17 of 25
 _AGREES = 0.7  # correlation of a channel with its prediction after the exchange
 _N_RANDOM = 200  # orders
 _BY_CHANCE = 0.02  # share of random orders that may fit as well: recordings have none
+_FEWEST = 8  # electrodes; four have 24 orders, of which one is the right one
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Order:
     ratio : float
         The squared error of prediction in this order, relative to the present one.
     by_chance : float
-        Share of random orders in which the channels fit as well.
+        Share of random orders in which the channels fit as well. NaN for few channels.
     exchanged : list of tuple of int
         Pairs of channels that fit far better when they are exchanged.
     """
@@ -81,12 +82,12 @@ def find_order(total, precision, sign):
     rng = np.random.default_rng(0)
     by_chance = [
         _error(total, precision, rng.permutation(n)) <= present
-        for _ in range(_N_RANDOM)
+        for _ in range(_N_RANDOM if n >= _FEWEST else 0)
     ]
     return Order(
         better=orders[best],
         ratio=ratio[best],
-        by_chance=np.mean(by_chance),
+        by_chance=np.mean(by_chance) if by_chance else np.nan,
         exchanged=_exchanged(total, precision),
     )
 

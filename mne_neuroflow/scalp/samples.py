@@ -49,6 +49,14 @@ _QUIET = 3e-7  # volts
 _LOUDER = 30.0  # times a quiet second, of others beside it
 
 
+#: What a user can do about time that has no signal of the brain. Epochs may have no
+#: annotations to append to.
+MARK_TIME = (
+    "annotate the time as BAD with inst.annotations.append(), or drop its epochs with "
+    "inst.drop()"
+)
+
+
 class Tally:
     """Statistics of the samples of each channel from one reading."""
 
@@ -125,11 +133,19 @@ class Tally:
         )
         return n[which.ravel()] > 1
 
-    def is_standardized(self):
-        """Tell whether all channels have a standard deviation of one, in some unit."""
+    def divisor(self):
+        """Tell by what every channel was divided, or return ''.
+
+        All have a standard deviation of one, in some unit, or all have one range. An
+        amplifier's range is reached more than once.
+        """
         total, squares = self._sums / max(self._n_seen, 1)
         digits = np.log10(np.sqrt(np.maximum(squares - total**2, 1e-60)))
-        return np.abs(digits - np.round(digits[0])).max() < _STANDARD
+        if np.abs(digits - np.round(digits[0])).max() < _STANDARD:
+            return "standard deviation"
+        extent = np.log10(np.maximum(self.high - self.low, 1e-30))
+        once = np.median(self._n_low + self._n_high) == 2
+        return "range" if once and np.ptp(extent) < _STANDARD else ""
 
     def still_spans(self, n_epochs):
         """Return where no channel changed, for each epoch."""
@@ -150,9 +166,8 @@ class Tally:
         ]
         raise ValueError(
             f"The EEG holds NaN or infinite values in {len(described)} channels: "
-            f"{listed(described)}. Annotate the time as BAD with "
-            "inst.annotations.append(), crop it away, or mark the channels in "
-            "inst.info['bads']."
+            f"{listed(described)}. Mark the channels in inst.info['bads'], crop this "
+            f"time away, or {MARK_TIME}."
         )
 
     def check_alike(self, ch_names):
@@ -260,7 +275,7 @@ def check_unit(
         raise ValueError(
             f"{100 * (seconds > high).mean():.0f} % of the seconds of this EEG have an "
             f"rms above {1e3 * high:g} mV, the others are ordinary: artifacts. "
-            "Annotate them as BAD with inst.annotations.append(), or crop them away."
+            f"Crop this time away, or {MARK_TIME}."
         )
     if typical > high:
         unit, factor = next(each for least, *each in _LARGER if typical > least)
@@ -315,7 +330,7 @@ def warn_of_artifacts(rms):
         warn(
             f"{large.sum()} of {len(large)} good seconds of the EEG have an rms above "
             f"{1e3 * RMS_LIMITS[1]:g} mV: artifacts, and so is what is predicted "
-            "there. Annotate them as BAD with inst.annotations.append()."
+            f"there. To leave it out, {MARK_TIME}."
         )
 
 
@@ -337,8 +352,8 @@ def warn_of_copies(ch_names, copies):
         )
 
 
-def tell_of_standardized(rms, on_mismatch):
-    """Refuse channels that were divided by their standard deviations, or warn.
+def tell_of_normalized(divisor, rms, on_mismatch):
+    """Refuse channels that were divided by their own amplitudes, or warn.
 
     Parameters
     ----------
@@ -349,7 +364,7 @@ def tell_of_standardized(rms, on_mismatch):
     """
     low, high = RMS_LIMITS
     report_mismatch(
-        "Every EEG channel was divided by its standard deviation. The model reads how "
+        f"Every EEG channel was divided by its {divisor}. The model reads how "
         "amplitudes differ over the scalp, and no scaling restores this: give the "
         "recording as it was before this step.",
         on_mismatch if low <= np.median(rms) <= high else "raise",
@@ -377,7 +392,7 @@ def warn_of_limits(ch_names, at_limit):
             f"EEG channels that are at the limit of their range in more than "
             f"{100 * _AT_LIMIT:g} % of the samples, as when an amplifier or a file "
             f"clips them: {listed(described)}. Mark them in inst.info['bads'], or "
-            "annotate the time as BAD with inst.annotations.append()."
+            f"{MARK_TIME}."
         )
 
 
