@@ -239,7 +239,7 @@ def test_montage_is_named(make_raw):
 @pytest.mark.parametrize(
     ("names", "montage"),
     [
-        (shafts("A", 32), "biosemi128"),
+        (shafts("ABC", 32), "biosemi128"),
         ([f"E{k}" for k in range(1, 101)], "GSN-HydroCel-128"),
         ([f"E{k}" for k in range(1, 65)], "GSN-HydroCel-64_1.0"),
         ([f"EEG{k:03d}" for k in range(1, 61)], "mgh60"),
@@ -251,6 +251,40 @@ def test_montage_is_named_where_no_name_is_known(names, montage):
     digits = mne.create_info([str(k) for k in range(1, 60)], 100.0, "eeg")
     with pytest.raises(ValueError, match="got 0. Set positions with"):
         find_electrodes(digits)
+
+
+OTHERS = [*shafts(["EXG"], 8), "GSR1", "GSR2", "Erg1", "Erg2", "Resp", "Plet", "Temp"]
+
+
+@pytest.mark.parametrize("others", [[], OTHERS])
+@pytest.mark.parametrize("n", [16, 32, 64])
+def test_inputs_of_a_small_cap_of_biosemi(n, others):
+    """Seen to be told to set the montage of 128, whose A1 is at the vertex."""
+    names = [*shafts("AB", 32)[:n], *others]
+    info = mne.create_info(names, 100.0, "eeg")
+    with pytest.raises(ValueError, match=f"cap of {n} elec.*'biosemi{n}'") as error:
+        find_electrodes(info)
+    assert "set_montage('" not in str(error.value)
+    kit = mne.channels.make_standard_montage(f"biosemi{n}").ch_names
+    info.rename_channels(dict(zip(info.ch_names, kit, strict=False)))
+    assert len(find_electrodes(info, on_mismatch="ignore")[0]) == n
+
+
+@pytest.mark.parametrize(
+    ("names", "montage"),
+    [
+        ([*shafts("ABCD", 32), *OTHERS], "biosemi128"),
+        ([*shafts("E", 128), "VREF"], "GSN-HydroCel-128"),
+    ],
+)
+def test_montage_beside_other_inputs(names, montage):
+    """Seen to be named for the cap alone, or in a call that fails."""
+    info = mne.create_info(names, 100.0, "eeg")
+    match = f"inst.set_montage.'{montage}', on_missing='ignore'"
+    with pytest.raises(ValueError, match=match):
+        find_electrodes(info)
+    info.set_montage(montage, on_missing="ignore")
+    assert len(find_electrodes(info, on_mismatch="ignore")[0]) == 128
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def few(raw):
 
 
 def four(raw):
-    """Which have 24 orders only; seen to be told that they fit no better than others."""
+    """Which have 24 orders; seen to be told that they fit no better than others."""
     raw.pick("Cz C3 C4 Pz".split())
 
 

@@ -14,6 +14,11 @@ from ..head.geometry import load_head
 _TEMPLATES = ("fsaverage_1005", "colin27_1005", "standard_1005")
 # Montages of MNE whose names are not those of the 10-05 system.
 _OTHER_MONTAGES = re.compile(r"biosemi(128|160|256)|GSN-|EGI|easycap-M(10|43)|mgh")
+# BioSemi's caps of 10-20 electrodes, in the order of the inputs A1 to A32, B1 to B32.
+_BIOSEMI = ("biosemi16", "biosemi32", "biosemi64")
+_BIOSEMI_INPUTS = [f"{bank}{k}" for bank in "AB" for k in range(1, 33)]
+# Inputs of BioSemi beside those of a cap, which MNE-Python reads as EEG.
+_BIOSEMI_OTHERS = re.compile(r"(EXG|GSR|Erg|Resp|Plet|Temp)\d*$")
 
 
 def template_name():
@@ -75,7 +80,17 @@ def montage_positions(name):
 
 def montage_hint(names):
     """Return a hint to the montage of MNE that has these names, if there is one."""
-    fitting = [] if all(map(str.isdigit, names)) else montages_with(names)
+    cap = [name for name in names if not _BIOSEMI_OTHERS.match(name)]
+    for montage in _BIOSEMI:
+        kit = f"mne.channels.make_standard_montage({montage!r})"
+        if cap == _BIOSEMI_INPUTS[: int(montage.removeprefix("biosemi"))]:
+            return (
+                f"BioSemi gives these names to a cap of {len(cap)} electrodes that "
+                "MNE calls by their 10-20 names: rename them with inst.rename_channels("
+                f"dict(zip(inst.ch_names, {kit}.ch_names))). They have other positions "
+                "in a larger cap. "
+            )
+    fitting = [] if all(map(str.isdigit, cap)) else montages_with(cap)
     # EGI's reference, the vertex, is the last electrode of a net in some files.
     last = f"E{len(names)}"
     for net in ("GSN-HydroCel-65_1.0", "GSN-HydroCel-129", "GSN-HydroCel-257"):
@@ -87,7 +102,9 @@ def montage_hint(names):
             )
     if not fitting:
         return ""
+    missing = set(names) - set(montage_positions(fitting[0]))
+    option = ", on_missing='ignore'" if missing else ""
     return (
         f"These are names of MNE's montage {fitting[0]}: set it with "
-        f"inst.set_montage({fitting[0]!r}). "
+        f"inst.set_montage({fitting[0]!r}{option}). "
     )
