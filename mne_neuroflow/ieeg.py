@@ -11,7 +11,7 @@ from .head.contacts import check_monopolar
 from .recording import Recording
 from .scalp.header import MIN_SFREQ
 from .scalp.mismatch import report_mismatch
-from .scalp.samples import DEAD
+from .scalp.samples import DEAD, LARGER
 from .virtual import provenance
 
 # Typical standard deviations (volts) outside these limits are a wrong unit: iEEG has
@@ -21,6 +21,7 @@ _CHUNK_SECONDS = 60
 # Seconds by which two recordings of the same moments may differ in length: a few
 # samples at the ordinary rates.
 _LENGTH_TOLERANCE = 0.05
+_START_TOLERANCE = 1.0  # dates in many files have whole seconds
 
 
 class Ieeg(Recording):
@@ -84,12 +85,25 @@ class Ieeg(Recording):
                 "inst and ieeg must last equally long, but got "
                 f"{lengths[0]:.3f} s and {lengths[1]:.3f} s."
             )
+        apart = _start(self.inst) - _start(scalp.inst) if self.kind == "raw" else 0.0
+        if abs(apart) > _START_TOLERANCE:
+            warn(
+                f"By inst.info['meas_date'] and what was cropped, ieeg begins "
+                f"{apart:.6g} s after inst. Crop both to the same time. If the date of "
+                "one is wrong, give it that of the other with set_meas_date()."
+            )
         if self.kind == "epochs" and not _same_moments(scalp.inst, self.inst):
             warn(
                 "The epochs of inst and ieeg seem to be of different moments: their "
                 "tmin differs, or neither their selection nor their events agree. Drop "
                 "the same epochs from both."
             )
+
+
+def _start(raw):
+    """Return when a recording begins, in seconds since 1970, or NaN."""
+    date = raw.info["meas_date"]
+    return np.nan if date is None else date.timestamp() + raw.first_time
 
 
 def _same_moments(*both):
@@ -164,14 +178,34 @@ def _check_samples(ieeg):
             spread.append(data.std(axis=1))
             lows.append(data.min(axis=1))
             highs.append(data.max(axis=1))
-    typical = float(np.median(spread))
     low, high = _STD_LIMITS
+    each = np.median(spread, axis=0)
+    large = each > high  # contacts are whitened together, so that one ruins all
+    if large.any() and not large.all():
+        amplitude = np.median(each[large])
+        raise ValueError(
+            f"Contacts of ieeg with a typical amplitude of {amplitude:.2g} V, which no "
+            f"iEEG has: {listed(np.array(ieeg.ch_names)[large])}. "
+            f"{_how_to_scale(amplitude, 'names')}, or mark them in ieeg.info['bads']."
+        )
+    typical = float(np.median(spread))
     if not low < typical < high:
         raise ValueError(
             f"ieeg has a typical amplitude of {typical:.2g} V, which no iEEG has. "
-            "MNE wants volts: ieeg.apply_function(lambda x: x * 1e-6) for data in "
-            "microvolts."
+            f"{_how_to_scale(typical, repr('seeg'))}."
         )
     extent = np.max(highs, axis=0) - np.min(lows, axis=0)
     dead = extent <= DEAD * np.median(extent)
     return [str(name) for name in np.array(ieeg.ch_names)[dead]]
+
+
+def _how_to_scale(amplitude, picks):
+    """Name the unit of an amplitude in supposed volts, and how to scale it."""
+    factor, unit = "1e6", "it seems to have been divided by 1e6 once too often"
+    if amplitude > _STD_LIMITS[1]:
+        unit, factor = next(rest for least, *rest in LARGER if amplitude > least)
+        unit = f"it seems to be in {unit}"
+    return (
+        f"MNE wants volts, and {unit}: scale it with ieeg.apply_function(lambda x: x * "
+        f"{factor}, picks={picks})"
+    )

@@ -240,6 +240,10 @@ def test_command_line_has_the_same_ways_out(tmp_path, capsys, raw, small_model):
     command += ["--quiet", "--seed", "0", "--contacts", str(file)]
     assert main([*command, "--contacts", str(file.with_suffix(".not.tsv"))]) == 2
     assert "There is no file of contacts" in capsys.readouterr().err
+    for implant in ("mtl", "mtl-core"):  # seen to have no effect
+        options = ["--contacts", implant, "--on-missing", "warn", "--units", "mm"]
+        assert main([*command, *options]) == 2
+        assert "--units, --on-missing need a file of" in capsys.readouterr().err
     for option in (["--space", "MNI152"], ["--units", "mm"], ["--on-missing", "warn"]):
         assert main(command) == 2
         assert " ".join(option) in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """What the public functions say of input unlike their training, and of order."""
 
+import warnings
+
 import mne
 import numpy as np
 import pytest
@@ -102,9 +104,33 @@ def test_scores_are_of_volts(short, ieeg):
     microvolts = ieeg.copy().apply_function(lambda x: x * 1e6, picks="seeg")
     with pytest.raises(ValueError, match="no iEEG has"):
         score_ieeg(short, microvolts)
+    for factor, advice in ((1e6, "microvolts: .*1e-6"), (1e3, "millivolts: .*1e-3")):
+        # seen to be told that millivolts are microvolts, and to score NaN for all
+        larger = ieeg.copy().apply_function(lambda x, f=factor: x * f)
+        with pytest.raises(ValueError, match=f"{advice}, picks='seeg'"):
+            score_ieeg(short, larger)
+        larger = ieeg.copy().apply_function(lambda x, f=factor: x * f, picks=["VC002"])
+        with pytest.raises(ValueError, match=f"has: VC002. .*{advice}, picks=names"):
+            score_ieeg(short, larger)
+        larger.info["bads"] = ["VC002"]
+        assert np.isfinite(score_ieeg(short, larger)).all()
+    small = ieeg.copy().apply_function(lambda x: x * 1e-6)
+    with pytest.raises(ValueError, match="divided by 1e6 once too often: .* 1e6"):
+        score_ieeg(short, small)  # seen to be told to divide once more
     slow = ieeg.copy().resample(64, verbose=False)
     with pytest.raises(ValueError, match="at least 100 Hz"):
         score_ieeg(short, slow)
+
+
+def test_recordings_of_different_dates(short, ieeg):
+    """Seen to be scored without a word."""
+    short, ieeg = short.copy().set_meas_date(1e9), ieeg.set_meas_date(1e9 + 3600)
+    with pytest.warns(RuntimeWarning, match="ieeg begins 3600 s after inst. Crop both"):
+        score_ieeg(short, ieeg)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*begins")
+        score_ieeg(short, ieeg.set_meas_date(1e9 + 0.5))
+        score_ieeg(short, ieeg.set_meas_date(None))
 
 
 @pytest.mark.parametrize("device", ["mps", "meta", "abacus", None])

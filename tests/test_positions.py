@@ -93,6 +93,8 @@ def test_units_of_positions(scale, unit):
     near = "F3 FC3 F5 FC5 F1".split()  # seen to be called centimetres
     with pytest.raises(ValueError, match=f"{unit}metres: divide them by {scale:.0f}"):
         find_electrodes(placed(lambda r: scale * r, near))
+    with pytest.raises(ValueError, match=f"together: multiply them by {scale:.0f}"):
+        find_electrodes(placed(lambda r: r / scale))  # seen to be only far off
     with pytest.raises(ValueError, match="off the scalp") as error:
         find_electrodes(placed(lambda r: 10 * r))
     assert "divide" not in str(error.value)

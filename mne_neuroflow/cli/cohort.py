@@ -218,8 +218,9 @@ def _options(args):
     given |= {k: getattr(args, k) for k in ("dry_run", "formula") if hasattr(args, k)}
     if hasattr(args, "config"):
         given = _read_options(args.config) | given
+    contacts = contacts_of(given)
     if "contacts" in given:
-        given["contacts"] = contacts_of(given)
+        given["contacts"] = contacts
     return {k: v for k, v in given.items() if k not in CONTACT_FILE}
 
 

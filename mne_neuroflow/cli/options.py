@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from .._text import listed
 from ..contract import MODEL
 from .messages import as_bad_input
 
@@ -91,10 +92,13 @@ def contacts_of(options):
     """Read a file of contacts with the user's options; return others unchanged."""
     from ..head.contacts import read_contacts
 
-    contacts = options["contacts"]
-    if not isinstance(contacts, str) or not contacts.lower().endswith(".tsv"):
-        return contacts
+    contacts = options.get("contacts")
     given = {k: options[k] for k in CONTACT_FILE if options.get(k) is not None}
+    if not isinstance(contacts, str) or not contacts.lower().endswith(".tsv"):
+        if given:
+            flags = listed(f"--{k.replace('_', '-')}" for k in given)
+            raise ValueError(f"{flags} need a file of contacts: give --contacts FILE.")
+        return contacts
     with as_bad_input(OSError):
         return read_contacts(contacts, **given)
 

@@ -611,7 +611,7 @@ def _to_mni(rr, frame, trans):
 
 def _from_file(spec):
     path = as_path(spec)
-    if path.suffix != ".tsv":
+    if path.suffix.lower() != ".tsv":
         real = [name for name in implant_names() if name.startswith("ds004752")]
         others = [repr(name) for name in implant_names() if name not in real]
         raise ValueError(

@@ -209,7 +209,7 @@ def _check_placement(names, places, electrodes, on_mismatch):
         odd, wrong = unnamed_findings(electrodes)
         against = "the shape of a head"
     remedy = (
-        "Were axes, unit and fiducials read rightly? Set measured positions with "
+        "Are axes, unit, fiducials and 'trans' right? Set measured positions with "
         "inst.set_montage(mne.channels.make_dig_montage(ch_pos, nasion, lpa, rpa)), or "
         f"those of the template with inst.set_montage({template_name()!r}, "
         "match_case=False, on_missing='ignore')."
@@ -335,6 +335,9 @@ def _as_unit(electrodes):
     for unit, factor in (("millimetres", 1e3), ("centimetres", 1e2)):
         if 0.4 < size / (factor * _HEAD_SIZE) < 2.5:
             return f" They seem to be in {unit}: divide them by {factor:.0f}."
+    for factor in (10, 100, 1000):  # as in files with another unit than their header
+        if 0.4 < size * factor / _HEAD_SIZE < 2.5:
+            return f" They are too close together: multiply them by {factor}."
     return ""
 
 

@@ -27,8 +27,8 @@ _NO_POTENTIAL = (
 )
 _FACTORS = {"millivolts": 1e-3, "microvolts": 1e-6, "nanovolts": 1e-9}
 _UNITS = tuple(_FACTORS.values())
-# Units of EEG that is too large, from these rms on in supposed volts.
-_LARGER = (
+#: Units of EEG that is too large, from these rms on in supposed volts.
+LARGER = (
     (1e3, "nanovolts", "1e-9"),
     (0.5, "microvolts", "1e-6"),
     (0.0, "millivolts", "1e-3"),
@@ -278,7 +278,7 @@ def check_unit(
             f"Crop this time away, or {MARK_TIME}."
         )
     if typical > high:
-        unit, factor = next(each for least, *each in _LARGER if typical > least)
+        unit, factor = next(each for least, *each in LARGER if typical > least)
         cause = f"it seems to be in {unit}"
     else:
         factor = "1e6" if 1e6 * typical < high else "1e3"
