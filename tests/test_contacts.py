@@ -1,6 +1,7 @@
 """Contacts: what goes in, in which frame it comes out, and what is refused."""
 
 import json
+import warnings
 
 import mne
 import numpy as np
@@ -110,6 +111,21 @@ def test_info_with_mni_coordinates_that_mne_did_not_transform():
         info = info_with(bare)
     rr = contact_positions(make_contacts(info))[1]
     assert np.abs(rr - POINTS).max() < SAME_PLACE
+
+
+@pytest.mark.parametrize("frame", ["unknown", "head"])
+def test_info_without_frame(frame):
+    """MNI coordinates, called head coordinates; seen to be used without a word."""
+    above = dict(zip("abc", POINTS + [0, 0, 0.03], strict=True))
+    montage = mne.channels.make_dig_montage(above, coord_frame=frame)
+    info = mne.create_info(list("abc"), 512.0, "seeg")
+    info.set_montage(montage, verbose="error")
+    with pytest.warns(RuntimeWarning, match="without fiducials.*='mni_tal'"):
+        make_contacts(info)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_contacts(info, trans=mne.transforms.Transform("head", "mri", np.eye(4)))
+        make_contacts(info_with(make_contacts("mtl-core")))
 
 
 def test_info_in_another_head_frame(tmp_path):
@@ -270,7 +286,9 @@ def test_more_bad_input():
     with pytest.raises(ValueError, match="without coordinates: 0, 1"):
         make_contacts(mne.create_info(["0", "1"], 512.0, "seeg"))
     unknown = mne.channels.make_dig_montage(dict(a=POINTS[0]), coord_frame="unknown")
-    with pytest.raises(ValueError, match="'mni_tal', 'mri' and 'head'.*'unknown'"):
+    with pytest.raises(
+        ValueError, match="'mni_tal', 'mri' and 'head'.*'unknown'.*If not, tr"
+    ):
         make_contacts(unknown)
 
 

@@ -556,7 +556,25 @@ def _from_info(info, trans):
     montage = info.get_montage()
     # Without fiducials MNE keeps MNI coordinates as they are.
     frame = "head" if montage is None else montage.get_positions()["coord_frame"]
+    default = isinstance(trans, str) and trans == "fsaverage" and frame == "head"
+    if default and np.isfinite(rr).any() and not _has_fiducials(info):
+        warn(
+            "Positions of contacts without fiducials are taken for fsaverage's head "
+            "coordinates. MNE stores those of a montage without a frame in the same "
+            "way: if they are MNI coordinates, give coord_frame='mni_tal' to "
+            "mne.channels.make_dig_montage(), and set the montage again."
+        )
     return names, _known(_to_mni(rr, frame, trans))
+
+
+def _has_fiducials(info):
+    """Return whether fiducials were measured; MNE adds some on a sphere if not."""
+    from_middle = [
+        np.linalg.norm(point["r"])
+        for point in info["dig"] or ()
+        if point["kind"] == FIFF.FIFFV_POINT_CARDINAL
+    ]
+    return bool(from_middle) and np.ptp(from_middle) > _ORIGIN
 
 
 def check_monopolar(chs):
@@ -603,8 +621,9 @@ def _to_mni(rr, frame, trans):
     if frame != "head":
         raise ValueError(
             "Invalid coordinate frame of the contacts. Allowed values are 'mni_tal', "
-            f"'mri' and 'head', but got {frame!r}: give coord_frame='mni_tal' to "
-            "mne.channels.make_dig_montage()."
+            f"'mri' and 'head', but got {frame!r}. If they are MNI coordinates, give "
+            "coord_frame='mni_tal' to mne.channels.make_dig_montage(). If not, "
+            "transform them first, for instance with mne.transforms.apply_trans()."
         )
     return mne.transforms.apply_trans(get_head_to_mri(trans), rr)
 
