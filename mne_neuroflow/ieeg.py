@@ -175,7 +175,9 @@ def _check_samples(ieeg):
                     "as BAD with ieeg.annotations.append(), or drop its epochs with "
                     "ieeg.drop()."
                 )
-            spread.append(data.std(axis=1))
+            # Of seconds, so that artifacts in some of them are no unit.
+            n_seconds = max(1, round(data.shape[1] / ieeg.sfreq))
+            spread += [s.std(axis=1) for s in np.array_split(data, n_seconds, axis=1)]
             lows.append(data.min(axis=1))
             highs.append(data.max(axis=1))
     low, high = _STD_LIMITS
@@ -201,6 +203,8 @@ def _check_samples(ieeg):
 
 def _how_to_scale(amplitude, picks):
     """Name the unit of an amplitude in supposed volts, and how to scale it."""
+    if 1e6 * amplitude < _STD_LIMITS[0]:
+        return "No scaling makes iEEG of it: check how it was read"
     factor, unit = "1e6", "it seems to have been divided by 1e6 once too often"
     if amplitude > _STD_LIMITS[1]:
         unit, factor = next(rest for least, *rest in LARGER if amplitude > least)

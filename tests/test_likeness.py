@@ -114,6 +114,11 @@ def test_scores_are_of_volts(short, ieeg):
             score_ieeg(short, larger)
         larger.info["bads"] = ["VC002"]
         assert np.isfinite(score_ieeg(short, larger)).all()
+    artifact = ieeg.copy()
+    artifact._data[:, :256] *= 3e3  # one second; seen to be called millivolts
+    assert np.isfinite(score_ieeg(short, artifact)).any()
+    with pytest.raises(ValueError, match="No scaling makes iEEG of it"):
+        score_ieeg(short, ieeg.copy().apply_function(lambda x: 0 * x))
     small = ieeg.copy().apply_function(lambda x: x * 1e-6)
     with pytest.raises(ValueError, match="divided by 1e6 once too often: .* 1e6"):
         score_ieeg(short, small)  # seen to be told to divide once more
