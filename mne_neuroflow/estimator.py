@@ -278,7 +278,7 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
             kept = replace(kept, calibration=np.zeros_like(kept.calibration))
             kept = replace(kept, amplitude=_amplitudes(self.flow, stretches(kept)))
             after = _Departures(self.flow, stretches(kept))
-            calibration = _calibrate(after)
+            calibration = _widened(after, _calibrate(after))
             _remember(contact_fits, replace(kept, calibration=calibration))
             table = _what_changed(before, after, calibration, names)
             logger.info(
@@ -447,54 +447,46 @@ def _calibrate(departures):
 
     from .flow.marginal import fit_marginal
 
-    truth = departures.truth
+    start, truth = departures.start, departures.truth
     one = torch.ones_like(truth[:, :1])
     # A scale is known to one in the root of twice the seconds: what exceeds this, for
     # all contacts or in their differences, is real.
     chance = 1 / (2 * departures.n_seconds)
-
-    def excess(change):
-        spread = departures.calibrated(change).abs().mean((0, -1))
-        return torch.log(truth.abs().mean(-1) / spread)
-
-    # The search starts from the scale of the pairs: the score has more than one minimum
-    # if draws are far too wide.
-    common = truth.new_zeros(1, 2)
-    common[:, 0] = excess(common.expand(len(truth), 2)).mean()
-    start = departures.start.changed(common[:, None])
-    common += fit_marginal(departures.draws, truth, start, one)
-    change = _shrunk(common, chance).expand(len(truth), 2).clone()
-    own = excess(change)
-    real = (own.square().mean() - chance).clamp_min(0)
-    change[:, 0] += own * real / (real + chance)
-    change[:, 0] += _shrunk(_widening(departures, change), chance)
+    common = fit_marginal(departures.draws, truth, start, one)
+    common = common * common.square() / (common.square() + chance)
+    change = common.expand(len(truth), 2).clone()
+    spread = departures.calibrated(change).abs().mean((0, -1))
+    excess = torch.log(truth.abs().mean(-1) / spread)
+    real = (excess.square().mean() - chance).clamp_min(0)
+    change[:, 0] += excess * real / (real + chance)
     return change.double().numpy()
 
 
-def _shrunk(value, chance):
-    """Shrink a value of this variance by chance towards zero."""
-    return value * value**2 / (value**2 + chance)
-
-
-def _widening(departures, change):
-    """Return the log-scale with which 90-percent intervals hold 90 percent.
+def _widened(departures, calibration):
+    """Widen intervals that are narrower than the nominal ones, all contacts alike.
 
     The score depends little on the limits of wide intervals, so that the best one may
-    leave them too narrow. They are never made narrower.
+    leave them too narrow. Only what is more than chance changes them.
     """
+    import torch
     from scipy.optimize import brentq
 
     from .scores.tensors import inside
+
+    change = torch.as_tensor(calibration, dtype=departures.draws.dtype)
 
     def missing(widening):
         draws = departures.calibrated(change + change.new_tensor([widening, 0]))
         return 0.9 - inside(draws, departures.truth, 0.9).double().mean().item()
 
     # Not even twice the width may be enough if pairs do not belong together.
-    low, high = 0.0, math.log(2)
-    if missing(low) <= 0:
-        return low
-    return high if missing(high) > 0 else brentq(missing, low, high, xtol=0.01)
+    widening, most = 0.0, math.log(2)
+    if missing(most) > 0:
+        widening = most
+    elif missing(0) > 0:
+        widening = brentq(missing, 0, most, xtol=0.01)
+    chance = 1 / (2 * departures.n_seconds)
+    return calibration + [widening**3 / (widening**2 + chance), 0]
 
 
 def _what_changed(before, after, calibration, names):
