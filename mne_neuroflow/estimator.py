@@ -257,8 +257,8 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
         Notes
         -----
-        Another session differs from the pairs: of that of twelve simulated patients,
-        90-percent intervals covered 86 percent, see :ref:`leaderboard`.
+        Of another session of twelve simulated patients, 90-percent intervals covered
+        89 percent, and 88 percent of short trials, see :ref:`leaderboard`.
         """
         groups = pair_up(inst, ieeg, self, trans, on_mismatch)
         tables, contact_fits = [], list(self.contact_fits)

@@ -357,6 +357,8 @@ def tell_of_normalized(divisor, rms, on_mismatch):
 
     Parameters
     ----------
+    divisor : str
+        By what they were divided, from :meth:`Tally.divisor`.
     rms : ndarray
         Amplitudes in supposed volts. With those of EEG a warning is enough.
     on_mismatch : str
