@@ -34,7 +34,9 @@ from mne_neuroflow.cohort.find import Found, find_recordings, fingerprint
 from mne_neuroflow.cohort.folder import Folder
 from mne_neuroflow.cohort.participant import (
     expected_fingerprint,
+    finish,
     keep_memory,
+    measure_stretch,
     new_row,
     outputs,
 )
@@ -801,6 +803,24 @@ def test_any_number_of_workers_gives_the_same_bits(tmp_path, predict, model_file
                     read(tmp_path / "here", f"0{k}", what),
                     check_exact=True,
                 )
+
+
+def test_worker_that_is_killed_when_it_has_finished(tmp_path, model_file):
+    """Its last steps are done again. Seen to combine the stretches that were its own.
+
+    Files of the others were deleted after they had been combined.
+    """
+    (found,) = find_recordings(make_dataset(tmp_path / "bids", 1, 16.0))
+    settings = settings_of(
+        tmp_path / "out", model_file, window=10.0, stretch=10.0, control=False
+    )
+    measured = [measure_stretch(found, settings, k) for k in range(2)]
+    assert finish(found, settings, measured)["state"] == "done"
+    right = read(settings.out)
+    assert list(Path(settings.work).iterdir()) == []
+    measure_stretch(found, settings, 1)
+    assert finish(found, settings, measured)["state"] == "done"
+    pd.testing.assert_frame_equal(read(settings.out), right, check_exact=True)
 
 
 _FAULTS = """

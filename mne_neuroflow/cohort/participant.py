@@ -235,6 +235,9 @@ def finish(found, settings, measured):
         The row of the status table.
     """
     with _as_a_row(found) as outcome:
+        # If a worker is killed after it has finished, this is done again, but only the
+        # stretches of this worker are: their files may be all that there is.
+        measured = [measure_stretch(found, settings, k) for k in range(len(measured))]
         raw = read_recording(found)
         folder = _work_folder(found, settings)
         parts = {
@@ -244,9 +247,9 @@ def finish(found, settings, measured):
         outcome.update(_finish(found, settings, raw, measured, parts))
     Folder(settings.out).record(outcome)
     if outcome["state"] == "done":
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+        # All files at once, so that some of them are never taken for all.
+        with draft_folder(folder.parent) as draft:
+            folder.rename(draft / folder.name)
     return outcome
 
 
