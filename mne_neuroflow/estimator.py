@@ -235,9 +235,9 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
         The pairs show the amplitude of each contact, which the scalp EEG does not. Then
         the draws are scaled about their mean, with a scale for each contact and one
         change of the tails for all. These minimize the continuous ranked probability
-        score. If 90-percent intervals then hold less than 90 percent of the pairs, all
-        are widened. The scales are shrunk towards a common scale, the more the fewer
-        pairs there are. What was known about other contacts is kept.
+        score. The scales are shrunk towards a common scale, the more the fewer pairs
+        there are. If 90-percent intervals then hold less than 90 percent of the pairs,
+        those of all contacts are widened. What was known about other contacts is kept.
 
         Parameters
         ----------
@@ -257,8 +257,9 @@ class NeuroFlow(Model):  # numpydoc ignore=PR02
 
         Notes
         -----
-        Of another session of twelve simulated patients, 90-percent intervals covered
-        89 percent, and 88 percent of short trials, see :ref:`leaderboard`.
+        In another session of twelve simulated patients, 90-percent intervals covered 89
+        percent of the samples, and in other trials of three patients 88 percent, see
+        :ref:`leaderboard`.
         """
         groups = pair_up(inst, ieeg, self, trans, on_mismatch)
         tables, contact_fits = [], list(self.contact_fits)
@@ -485,7 +486,7 @@ def _widened(departures, calibration):
         widening = most
     elif missing(0) > 0:
         widening = brentq(missing, 0, most, xtol=0.01)
-    chance = 1 / (2 * departures.n_seconds)
+    chance = 1 / (2 * departures.n_seconds)  # variance of a scale, as above
     return calibration + [widening**3 / (widening**2 + chance), 0]
 
 

@@ -235,9 +235,10 @@ def finish(found, settings, measured):
         The row of the status table.
     """
     with _as_a_row(found) as outcome:
-        # If a worker is killed after it has finished, this is done again, but only the
-        # stretches of this worker are: their files may be all that there is.
-        measured = [measure_stretch(found, settings, k) for k in range(len(measured))]
+        # A worker that was killed after this step may have deleted the files of other
+        # workers, whose stretches dask does not measure again.
+        for number in range(len(measured)):
+            measure_stretch(found, settings, number)
         raw = read_recording(found)
         folder = _work_folder(found, settings)
         parts = {

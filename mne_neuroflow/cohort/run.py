@@ -379,7 +379,7 @@ def _client(scheduler, n_jobs, retries):
         # tree of calls for each of the last thousand seconds.
         "distributed.worker.profile.enabled": False,
         # Scheduler, nanny and worker wake 50 times a second to see whether they are
-        # late, and ten times to see their memory: 8 % of a core without any work.
+        # late, and ten times to see their memory (doc/decisions/cohorts.md).
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "5s",
         "distributed.worker.memory.monitor-interval": "1s",
