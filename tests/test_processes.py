@@ -1,5 +1,6 @@
 """Processes, threads and interruptions: the same bits, however a prediction is run."""
 
+import _thread
 import multiprocessing
 import os
 import pickle
@@ -221,10 +222,12 @@ def _next_caller():
 
 def _left_behind(wanted=None):
     """Return what there is once threads have ended that work on a last slab."""
+    if wanted is None:
+        time.sleep(0.5)
     for _ in range(100):
         _next_caller()
         blas = [one["num_threads"] for one in _threads._blas().info()]
-        found = blas, torch.get_num_threads(), threading.active_count()
+        found = blas, torch.get_num_threads(), _thread._count()
         if wanted in (None, found):
             break
         time.sleep(0.05)

@@ -279,6 +279,31 @@ def test_threads_do_not_matter(case, n_threads, monkeypatch):
     assert _relative(shared, whole) <= tolerance
 
 
+def test_errors_on_other_threads():
+    """They are raised where the slabs are wanted, and later slabs are computed."""
+
+    def halved(first, x):
+        if (x < 0).any():
+            raise ValueError(f"second {first}")
+        return x / 2
+
+    def halve(x):
+        return slabs.in_slabs(halved, (x.expand(1, 80, -1, 4),), 0)
+
+    series = torch.arange(200.0)[None, None, :, None]
+    wrong = series.clone()
+    wrong[..., 190:, :] = -1
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with torch.no_grad(), slabs.slab_workers(torch.device("cpu")):
+            with pytest.raises(ValueError, match="second 1[5-9]"):
+                halve(wrong)
+            torch.testing.assert_close(halve(series), series.expand(1, 80, -1, 4) / 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_margins_are_not_computed_in_vain(case):
     """What the samples of the inner seconds need is computed, with any margin.
 

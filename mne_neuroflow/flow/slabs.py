@@ -1,10 +1,11 @@
 """Processing of a recording in slabs of a few seconds, on several threads."""
 
 import os
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from queue import SimpleQueue
 
 import torch
 from torch import Tensor
@@ -19,14 +20,48 @@ _WORKERS = ContextVar("workers", default=None)
 
 
 class _Workers:
-    """A thread pool, and whether it still takes work.
+    """Threads that take slabs from a queue while they are wanted.
 
-    After Ctrl+C the pool may still be set when it has been closed.
+    Ctrl+C can be pressed at any time. A step of a queue written in C is then either
+    done or not. The pools of `concurrent.futures`, and the threads of `threading`, wait
+    for conditions that stay locked if Ctrl+C occurs just as they are entered. Whoever
+    waits for them then waits forever.
     """
 
     def __init__(self, n_threads: int):
-        self.pool: ThreadPoolExecutor | None = None
+        self.slabs = SimpleQueue()
         self.n_threads, self.are_there = n_threads, True
+
+    def begin(self) -> None:
+        for _ in range(self.n_threads):
+            start_new_thread(self._run, ())
+
+    def _run(self) -> None:
+        while True:
+            slab = self.slabs.get()
+            if not self.are_there:
+                self.slabs.put(None)  # for the next thread
+                return
+            function, number, arguments, answers = slab
+            try:
+                answer = number, function(*arguments), None
+            except BaseException as error:
+                answer = number, None, error
+            answers.put(answer)
+            # While it waits, a thread does not keep what it has computed.
+            del slab, function, arguments, answers, answer
+
+    def map(self, function: Callable, *series) -> list:
+        """Apply a function as `map` does, to several slabs at a time."""
+        answers, slabs = SimpleQueue(), list(zip(*series, strict=True))
+        for number, arguments in enumerate(slabs):
+            self.slabs.put((function, number, arguments, answers))
+        results = [None] * len(slabs)
+        for _ in slabs:
+            number, results[number], error = answers.get()
+            if error is not None:
+                raise error
+        return results
 
 
 def _slab_map() -> tuple[Callable, int]:
@@ -34,7 +69,7 @@ def _slab_map() -> tuple[Callable, int]:
     workers = _WORKERS.get()
     if workers is None or not workers.are_there:
         return map, 1
-    return workers.pool.map, workers.n_threads
+    return workers.map, workers.n_threads
 
 
 def _one_thread_after_fork() -> None:
@@ -70,13 +105,18 @@ def slab_workers(device: torch.device) -> Iterator[None]:
     before, workers = _WORKERS.get(), _Workers(n_threads)
     try:
         torch.set_num_threads(1)  # in this thread, and in threads that start now
-        with ThreadPoolExecutor(n_threads) as workers.pool:
-            _WORKERS.set(workers)
-            yield
+        workers.begin()
+        _WORKERS.set(workers)
+        yield
     finally:
-        workers.are_there = False  # first, as Ctrl+C can occur in what follows
-        torch.set_num_threads(n_threads)
-        _WORKERS.set(before)
+        # Ctrl+C can occur when functions begin and when calls have returned. The first
+        # call here is therefore made in any case, and the others nevertheless.
+        workers.are_there = False
+        try:
+            workers.slabs.put(None)
+        finally:
+            torch.set_num_threads(n_threads)
+            _WORKERS.set(before)
 
 
 def in_slabs(
