@@ -450,9 +450,8 @@ def _calibrate(departures):
 
     start, truth = departures.start, departures.truth
     one = torch.ones_like(truth[:, :1])
-    # A scale is known to one in the root of twice the seconds: what exceeds this, for
-    # all contacts or in their differences, is real.
-    chance = 1 / (2 * departures.n_seconds)
+    # What exceeds chance, for all contacts or in their differences, is real.
+    chance = departures.chance
     common = fit_marginal(departures.draws, truth, start, one)
     common = common * common.square() / (common.square() + chance)
     change = common.expand(len(truth), 2).clone()
@@ -486,8 +485,7 @@ def _widened(departures, calibration):
         widening = most
     elif missing(0) > 0:
         widening = brentq(missing, 0, most, xtol=0.01)
-    chance = 1 / (2 * departures.n_seconds)  # variance of a scale, as above
-    return calibration + [widening**3 / (widening**2 + chance), 0]
+    return calibration + [widening**3 / (widening**2 + departures.chance), 0]
 
 
 def _what_changed(before, after, calibration, names):
@@ -535,8 +533,8 @@ class _Departures:
         The calibration of the flow itself.
     known : Tensor of shape (n_contacts, 2)
         Log-scale and tail of the contacts from earlier pairs.
-    n_seconds : int
-        The duration of the pairs in seconds.
+    chance : float
+        Variance of the logarithm of a scale that is estimated from these pairs.
     """
 
     def __init__(self, flow, stretches):
@@ -548,7 +546,8 @@ class _Departures:
         parts = [self._of(flow, each, number) for number, each in enumerate(chosen)]
         draws, truth = zip(*parts, strict=True)
         self.draws, self.truth = torch.cat(draws, dim=-1), torch.cat(truth, dim=-1)
-        self.n_seconds = sum(each.n_blocks for each in chosen)
+        # As if seconds were independent: one in the root of twice their number.
+        self.chance = 1 / (2 * sum(each.n_blocks for each in chosen))
         conditions = chosen[0].conditions_of(chosen[0].first_block, 1)
         own = flow.calibration(replace(conditions, calibration=None))
         present = flow.calibration(conditions)

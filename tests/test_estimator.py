@@ -164,7 +164,7 @@ def make_departures(log_scale, n_seconds=40):
     found.draws = torch.as_tensor(rng.standard_normal((100, *shape)))
     zero = torch.zeros_like(found.truth[:, :1])
     found.start = Marginal(zero, zero + 1, zero, zero)
-    found.n_seconds = n_seconds
+    found.chance = 1 / (2 * n_seconds)
     return found
 
 
