@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._docs import fill_doc
+from ..contract import BLOCK
 from ..scores.tensors import crps_ensemble
 from .baselines import Encoding, ResidualNoise
 
@@ -492,7 +493,7 @@ class PatientFlow(_Network):
     """
 
     window = 1.0
-    _multiple = 128
+    _multiple = BLOCK
     # Samples in time that become channels of the flow.
     _squeeze, _n_couplings = 4, 8
 

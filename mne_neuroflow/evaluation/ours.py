@@ -7,12 +7,9 @@ import mne
 import numpy as np
 
 from .._compat import set_band
-from ..contract import MODEL
+from ..contract import BAND, MODEL
 from ..head.contacts import make_contacts
 from .baselines import same_places
-
-# Hz. What recordings hold in the benchmark.
-_BAND = (0.5, 50.0)
 
 
 def make_scalp_raw(scalp):
@@ -59,7 +56,7 @@ def make_ieeg_raw(contacts, ieeg, sfreq):
 
 def _make_raw(data, names, sfreq, kind, montage):
     info = mne.create_info(list(names), sfreq, kind, verbose=False)
-    set_band(info, *_BAND)
+    set_band(info, *BAND)
     raw = mne.io.RawArray(np.asarray(data, float), info, verbose=False)
     return raw.set_montage(montage, verbose=False)
 

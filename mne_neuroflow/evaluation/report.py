@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .._files import written_whole
+from ..contract import SFREQ
 from ..scores.ensemble import risk_coverage
 from ..scores.tables import summarize
 from ..scores.tensors import LEVELS
@@ -314,7 +315,7 @@ def plot_example(fname, title, colour):
     with np.load(fname) as stored:
         stored = dict(stored)
     truth = 1e6 * stored["truth"]
-    times = np.arange(truth.shape[1]) / 128
+    times = np.arange(truth.shape[1]) / SFREQ
     fig = Figure(figsize=(8, 1.1 * len(truth) + 0.7), layout="constrained")
     axes = fig.subplots(len(truth), 1, sharex=True, squeeze=False)[:, 0]
     for k, ax in enumerate(axes):

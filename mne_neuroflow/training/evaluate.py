@@ -294,10 +294,10 @@ def _rank_correlation(a, b):
 
 def _log_spectral(drawn, truth):
     """Return the r.m.s. difference of log spectra over 1-45 Hz, in decibels."""
-    window = torch.hann_window(128, device=truth.device)
+    window = torch.hann_window(BLOCK, device=truth.device)
 
     def spectrum(series):
-        pieces = series.unfold(-1, 128, 64) * window
+        pieces = series.unfold(-1, BLOCK, BLOCK // 2) * window
         power = torch.fft.rfft(pieces).abs().square().mean(-2)[..., 1:46]
         return 10 * torch.log10(power)
 
