@@ -499,7 +499,8 @@ def _own(inst):
     if isinstance(inst, mne.io.BaseRaw):
         return inst if inst.preload else inst.copy()
     if not inst.preload:
-        inst = inst.copy().drop_bad(verbose=False)
+        inst = inst.copy()
+        inst.drop_bad(verbose=False)  # MNE-Python 1.12 may return None
     if not len(inst):
         raise ValueError("There are no epochs: all of them were dropped.")
     return inst
