@@ -362,7 +362,7 @@ def n_threads(request):
 def test_modes_after_an_interruption(n_threads):
     """Seen to leave gradients off for good, where modes were set twice in a thread.
 
-    Seen to leave slabs to threads that had ended.
+    Seen to leave slabs to threads that had ended, and threads that nobody told to end.
     """
     ours = {slabs.__file__, _contextlib.__file__, grad_mode.__file__}
 
@@ -378,9 +378,16 @@ def test_modes_after_an_interruption(n_threads):
         n_threads = torch.get_num_threads()
         return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), n_threads
 
-    moment = 0
+    def threads_end():
+        stop = time.monotonic() + 10
+        while _thread._count() > before and time.monotonic() < stop:
+            time.sleep(0.001)
+        return _thread._count() <= before
+
+    moment, before = 0, _thread._count()
     while _interrupted_at(moment, work, lambda frame: frame.f_code.co_filename in ours):
         assert modes() == (True, False, n_threads), moment
+        assert threads_end(), moment
         torch.no_grad()(double)()
         moment += 1
     assert moment > 30
