@@ -177,7 +177,7 @@ def test_channels_of_equal_samples(raw):
 
 def test_artifacts_in_some_seconds(raw):
     """Seen to be predicted from without a word."""
-    raw._data[:, :192] *= 1e3  # the filter spreads the end of it over half a second
+    raw._data[:, :192] *= 1e3  # what the filter spreads stays within
     with pytest.warns(RuntimeWarning, match="1 of 12 good seconds.* above 1 mV"):
         check_scalp(raw)
 

@@ -86,7 +86,7 @@ def test_round_trip(virtual, raw, tmp_path, size):
 
 
 @pytest.mark.skipif(
-    not check_version("mne", "1.13"), reason="it makes all times whenever it reads"
+    not check_version("mne", "1.13"), reason="1.12 makes all times at each read"
 )
 def test_memory_does_not_grow_with_length(tmp_path):
     """Seen to fail with all samples in memory: 21 MB for a file of 9."""

@@ -223,7 +223,7 @@ def _next_caller():
 def _left_behind(wanted=None):
     """Return what there is once threads have ended that work on a last slab."""
     if wanted is None:
-        time.sleep(0.5)
+        time.sleep(0.5)  # threads of the work before may be about to end
     for _ in range(100):
         _next_caller()
         blas = [one["num_threads"] for one in _threads._blas().info()]

@@ -23,14 +23,14 @@ class _Workers:
     """Threads that take slabs from a queue while they are wanted.
 
     Ctrl+C can be pressed at any time. A step of a queue written in C is then either
-    done or not. The pools of `concurrent.futures`, and the threads of `threading`, wait
-    for conditions that stay locked if Ctrl+C occurs just as they are entered. Whoever
-    waits for them then waits forever.
+    done or not. The pools of `concurrent.futures` use locks that Python functions take,
+    and such a lock stays taken if Ctrl+C occurs just before its function returns. A
+    thread that needs it, and whoever waits for this thread, would wait forever.
     """
 
     def __init__(self, n_threads: int):
         self.slabs = SimpleQueue()
-        self.n_threads, self.are_there = n_threads, True
+        self.n_threads, self.are_wanted = n_threads, True
 
     def begin(self) -> None:
         for _ in range(self.n_threads):
@@ -39,7 +39,7 @@ class _Workers:
     def _run(self) -> None:
         while True:
             slab = self.slabs.get()
-            if not self.are_there:
+            if not self.are_wanted:
                 self.slabs.put(None)  # for the next thread
                 return
             function, number, arguments, answers = slab
@@ -67,7 +67,7 @@ class _Workers:
 def _slab_map() -> tuple[Callable, int]:
     """Return the function that maps over slabs, and the number of its threads."""
     workers = _WORKERS.get()
-    if workers is None or not workers.are_there:
+    if workers is None or not workers.are_wanted:
         return map, 1
     return workers.map, workers.n_threads
 
@@ -111,7 +111,7 @@ def slab_workers(device: torch.device) -> Iterator[None]:
     finally:
         # Ctrl+C can occur when functions begin and when calls have returned. The first
         # call here is therefore made in any case, and the others nevertheless.
-        workers.are_there = False
+        workers.are_wanted = False
         try:
             workers.slabs.put(None)
         finally:
