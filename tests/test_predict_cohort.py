@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import NAMES, _global_state, build_raw
-from scipy.signal import welch
+from scipy.signal import resample, welch
 
 from mne_neuroflow import predict_cohort, predict_ieeg, sample_ieeg
 from mne_neuroflow.cohort.control import RawShifted
@@ -27,6 +27,7 @@ from mne_neuroflow.cohort.features import (
     combine,
     cut_windows,
     measure,
+    sample_step,
     tabulate,
     typical_line_length,
 )
@@ -357,6 +358,29 @@ def test_features_of_known_signals():
     assert len(sides) == 1 and (sides["median"] > 0.95).all()
     share = table.xs("relative_power").xs(first, level="contact")["median"]
     assert abs(share.sum() - 1) < 0.02
+
+
+@pytest.mark.parametrize("sfreq", (256.0, 512.0, 1024.0))
+def test_features_of_fast_recordings(sfreq):
+    """They are those of the signal, whatever the sampling rate.
+
+    Seen to fail with a step too many, and with line lengths at the recording's rate.
+    """
+    rng = np.random.default_rng(0)
+    places = Places(make_contacts(CONTACTS, verbose=False))
+    draws = 1e-6 * rng.normal(size=(2, 4, 128 * 20)).cumsum(-1)
+    draws -= draws.mean(-1, keepdims=True)
+    slow = measure(draws, 128.0, places)
+    fast = resample(draws, round(20 * sfreq), axis=-1)  # exact at the old samples
+    fast = measure(fast, sfreq, places)
+    for name, values in slow._asdict().items():
+        np.testing.assert_allclose(getattr(fast, name), values, rtol=1e-6)
+
+
+def test_samples_that_are_enough():
+    """Whole hertz, 128 or more. Seen to fail without either."""
+    steps = {100.0: 1, 128.0: 1, 250.0: 1, 500.0: 2, 1000.0: 5, 5000.0: 25, 499.5: 1}
+    assert {sfreq: sample_step(sfreq) for sfreq in steps} == steps
 
 
 def test_typical_line_length_in_parts(monkeypatch):
@@ -825,33 +849,45 @@ def test_worker_that_is_killed_when_it_has_finished(tmp_path, model_file):
 
 _FAULTS = """
 import resource
+import threading
 import numpy as np
 from mne_neuroflow.cohort.participant import keep_memory
 
 assert keep_memory()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(60):
-    np.ones(2**18)  # two MB, deleted at once
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+def count():
+    np.ones(2**23)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(60):
+        np.ones(2**18)  # two MB, deleted at once
+        arrays = [np.ones(2**21) for _ in range(4)]  # more than a heap of a thread
+        del arrays
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+count()
+thread = threading.Thread(target=count)  # dask's workers compute in one
+thread.start()
+thread.join()
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("environ", ({}, {"MALLOC_TRIM_THRESHOLD_": "65536"}))
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds of glibc")
-def test_workers_keep_memory():
-    """Where dask sets glibc's threshold, arrays are not made of new memory each time.
+def test_workers_keep_memory(environ):
+    """Arrays are not made of new memory each time, whatever dask has set.
 
-    Page faults of sixty arrays of two MB: 30 000 with dask's setting, and without
-    :func:`keep_memory`.
+    Page faults in the main thread and in another one: 2600 each; without
+    :func:`keep_memory` 150 000 and 120 000; without its padding, 33 000 in the other.
     """
-    environ = dask.config.get("distributed.nanny.pre-spawn-environ")
-    environ = {**os.environ, **{name: str(value) for name, value in environ.items()}}
-    assert "MALLOC_TRIM_THRESHOLD_" in environ
     done = subprocess.run(
-        [sys.executable, "-c", _FAULTS], env=environ, capture_output=True, text=True
+        [sys.executable, "-c", _FAULTS],
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 3000
+    assert all(int(line) < 4000 for line in done.stdout.split())
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from scipy import stats
+from scipy import signal, stats
 
 from mne_neuroflow.scores import signals
 from mne_neuroflow.scores.tables import summarize
@@ -69,6 +69,17 @@ def test_power_spectrum_keeps_the_variance():
     series = signals.in_band(_aperiodic(0.0), SFREQ, "beta")
     _, density = signals.power_spectrum(series, SFREQ)
     assert_allclose(density.sum(), series.var(), rtol=0.02)
+
+
+@pytest.mark.parametrize("shape", ((6000,), (3, 6000), (2, 3, 6000)))
+def test_power_spectrum_is_welch(shape, monkeypatch):
+    """Also where only some rows are in memory at once. Seen to fail without detrend."""
+    series = 3 + np.random.default_rng(0).normal(size=shape).cumsum(-1)
+    welch = signal.welch(series, 250.5, nperseg=250)[1][..., 1:45]
+    for at_once in (1, 10_000, 10**9):
+        monkeypatch.setattr(signals, "_AT_ONCE", at_once)
+        density = signals.power_spectrum(series, 250.5)[1]
+        np.testing.assert_allclose(density, welch, rtol=1e-9)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
@@ -136,6 +147,19 @@ def test_connectivity_of_known_signals():
     correlation = signals.correlation_matrix(signals.in_band(series, SFREQ, "alpha"))
     assert_allclose(np.diag(correlation), 1)
     assert correlation[0, 2] < -0.9 and abs(correlation[0, 1]) < 0.3
+
+
+def test_connectivity_of_many_sets():
+    """Sets of channels in one call are like each by itself, to the last bit."""
+    series = np.random.default_rng(0).normal(size=(2, 3, 4, 10 * SFREQ))
+    bands = ["alpha", "beta"]
+    together = signals.spectral_connectivity(series, SFREQ, bands)
+    for index in np.ndindex(2, 3):
+        alone = signals.spectral_connectivity(series[index], SFREQ, bands)
+        for method, values in alone.items():
+            np.testing.assert_array_equal(together[method][index], values)
+    flipped = together["imcoh"].swapaxes(-1, -2)
+    np.testing.assert_array_equal(together["imcoh"], -flipped)
 
 
 def test_matrix_errors():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import signal
 
+from ..contract import SFREQ
 from ..head.contacts import contact_positions, contact_structures
 from ..scores.ensemble import interval
 from ..scores.signals import (
@@ -130,6 +131,9 @@ def cut_windows(n_times, sfreq, seconds):
 def measure(draws, sfreq, places):
     """Measure the draws of a window.
 
+    Virtual signals end at 50 Hz. Of fast recordings every :func:`sample_step`-th sample
+    is enough.
+
     Parameters
     ----------
     draws : iterable of ndarray, shape (n_contacts, n_times)
@@ -144,22 +148,43 @@ def measure(draws, sfreq, places):
     window : Window
         Measurements from which all features are computed.
     """
-    measured = [_measure_draw(draw, sfreq, places) for draw in draws]
-    arrays = [np.stack(parts) for parts in zip(*measured, strict=True)]
-    return Window(*arrays[:4], measured[0].seconds)
+    step = sample_step(sfreq)
+    rate, measured, middle = sfreq / step, [], []
+    for draw in draws:
+        seconds = draw.shape[1] / sfreq
+        draw = np.ascontiguousarray(draw[:, ::step])
+        measured.append(_measure_draw(draw, rate))
+        middle.append(draw[places.middle])
+    density, n_spikes, line_length = map(np.stack, zip(*measured, strict=True))
+    connectivity = _connectivity(np.stack(middle), rate, places.pairs)
+    return Window(density, n_spikes, line_length, connectivity, np.array(seconds))
 
 
-def _measure_draw(draw, sfreq, places):
-    score = spike_score(draw, sfreq)
-    apart = int(_APART * sfreq)
-    return Window(
-        density=power_spectrum(draw, sfreq)[1],
-        n_spikes=np.array(
-            [len(signal.find_peaks(row, _SPIKE, distance=apart)[0]) for row in score]
-        ),
-        line_length=_line_length(draw, sfreq),
-        connectivity=_connectivity(draw[places.middle], sfreq)[places.pairs],
-        seconds=np.array(draw.shape[1] / sfreq),
+def sample_step(sfreq):
+    """Find which samples are enough, because virtual signals end at 50 Hz.
+
+    Parameters
+    ----------
+    sfreq : float
+        Sampling rate in hertz.
+
+    Returns
+    -------
+    step : int
+        Every ``step``-th sample is measured. It leaves 128 Hz or more, and whole hertz,
+        so that windows of a second have no rest.
+    """
+    steps = range(1, int(sfreq / SFREQ) + 1)
+    return max((k for k in steps if (sfreq / k).is_integer()), default=1)
+
+
+def _measure_draw(draw, sfreq):
+    score, apart = spike_score(draw, sfreq), int(_APART * sfreq)
+    n_spikes = [len(signal.find_peaks(row, _SPIKE, distance=apart)[0]) for row in score]
+    return (
+        power_spectrum(draw, sfreq)[1],
+        np.array(n_spikes),
+        _line_length(draw, sfreq),
     )
 
 
@@ -170,12 +195,12 @@ def _line_length(series, sfreq):
     return np.abs(np.diff(seconds, axis=-1)).mean(-1)
 
 
-def _connectivity(series, sfreq):
-    """Return absolute imaginary coherence, shape (n_channels, n_channels, n_bands)."""
-    if len(series) < 2:
-        return np.empty((1, 1, len(BANDS)))
-    found = spectral_connectivity(series, sfreq, list(BANDS), ("imcoh",))["imcoh"]
-    return np.abs(np.moveaxis(found, 0, -1))
+def _connectivity(draws, sfreq, pairs):
+    """Return absolute imaginary coherence, shape (n_draws, n_pairs, n_bands)."""
+    if draws.shape[1] < 2:
+        return np.empty((len(draws), 0, len(BANDS)))
+    found = spectral_connectivity(draws, sfreq, list(BANDS), ("imcoh",))["imcoh"]
+    return np.abs(found[..., pairs[0], pairs[1]]).swapaxes(1, 2)
 
 
 # From windows to values of draws ------------------------------------------------------

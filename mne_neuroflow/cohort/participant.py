@@ -43,7 +43,8 @@ from .folder import Folder, write_json, write_tsv
 
 _WINDOW = 60.0  # seconds, without time courses
 _CHANGES_NO_NUMBER = ("out", "work", "stretch", "device", "keep_recordings", "tsv")
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+# M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD of glibc's malloc.h, in bytes.
+_MALLOC_OPTIONS = {-1: 64 * 2**20, -2: 160 * 2**20, -3: 32 * 2**20}
 _MIN_GOOD = 0.5  # windows with a smaller share of good time are left out
 
 
@@ -368,21 +369,22 @@ def keep_memory():
 
     By default, dask starts its workers with ``MALLOC_TRIM_THRESHOLD_``. glibc then no
     longer adapts its thresholds, and asks the system for each large array anew, which
-    doubles the processor time of predictions. These are the largest thresholds that it
-    would choose by itself on 64 bit (``M_MMAP_THRESHOLD`` in mallopt(3)).
+    doubles the processor time of predictions. Without this setting too, it gives back
+    the memory of threads other than the main one, and workers compute in such a
+    thread. These are the largest thresholds that glibc would choose by itself on 64
+    bit, and a padding larger than a thread's heap of 64 MB (mallopt(3)).
 
     Returns
     -------
     changed : bool
-        Whether this process had such a setting, and its thresholds were changed.
+        Whether this process has thresholds, which glibc has.
     """
-    if "MALLOC_TRIM_THRESHOLD_" not in os.environ or sys.platform != "linux":
+    if sys.platform != "linux":
         return False
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if set_option is None:
-        return False
-    changed = set_option(_M_MMAP_THRESHOLD, 32 * 2**20)
-    return bool(changed and set_option(_M_TRIM_THRESHOLD, 64 * 2**20))
+    return set_option is not None and all(
+        [set_option(option, size) for option, size in _MALLOC_OPTIONS.items()]
+    )
 
 
 def _known(predictor, raw, places):

@@ -22,6 +22,7 @@ BANDS = {
 SPECTRUM = (1.0, 45.0)
 #: Seconds of a window of band power.
 POWER_WINDOW = 2.0
+_AT_ONCE = 2**17  # samples whose spectra are in memory
 # Values in volts, or entries of a matrix, that are zero up to rounding.
 _ROUNDING = 1e-15
 
@@ -170,9 +171,19 @@ def power_spectrum(series, sfreq):
     >>> float(freqs[density.argmax()])
     10.0
     """
-    freqs, density = signal.welch(series, sfreq, nperseg=int(sfreq))
-    kept = (freqs >= SPECTRUM[0] - 0.01) & (freqs <= SPECTRUM[1] + 0.01)
-    return freqs[kept], density[..., kept]
+    series = np.asarray(series)
+    size, rows = int(sfreq), series.reshape(-1, series.shape[-1])
+    step = max(1, _AT_ONCE // rows.shape[-1])
+    density = []
+    for first in range(0, len(rows), step):
+        # As scipy.signal.welch, which takes windows one by one and so up to three times
+        # as long.
+        freqs, _, power = signal.spectrogram(
+            rows[first : first + step], sfreq, "hann", size, size // 2
+        )
+        kept = (freqs >= SPECTRUM[0] - 0.01) & (freqs <= SPECTRUM[1] + 0.01)
+        density.append(power[:, kept].mean(-1))
+    return freqs[kept], np.concatenate(density).reshape(*series.shape[:-1], -1)
 
 
 def log_spectral_distance(estimate, truth, level=True):
@@ -388,7 +399,7 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
 
     Parameters
     ----------
-    series : array of shape (n_channels, n_times)
+    series : array of shape (..., n_channels, n_times)
         Signals in volts, four seconds or more.
     %(sfreq)s
     bands : list of str
@@ -398,7 +409,7 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
 
     Returns
     -------
-    matrices : dict of array, shape (n_bands, n_channels, n_channels)
+    matrices : dict of array, shape (..., n_bands, n_channels, n_channels)
         One array per method, zero on the diagonal. Matrices of ``'imcoh'`` are
         antisymmetric, the others symmetric. A channel that is zero has zeros.
 
@@ -413,15 +424,20 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
     from mne_connectivity import spectral_connectivity_epochs
 
     series = np.asarray(series, float)
-    size, n_channels = int(POWER_WINDOW * sfreq), len(series)
+    size, n_channels = int(POWER_WINDOW * sfreq), series.shape[-2]
     n_windows = series.shape[-1] // size
-    windows = series[:, : n_windows * size].reshape(n_channels, n_windows, size)
+    windows = series[..., : n_windows * size].reshape(-1, n_windows, size)
+    sets = np.arange(0, len(windows), n_channels)
     low, high = zip(*(BANDS[band] for band in bands), strict=True)
+    # One call for all sets of channels, whose start may take longer than its work.
+    row, column = np.tril_indices(n_channels, -1)
+    pairs = [(sets[:, None] + index).ravel() for index in (row, column)]
     # Channels that are zero have no phase, and coherence is undefined.
     with np.errstate(invalid="ignore"):
         found = spectral_connectivity_epochs(
             windows.swapaxes(0, 1),
             method=list(methods),
+            indices=tuple(pairs),
             mode="fourier",
             sfreq=sfreq,
             fmin=low,
@@ -430,16 +446,15 @@ def spectral_connectivity(series, sfreq, bands, methods=("coh", "imcoh", "plv"))
             verbose="error",
         )
     found = found if isinstance(found, list) else [found]
-    return {
-        method: _both_halves(one.get_data("dense"), -1 if method == "imcoh" else 1)
-        for method, one in zip(methods, found, strict=True)
-    }
-
-
-def _both_halves(lower, sign):
-    """Fill the upper triangle that mne-connectivity leaves empty."""
-    lower = np.nan_to_num(np.moveaxis(lower, -1, 0))
-    return lower + sign * lower.swapaxes(-1, -2)
+    matrices = {}
+    for method, one in zip(methods, found, strict=True):
+        values = np.nan_to_num(one.get_data()).reshape(len(sets), len(row), len(bands))
+        matrix = np.zeros((len(sets), len(bands), n_channels, n_channels))
+        matrix[..., row, column] = values.swapaxes(1, 2)
+        sign = -1 if method == "imcoh" else 1
+        matrix[..., column, row] = sign * matrix[..., row, column]
+        matrices[method] = matrix.reshape(*series.shape[:-2], *matrix.shape[1:])
+    return matrices
 
 
 def relative_frobenius(estimate, truth):
@@ -526,8 +541,12 @@ def spike_score(series, sfreq):
     >>> bool(abs(spike_score(series, 128).argmax() - 640) < 3)
     True
     """
+    series = np.asarray(series)
     sos = signal.butter(2, (4, 25), "bandpass", fs=sfreq, output="sos")
-    envelope = np.abs(signal.hilbert(signal.sosfiltfilt(sos, series)))
+    filtered = signal.sosfiltfilt(sos, series)
+    if series.dtype == np.float32:  # half of the time
+        filtered = filtered.astype(np.float32)
+    envelope = np.abs(signal.hilbert(filtered))
     middle = np.median(envelope, axis=-1, keepdims=True)
     return envelope / np.maximum(middle, 1e-30)
 
