@@ -28,6 +28,8 @@ from mne_neuroflow.scores.tensors import crps_ensemble, crps_normal, inside
 from mne_neuroflow.training.data import SimulatedData, build_patients
 from mne_neuroflow.training.evaluate import draw
 from mne_neuroflow.training.fit import gaussian_losses, learning_rate, level_losses
+from mne_neuroflow.weights.checkpoint import load_checkpoint
+from mne_neuroflow.weights.fetch import fetch_model
 
 #: Patients, windows and size of every run.
 BUDGET = dict(
@@ -58,6 +60,11 @@ def main():
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument(
         "--only", nargs="*", help="questions, or QUESTION:CHOICE, in this order"
+    )
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="go on from weights, as far as a variant has the same ones",
     )
     parser.add_argument("--table", action="store_true", help="print what there is")
     options = parser.parse_args()
@@ -144,6 +151,8 @@ def run(variants, data: Kept, held_out: Kept, options):
         if (variant.question, variant.name) in done:
             continue
         flow = variant.flow(BUDGET["width"], BUDGET["n_heads"])
+        if options.start:
+            take_over(flow, options.start)
         flow, n_moved, seconds = train(flow, variant, data, options.steps)
         row = {
             "question": variant.question,
@@ -156,6 +165,13 @@ def run(variants, data: Kept, held_out: Kept, options):
         with (options.out / "rows.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+
+
+def take_over(flow: ConditionalFlow, model: str):
+    """Copy the weights that a model has under the same name and in the same shape."""
+    known, own = load_checkpoint(fetch_model(model))[0].state_dict(), flow.state_dict()
+    own |= {k: v for k, v in known.items() if k in own and v.shape == own[k].shape}
+    flow.load_state_dict(own)
 
 
 def read_rows(out: Path) -> list[dict]:
@@ -188,7 +204,7 @@ def train(flow: ConditionalFlow, variant: Variant, data: Kept, n_steps: int):
         betas=(0.9, 0.99),
         weight_decay=BUDGET["weight_decay"],
     )
-    weights, seconds = variant.weights(), 0.0
+    weights, n_moved, seconds = variant.weights(), 0, 0.0
     for step in range(n_steps):
         batch = data.batch(step)
         tick = time.process_time()
