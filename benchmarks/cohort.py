@@ -3,7 +3,7 @@
 Run ``python benchmarks/cohort.py``: a thousand recordings of a minute, a day of 64
 channels and each fault ten times. This takes a day on two cores, most of it for the
 part ``speed``, which needs free cores. Parts can be run alone: ``python
-benchmarks/cohort.py speed --recordings 6`` takes eight minutes. The parts ``many``,
+benchmarks/cohort.py speed --recordings 8`` takes 15 minutes. The parts ``many``,
 ``day`` and those of faults predict three contacts, with 19 draws and without the
 control. The part ``disk`` mounts a small disk, for which it must run as root. The part
 ``corpus`` estimates the time for a large corpus from a few recordings. A run that takes
@@ -32,6 +32,7 @@ from figures import record
 from machine import print_machine
 
 import mne_neuroflow
+from mne_neuroflow.cohort.run import _client as start_client
 from mne_neuroflow.weights.model import find_model
 
 PARTS = (
@@ -214,21 +215,13 @@ from mne_neuroflow.cohort.control import RawShifted
 from mne_neuroflow.scalp.check import check_scalp
 torch.set_num_threads(1)
 mne.set_log_level("error")
-for fname in sys.argv[2:]:
+for fname in map(str.strip, sys.stdin):
     start = time.process_time()
     raw = mne.io.read_raw(fname)
     for inst in (raw, RawShifted(check_scalp(raw), 0)):
         mne_neuroflow.sample_ieeg(inst, 20, contacts=sys.argv[1], random_state=0)
-    print(time.process_time() - start)
+    print(time.process_time() - start, flush=True)
 """
-
-
-def predict_alone(files, contacts):
-    """Return the seconds of a processor for each recording but the first."""
-    command = [sys.executable, "-c", BARE, contacts, *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    # The first recording loads torch and the weights.
-    return [float(line) for line in done.stdout.split()][1:]
 
 
 def measure_speed(folder, options):
@@ -237,50 +230,107 @@ def measure_speed(folder, options):
     print(f"{options.recordings} recordings of {options.seconds:g} s, 19 channels, "
           f"{options.contacts}, 20 draws, with the control")  # fmt: skip
     common = dict(contacts=options.contacts, specparam=False)
-    # Startup, which does not depend on the number of recordings.
-    tiny = run(folder, root, folder / "start", subjects=["00000"], sessions=["0"],
-               n_jobs=1, **common)  # fmt: skip
-    files = sorted(map(str, root.glob("sub-*/**/*.edf")))
-    half = len(files) // 2
-    bare = predict_alone(files[: half + 1], options.contacts)
+    alone, together = np.transpose(measure_in_turns(root, folder / "turns", common))
+    ratio = together / alone
+    overhead = 100 * (ratio.mean() - 1)
+    error = 100 * ratio.std(ddof=1) / np.sqrt(len(ratio))
+    one, one_error = alone.mean(), alone.std(ddof=1) / np.sqrt(len(alone))
+    print(f"bare predictions {one:.2f} ± {one_error:.2f} s of processors each; the "
+          f"cohort takes {overhead:+.1f} ± {error:.1f} % (wanted 10 %)")  # fmt: skip
+    figures = {
+        "recordings": options.recordings,
+        "bare prediction, s": (one, one_error),
+        "recording of a cohort, s": together.mean(),
+        "overhead, %": (overhead, error),
+    }
+    return figures | compare_workers(folder, root, options.workers, common)
+
+
+def measure_in_turns(root, out, common):
+    """Predict each person alone and in a cohort, in turns.
+
+    The speed of a machine that others share changes within minutes. Neighbouring
+    predictions are compared, so that this is not taken for overhead.
+
+    Returns
+    -------
+    seconds : list of tuple of float
+        Seconds of processors for a recording, alone and in a cohort: of client,
+        scheduler and worker, less those of a call that finds everything done. The first
+        person, for whom all of them start, is left out.
+    """
+    command = [sys.executable, "-c", BARE, common["contacts"]]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    found = []
+    with (
+        subprocess.Popen(command, **pipes) as bare,
+        start_client(None, n_jobs=1, retries=0) as client,
+    ):
+
+        def alone(fname):
+            bare.stdin.write(f"{fname}\n")
+            bare.stdin.flush()
+            return float(bare.stdout.readline())
+
+        def together(subject):
+            before = _seconds_of_all(bare.pid)
+            mne_neuroflow.predict_cohort(
+                root, out, subjects=[subject], scheduler=client, verbose="error",
+                **common
+            )  # fmt: skip
+            return _seconds_of_all(bare.pid) - before
+
+        for person in sorted(root.glob("sub-*")):
+            files, subject = sorted(person.rglob("*.edf")), person.name[4:]
+            # One of two sessions before the cohort, and the other one after it.
+            seconds = [alone(files[0])]
+            taken = together(subject)
+            seconds += [alone(fname) for fname in files[1:]]
+            taken = (taken - together(subject)) / len(files)
+            found.append((np.mean(seconds), taken))
+            print(f"  {found[-1][0]:.2f} s alone, {found[-1][1]:.2f} s in a cohort",
+                  flush=True)  # fmt: skip
+        bare.stdin.close()
+    return found[1:]
+
+
+def _seconds_of_all(but):
+    """Return the seconds of processors of this process and its children but one."""
+    here = psutil.Process()
+    family = [here, *here.children(recursive=True)]
+    times = [one.cpu_times() for one in family if one.pid != but]
+    return sum(time.user + time.system for time in times)
+
+
+def compare_workers(folder, root, n_workers, common):
+    """Predict one session of four people with different numbers of workers."""
+    labels = [f"{k:05d}" for k in range(4)]
     results = {}
-    for n_jobs in options.workers:
-        out = folder / f"out{n_jobs}"
-        results[n_jobs] = run(folder, root, out, n_jobs=n_jobs, **common)
-        if n_jobs == options.workers[0]:
-            # The other half comes after it: a machine that becomes slower or faster
-            # meanwhile is not taken for overhead.
-            bare += predict_alone(files[half:], options.contacts)
-        result = results[n_jobs]
+    for n_jobs in n_workers:
+        some = dict(subjects=labels, sessions=["0"], n_jobs=n_jobs)
+        results[n_jobs] = result = run(folder, root, folder / f"out{n_jobs}", **some,
+                                       **common)  # fmt: skip
         print(
             f"{n_jobs} workers: {result['seconds']:.0f} s, {result['cpu']:.0f} s of "
             f"processors ({result['client']:.0f} s client and scheduler), largest "
-            f"worker {result['largest']:.0f} MB, {result['states'].count('done')} done"
+            f"worker {result['largest']:.0f} MB, {result['states'].count('done')} done",
+            flush=True,
         )
-    one, error = np.mean(bare), np.std(bare, ddof=1) / np.sqrt(len(bare))
-    first = results[options.workers[0]]
-    each = (first["cpu"] - tiny["cpu"]) / (len(files) - 1)
-    figures = {
-        "recordings": len(files),
-        "bare prediction, s": (one, error),
-        "recording of a cohort, s": each,
-        "overhead, %": (100 * (each / one - 1), 100 * each / one * error / one),
-        "worker, GB": max(result["largest"] for result in results.values()) / 1024,
-    }
-    print(f"bare predictions {one:.2f} ± {error:.2f} s of processors each; the cohort "
-          f"takes {each / one - 1:+.1%} for each further recording "
-          "(wanted 10 %)")  # fmt: skip
-    base = tables(folder / f"out{options.workers[0]}")
-    # A thousand recordings take much longer than the start, and a few do not.
-    further = (first["seconds"] - tiny["seconds"]) / (len(files) - 1)
-    startup = tiny["seconds"] - further
-    for n_jobs in options.workers[1:]:
-        gain = (first["seconds"] - startup) / (results[n_jobs]["seconds"] - startup)
-        bits = differing(base, tables(folder / f"out{n_jobs}"))
-        figures |= {f"{n_jobs} workers, times one": gain,
+    first = n_workers[0]
+    # A cohort of a person has the same startup.
+    some = dict(subjects=labels[:1], sessions=["0"], n_jobs=first)
+    start = run(folder, root, folder / "start", **some, **common)["seconds"]
+    further = (results[first]["seconds"] - start) / (len(labels) - 1)
+    figures = {"worker, GB": max(each["largest"] for each in results.values()) / 1024}
+    for n_jobs in n_workers[1:]:
+        one, more = (
+            results[n]["seconds"] - (start - further) for n in (first, n_jobs)
+        )
+        bits = differing(*(tables(folder / f"out{n}") for n in (first, n_jobs)))
+        figures |= {f"{n_jobs} workers, times one": one / more,
                     f"{n_jobs} workers, tables that differ": bits}  # fmt: skip
-        print(f"{n_jobs} workers are {gain:.2f} times one (wanted 1.8 for two on two "
-              f"free cores); {bits} tables differ")  # fmt: skip
+        print(f"{n_jobs} workers are {one / more:.2f} times one (wanted 1.8 for two on "
+              f"two free cores); {bits} tables differ")  # fmt: skip
     return figures
 
 
