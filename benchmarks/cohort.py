@@ -323,9 +323,7 @@ def compare_workers(folder, root, n_workers, common):
     further = (results[first]["seconds"] - start) / (len(labels) - 1)
     figures = {"worker, GB": max(each["largest"] for each in results.values()) / 1024}
     for n_jobs in n_workers[1:]:
-        one, more = (
-            results[n]["seconds"] - (start - further) for n in (first, n_jobs)
-        )
+        one, more = (results[n]["seconds"] - (start - further) for n in (first, n_jobs))
         bits = differing(*(tables(folder / f"out{n}") for n in (first, n_jobs)))
         figures |= {f"{n_jobs} workers, times one": one / more,
                     f"{n_jobs} workers, tables that differ": bits}  # fmt: skip

@@ -7,6 +7,7 @@ both. ``--speed`` also measures the time of ``predict_ieeg`` for both.
 
 import time
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -73,9 +74,25 @@ def compare(rows, flow, batch, n_draws, number):
     rows["mean: absolute distance, noise of draws included"] += (
         ((mean - draws.mean(0)) / spread).abs().mean((1, 2)).tolist()
     )
-    by_contact = std.square().mean(2).sqrt() / spread.square().mean(2).sqrt()
-    rows["spread: ratio to draws"] += by_contact.mean(1).tolist()
-    rows["spread: absolute log-ratio"] += by_contact.log().abs().mean(1).tolist()
+    measures = {"spread": (std.square(), partial(torch.var, dim=0), 0.5)}
+    for level in (0.5, 0.9):
+        shares = [(1 - level) / 2, (1 + level) / 2]
+        own = distribution.quantiles(shares)[..., thin].diff(dim=0)[0]
+        measures[f"width of {level:.0%}"] = own, partial(_width, shares), 1.0
+    for name, (own, measure, power) in measures.items():
+        # By contact, over time; the same of two halves of the draws shows their noise.
+        own, every, *halves = (
+            power * each.mean(-1).log()
+            for each in (own, *map(measure, (draws, draws[::2], draws[1::2])))
+        )
+        rows[f"{name}: ratio to draws"] += (own - every).exp().mean(1).tolist()
+        rows[f"{name}: absolute log-ratio"] += (own - every).abs().mean(1).tolist()
+        rows[f"{name}: absolute log-ratio of two halves of draws"] += (
+            (halves[0] - halves[1]).abs().mean(1).tolist()
+        )
+    powers = draws.square().mean(-1).sort(0, descending=True).values
+    strongest = powers[: n_draws // 100].sum(0) / powers.sum(0)
+    rows["power in the strongest hundredth of draws"] += strongest.mean(1).tolist()
     for level in LEVELS:
         shares = [(1 - level) / 2, (1 + level) / 2]
         low, high = distribution.quantiles(shares)[..., thin]
@@ -92,6 +109,12 @@ def compare(rows, flow, batch, n_draws, number):
     rows["CRPS over prior s.d., one pass"] += (score / unit).mean(1).tolist()
     score = crps_ensemble(draws, truth).mean(-1)
     rows["CRPS over prior s.d., draws"] += (score / unit).mean(1).tolist()
+
+
+def _width(shares, draws):
+    """Return the distance between two quantiles of draws."""
+    low, high = torch.quantile(draws, torch.tensor(shares), dim=0)
+    return high - low
 
 
 def speed(n_seconds=120):

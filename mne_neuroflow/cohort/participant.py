@@ -3,7 +3,6 @@
 import ctypes
 import hashlib
 import json
-import os
 import sys
 import time
 import warnings
