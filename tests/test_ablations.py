@@ -226,6 +226,17 @@ def test_contexts_of_all_seconds(long):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ("seed 1", "static"))
+def test_what_a_variant_takes_over(name):
+    """All that it has in common with a model. Seen to fail with nothing taken over."""
+    known = ablations.load_checkpoint(ablations.fetch_model("mtl-v2"))[0].state_dict()
+    (variant,) = (each for each in made.VARIANTS if each.name == name)
+    flow = variant.flow(96, 4)
+    ablations.take_over(flow, "mtl-v2")
+    for key, value in flow.state_dict().items():
+        assert torch.equal(value, known[key]), key
+
+
 def test_run_goes_on(tmp_path, batch, monkeypatch):
     """A finished row is not done again, and the table has them all.
 
@@ -248,7 +259,7 @@ def test_run_goes_on(tmp_path, batch, monkeypatch):
         return batch
 
     data = SimpleNamespace(batch=simulated)
-    options = SimpleNamespace(out=tmp_path, steps=2, batches=1, draws=60)
+    options = SimpleNamespace(out=tmp_path, steps=2, batches=1, draws=60, start=None)
     by_name = {variant.name: variant for variant in made.VARIANTS}
     first = [by_name["seed 0"], by_name["affine"]]
     ablations.run(first, data, data, options)
