@@ -35,20 +35,21 @@ import mne_neuroflow
 from mne_neuroflow.cohort.run import _client as start_client
 from mne_neuroflow.weights.model import find_model
 
-PARTS = (
-    "speed",
-    "many",
-    "day",
-    "group",
-    "worker",
-    "client",
-    "scheduler",
-    "disk",
-    "files",
-    "two",
-    "corpus",
-    "truth",
-)
+# Parts, and the names of their sections in doc/figures.json.
+PARTS = {
+    "speed": "overhead and number of workers",
+    "many": "many recordings",
+    "day": "a long recording",
+    "group": "group level",
+    "worker": "a worker is killed",
+    "client": "the client is killed",
+    "scheduler": "the scheduler is killed",
+    "disk": "the disk is full",
+    "files": "files that cannot be predicted",
+    "two": "two runs into one folder",
+    "corpus": "a large corpus",
+    "truth": "truth",
+}
 NAMES = (
     "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2 AF3 AF4 F1 F2 F5 F6 "
     "FC1 FC2 FC3 FC4 FC5 FC6 FT7 FT8 C1 C2 C5 C6 CP1 CP2 CP3 CP4 CP5 CP6 TP7 TP8 P1 P2 "
@@ -61,7 +62,7 @@ ENDED = 60.0  # seconds for workers to end after their client was killed
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART")
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART")
     parser.add_argument("--recordings", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--hours", type=float, default=24.0)
@@ -83,7 +84,8 @@ def main():
             figures = globals()[f"measure_{part}"](place, options)
             shutil.rmtree(place)
             if options.record:
-                record(f"cohorts, {part}", figures, weights=find_model("mtl-v2").sha256)
+                section, weights = f"cohorts, {PARTS[part]}", find_model("mtl-v2")
+                record(section, figures, weights=weights.sha256)
 
 
 # Recordings ---------------------------------------------------------------------------
@@ -425,9 +427,9 @@ def measure_group(folder, options):
           "effects")  # fmt: skip
     return {
         "recordings": options.recordings,
-        "s": round(seconds),
+        "elapsed, s": round(seconds),
         "processors, s": round(cpu),
-        "GB": peak,
+        "memory, GB": peak,
     }
 
 
@@ -479,7 +481,7 @@ def _repeat(what, options, once):
         for name in [name for name, right in result.items() if not right]:
             print(f"  {k}: not so: {name}", flush=True)
     print(f"{what}: {n_right} of {options.repeats} right", flush=True)
-    return {"right": n_right, "repetitions": options.repeats}
+    return {"runs": options.repeats, "runs in which everything was right": n_right}
 
 
 def _is_right(out, right):
