@@ -377,6 +377,18 @@ def test_features_of_fast_recordings(sfreq):
         np.testing.assert_allclose(getattr(fast, name), values, rtol=1e-6)
 
 
+def test_connectivity_of_some_draws_at_a_time(monkeypatch):
+    """Of long windows, so that memory is bounded. Seen to fail with the last draw lost."""
+    places = Places(make_contacts(CONTACTS, verbose=False))
+    draws = 1e-6 * np.random.default_rng(0).normal(size=(5, 4, 128 * 10))
+    together = measure(draws, 128.0, places).connectivity
+    for n_draws in (1, 2, 5):
+        size = n_draws * len(places.middle) * draws.shape[-1]
+        monkeypatch.setattr("mne_neuroflow.cohort.features._TOGETHER", size)
+        found = measure(draws, 128.0, places).connectivity
+        np.testing.assert_array_equal(found, together)
+
+
 def test_samples_that_are_enough():
     """Whole hertz, 128 or more. Seen to fail without either."""
     steps = {100.0: 1, 128.0: 1, 250.0: 1, 500.0: 2, 1000.0: 5, 5000.0: 25, 499.5: 1}

@@ -56,6 +56,7 @@ _SPIKE, _APART = 4.0, 0.3  # of the background; seconds between two spikes
 _DISCHARGE = 2.0  # times the median second's line length
 _SIDES = {-1: "left", 0: "midline", 1: "right"}
 _AT_ONCE = 2**24  # line lengths in memory
+_TOGETHER = 2**22  # samples of draws whose connectivity is computed together
 _EXPONENT_RANGE = (2.0, 40.0)  # hertz
 _PEAK_WIDTHS = (2.0, 12.0)  # hertz: at least twice the resolution, for specparam
 SHORTEST = 4.0  # seconds that connectivity needs, two of its windows
@@ -149,15 +150,20 @@ def measure(draws, sfreq, places):
         Measurements from which all features are computed.
     """
     step = sample_step(sfreq)
-    rate, measured, middle = sfreq / step, [], []
+    rate, measured, middle, connectivity = sfreq / step, [], [], []
     for draw in draws:
         seconds = draw.shape[1] / sfreq
         draw = np.ascontiguousarray(draw[:, ::step])
         measured.append(_measure_draw(draw, rate))
+        if middle and (len(middle) + 1) * middle[0].size > _TOGETHER:
+            connectivity.append(_connectivity(np.stack(middle), rate, places.pairs))
+            middle = []
         middle.append(draw[places.middle])
+    connectivity.append(_connectivity(np.stack(middle), rate, places.pairs))
     density, n_spikes, line_length = map(np.stack, zip(*measured, strict=True))
-    connectivity = _connectivity(np.stack(middle), rate, places.pairs)
-    return Window(density, n_spikes, line_length, connectivity, np.array(seconds))
+    return Window(
+        density, n_spikes, line_length, np.concatenate(connectivity), np.array(seconds)
+    )
 
 
 def sample_step(sfreq):
