@@ -378,7 +378,7 @@ def test_features_of_fast_recordings(sfreq):
 
 
 def test_connectivity_of_some_draws_at_a_time(monkeypatch):
-    """Of long windows, so that memory is bounded. Seen to fail with the last draw lost."""
+    """Memory of long windows is bounded. Seen to fail with one draw lost."""
     places = Places(make_contacts(CONTACTS, verbose=False))
     draws = 1e-6 * np.random.default_rng(0).normal(size=(5, 4, 128 * 10))
     together = measure(draws, 128.0, places).connectivity
