@@ -18,6 +18,7 @@ from ..flow.amplitude import level_sizes, seen_amplitudes
 from ..flow.context import Conditions
 from ..flow.model import ConditionalFlow
 from ..flow.sampler import Noise, sample_blocks
+from ..flow.slabs import slab_workers
 from .fit import learning_rate
 from .pointwise import draws_and_mirrors, head_step
 
@@ -39,6 +40,8 @@ _WARM_UP = 5
 # Steps of the pointwise head, of one window each, and their learning rate.
 _HEAD_STEPS, _HEAD_RATE = 40, 1e-3
 _CLIP = 1.0
+# With torch's own threads, fits take many times as long beside other programs.
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def remove_location(flow: ConditionalFlow) -> None:
             parameter.zero_()
 
 
+@slab_workers(_CPU)
 def fine_tune(
     flow: ConditionalFlow,
     stretches: list[Stretch],
@@ -178,6 +182,7 @@ def fine_tune(
     return flow, history
 
 
+@slab_workers(_CPU)
 def follow_draws(
     flow: ConditionalFlow, stretches: list[Stretch], seed: int = 0
 ) -> None:
@@ -205,6 +210,7 @@ def follow_draws(
         head_step(flow, optimizer, conditions, draws, start, _HALO)
 
 
+@slab_workers(_CPU)
 @torch.inference_mode()
 def estimate_amplitudes(
     flow: ConditionalFlow, stretches: list[Stretch]
@@ -247,6 +253,7 @@ def estimate_amplitudes(
     return torch.stack([seen, 1 / (1 / precision + _BETWEEN**2)], -1)
 
 
+@slab_workers(_CPU)
 @torch.inference_mode()
 def level_errors(flow: ConditionalFlow, stretches: list[Stretch]) -> torch.Tensor:
     """Compare the power of draws with that of pairs.
