@@ -1,10 +1,11 @@
 """Compare cost and accuracy of draws with those of other samplers and eLORETA.
 
-Run ``python benchmarks/peers.py``, which takes an hour. ``--steps 20 --seconds 10
---growth`` is a quick look. Methods are fitted to the first session of two patients of
-the simulated cohort and evaluated on the second, with the same windows and contacts.
+Run ``python benchmarks/peers.py``, whose growth up to a day takes most of the time.
+``--steps 20 --seconds 10 --growth`` is a quick look without it. Methods are fitted to
+the first session of two patients of the simulated cohort and evaluated on the second,
+with the same windows and contacts.
 Times are CPU times of one thread. The benchmark then measures how the cost grows with
-contacts, electrodes, hours (a day needs 8 GB of memory) and draws. The coupling flow
+contacts, electrodes, hours (a day has 6 GB of samples) and draws. The coupling flow
 needs ``pip install zuko`` and is left out without it.
 """
 

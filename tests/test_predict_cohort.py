@@ -364,7 +364,7 @@ def test_features_of_known_signals():
 def test_features_of_fast_recordings(sfreq):
     """They are those of the signal, whatever the sampling rate.
 
-    Seen to fail with a step too many, and with line lengths at the recording's rate.
+    Seen to fail where all samples are measured.
     """
     rng = np.random.default_rng(0)
     places = Places(make_contacts(CONTACTS, verbose=False))
@@ -390,7 +390,7 @@ def test_connectivity_of_some_draws_at_a_time(monkeypatch):
 
 
 def test_samples_that_are_enough():
-    """Whole hertz, 128 or more. Seen to fail without either."""
+    """Whole hertz, 128 or more. Seen to fail without the one and without the other."""
     steps = {100.0: 1, 128.0: 1, 250.0: 1, 500.0: 2, 1000.0: 5, 5000.0: 25, 499.5: 1}
     assert {sfreq: sample_step(sfreq) for sfreq in steps} == steps
 

@@ -368,7 +368,7 @@ def keep_memory():
 
     By default, dask starts its workers with ``MALLOC_TRIM_THRESHOLD_``. glibc then no
     longer adapts its thresholds, and asks the system for each large array anew, which
-    doubles the processor time of predictions. Without this setting too, it gives back
+    doubles the processor time of predictions. With or without it, glibc also returns
     the memory of threads other than the main one, and workers compute in such a
     thread. These are the largest thresholds that glibc would choose by itself on 64
     bit, and a padding larger than a thread's heap of 64 MB (mallopt(3)).
@@ -376,7 +376,7 @@ def keep_memory():
     Returns
     -------
     changed : bool
-        Whether this process has thresholds, which glibc has.
+        Whether the thresholds were set, which only glibc has.
     """
     if sys.platform != "linux":
         return False

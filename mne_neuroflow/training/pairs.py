@@ -40,7 +40,7 @@ _WARM_UP = 5
 # Steps of the pointwise head, of one window each, and their learning rate.
 _HEAD_STEPS, _HEAD_RATE = 40, 1e-3
 _CLIP = 1.0
-# With torch's own threads, fits take many times as long beside other programs.
+# With torch's own threads, fits take twice as long beside other programs.
 _CPU = torch.device("cpu")
 
 
