@@ -2,8 +2,9 @@
 
 Run ``python benchmarks/held_out.py``, which takes a quarter of an hour on two cores.
 ``--batches 1`` is a quick look. Seeds, montages, implants and heads differ from those
-of the training. ``--heads`` names head tables of ``tools/build_head.py`` with other
-conductivities. Without it, the true heads are the template with displaced sites.
+of the training, and the two sides of each pair belong together. ``--heads`` names head
+tables of ``tools/build_head.py`` with other conductivities. Without it, the true heads
+are the template with displaced sites. Each batch brings another head.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def make_data(options, kind=SimulatedData):
     sizes = [(n, n_times * options.contacts_a_batch // n) for n in CONTACTS]
     patients = build_patients(
         sizes,
-        n_worlds=max(3, 1 + len(options.heads or [])),
+        n_worlds=max(3, options.batches, 1 + len(options.heads or [])),
         n_shafts=30,
         seed=options.seed,
         heads=options.heads,
@@ -82,7 +83,8 @@ def make_data(options, kind=SimulatedData):
     if options.electrodes is not None:
         least, most = options.electrodes
         patients = only_montages(patients, least, most)
-    return kind(patients, 24, options.contacts_a_batch, options.seed, options.device)
+    together = (24, options.contacts_a_batch, options.seed, options.device)
+    return kind(patients, *together, mismatched=False)
 
 
 def only_montages(patients, least, most):

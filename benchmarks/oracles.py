@@ -54,7 +54,8 @@ def main():
         options.seed,
         held_out=True,
     )
-    data = SimulatedData(patients, options.seconds, N_CONTACTS, options.seed, "cpu")
+    together = (options.seconds, N_CONTACTS, options.seed, "cpu")
+    data = SimulatedData(patients, *together, mismatched=False)
     found = [score_recording(data, k) for k in range(options.recordings)]
     methods, scales = (
         pd.concat(part, keys=range(len(found))) for part in zip(*found, strict=True)
@@ -83,8 +84,7 @@ def score_recording(data, k):
         correlation of what an oracle knows of it.
     """
     setups, rng = data.banks[0].pick(torch.tensor([k])), data.random_numbers(k, 0)
-    traits = recordings.draw_traits(setups, data.worlds, data.all_generators, rng)
-    traits.mismatched.zero_()
+    traits = data.draw_traits(setups, rng)
     activity = draw_activity(traits, data.n_seconds * SFREQ, rng)
     scalp, deep, _ = recordings.record(setups, data.worlds, traits, activity, True, rng)
     n_used = int(setups.used[0].sum())

@@ -12,7 +12,7 @@ each band has its share of the power of a typical recording.
 
 import argparse
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from mne_neuroflow.head.posterior import spatial_posterior
 from mne_neuroflow.head.source_powers import load_source_prior
 from mne_neuroflow.scores.signals import nrmse, pearson_r
 from mne_neuroflow.scores.tensors import crps_normal
-from mne_neuroflow.simulation.recordings import draw_traits, electrode_rms, simulate
+from mne_neuroflow.simulation.recordings import electrode_rms
 from mne_neuroflow.training.data import SimulatedData, adapt_window, build_patients
 from mne_neuroflow.training.evaluate import NEAR, near_contacts
 
@@ -66,7 +66,8 @@ def main():
         options.seed,
         held_out=True,
     )
-    data = SameMoment(patients, options.seconds, N_CONTACTS, options.seed, "cpu")
+    together = (options.seconds, N_CONTACTS, options.seed, "cpu")
+    data = SimulatedData(patients, *together, mismatched=False)
     numbers = range(options.recordings)
     found = [
         pair
@@ -86,17 +87,6 @@ def main():
     )
     if options.record:
         record(options.record, {**quoted(rows), "seconds": np.median(seconds)})
-
-
-class SameMoment(SimulatedData):
-    """Simulated recordings without mismatched scalp EEG."""
-
-    def simulate(self, setups, rng):
-        """Simulate one recording of each of these patients."""
-        traits = draw_traits(setups, self.worlds, self.all_generators, rng)
-        traits = replace(traits, mismatched=torch.zeros_like(traits.mismatched))
-        people = (setups, self.worlds, self.all_generators)
-        return simulate(*people, self.n_seconds, rng, traits=traits)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.posterior import CORTEX_SCALES, VOLUME_SCALES
 from mne_neuroflow.scores.signals import aperiodic_exponent, power_spectrum
-from mne_neuroflow.simulation.recordings import draw_traits
 from mne_neuroflow.simulation.setups import electrode_positions
 from mne_neuroflow.simulation.sources import SCENARIOS, draw_scenarios
 from mne_neuroflow.training.data import SimulatedData, build_patients
@@ -41,9 +40,7 @@ class WrongData(SimulatedData):
 
     def simulate(self, setups, rng):
         """Simulate one recording of each of these patients."""
-        traits = draw_traits(
-            setups, self.worlds, self.all_generators, rng, N_GENERATORS
-        )
+        traits = self.draw_traits(setups, rng, n_generators=N_GENERATORS)
         return simulate_neural_masses(
             setups,
             self.worlds,

@@ -1,6 +1,6 @@
 """Simulated batches with the conditioning inputs of the flow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ..head.adaptive import CLIP, POSTERIOR_FIELDS, adapt
 from ..head.bands import N_HALO, band_covariance
 from ..head.geometry import load_head
 from ..head.scalp_model import scalp_model
-from ..simulation.recordings import Pairs, electrode_rms, simulate
+from ..simulation.recordings import Pairs, Traits, draw_traits, electrode_rms, simulate
 from ..simulation.setups import (
     GeneratorTable,
     Setups,
@@ -21,6 +21,7 @@ from ..simulation.setups import (
     build_worlds,
     template_world,
 )
+from ..simulation.sources import draw_scenarios
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,20 @@ class SimulatedData:
         Seed of all batches.
     device : str | torch.device
         Device of the simulation.
+    mismatched : bool
+        Whether one recording in twelve has scalp EEG of another time. A flow that is
+        trained with such pairs trusts the scalp EEG less. Figures of accuracy are those
+        of pairs that belong together.
     """
 
-    def __init__(self, patients, n_seconds, n_tokens, seed, device):
+    def __init__(self, patients, n_seconds, n_tokens, seed, device, mismatched=True):
         self.banks = [bank.to(device) for bank in patients.banks]
         self.worlds = patients.worlds.to(device)
         self.template = patients.template
         self.all_generators = GeneratorTable.from_head(load_head(), device)
         self.n_seconds, self.n_tokens = n_seconds, n_tokens
         self.seed, self.device = seed, torch.device(device)
+        self.mismatched = mismatched
 
     def batch(self, number: int) -> Batch:
         """Simulate one batch.
@@ -93,7 +99,18 @@ class SimulatedData:
 
     def simulate(self, setups: Setups, rng: torch.Generator) -> Pairs:
         """Simulate one recording of each of these patients."""
-        return simulate(setups, self.worlds, self.all_generators, self.n_seconds, rng)
+        scenario = draw_scenarios(len(setups), rng)
+        traits = self.draw_traits(setups, rng)
+        people = (setups, self.worlds, self.all_generators)
+        return simulate(*people, self.n_seconds, rng, scenario=scenario, traits=traits)
+
+    def draw_traits(self, setups: Setups, rng: torch.Generator, **options) -> Traits:
+        """Draw the properties of these patients."""
+        people = (setups, self.worlds, self.all_generators)
+        traits = draw_traits(*people, rng, **options)
+        if self.mismatched:
+            return traits
+        return replace(traits, mismatched=torch.zeros_like(traits.mismatched))
 
 
 def conditions_of(scalp: Tensor, setups: Setups, template: Worlds) -> Conditions:
