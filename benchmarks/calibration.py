@@ -79,7 +79,10 @@ def main():
         values.append(score_recordings(batch, draws))
     rows = pd.concat(rows, ignore_index=True)
     print_machine()
-    print(f"{options.draws} draws of {rows['recording'].nunique()} recordings of 24 s")
+    print(
+        f"{options.draws} draws of {rows['recording'].nunique()} recordings of "
+        f"{options.seconds} s"
+    )
     report_coverage(rows)
     report_ranks(rows, np.concatenate([value.pop("pit") for value in values]))
     report_skill(rows, pd.DataFrame(values).mean())

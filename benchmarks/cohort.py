@@ -661,7 +661,8 @@ def _write_bad_files(root):
     holes = noise.copy()
     holes[0, 500:600] = np.nan
     some = [f"X{k}" for k in range(19)]
-    beside("truncated", lambda f: f.write_bytes(good.read_bytes()[:9000]))
+    part = good.read_bytes()[: good.stat().st_size * 3 // 5]  # some whole records
+    beside("truncated", lambda f: f.write_bytes(part))
     beside("empty", lambda f: f.write_bytes(b""))
     beside("placeless", lambda f: save(some, "eeg", noise, f))
     beside("nan", lambda f: save(NAMES[:19], "eeg", holes, f))

@@ -48,6 +48,7 @@ def make_parser(doc, contacts_a_batch):
     parser.add_argument("--heads", nargs="*")
     parser.add_argument("--batches", type=int, default=6)
     parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--seconds", type=int, default=24, help="of each recording")
     parser.add_argument("--contacts-a-batch", type=int, default=contacts_a_batch)
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument(
@@ -66,7 +67,7 @@ def make_parser(doc, contacts_a_batch):
 
 
 def make_data(options, kind=SimulatedData):
-    """Build held-out patients and their batches of 24 s."""
+    """Build held-out patients and their batches."""
     # Few montages have the same size: one in 24 has 8 electrodes.
     n_times = 3 if options.electrodes is None else 60
     sizes = [(n, n_times * options.contacts_a_batch // n) for n in CONTACTS]
@@ -83,8 +84,8 @@ def make_data(options, kind=SimulatedData):
     if options.electrodes is not None:
         least, most = options.electrodes
         patients = only_montages(patients, least, most)
-    together = (24, options.contacts_a_batch, options.seed, options.device)
-    return kind(patients, *together, mismatched=False)
+    size = (options.seconds, options.contacts_a_batch)
+    return kind(patients, *size, options.seed, options.device, mismatched=False)
 
 
 def only_montages(patients, least, most):

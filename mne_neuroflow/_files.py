@@ -18,6 +18,9 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+#: Beginning of the names of temporary folders.
+DRAFT = ".mne-neuroflow-"
+
 
 def file_hash(fname):
     """Compute the sha256 of a file, and cache it until the file changes.
@@ -82,7 +85,7 @@ def draft_folder(parent):
     parent = Path(parent)
     if not parent.is_dir():
         raise FileNotFoundError(f"The folder {parent} does not exist.")
-    prefix = f".mne-neuroflow-{re.sub('[^0-9A-Za-z]', '', platform.node())}-"
+    prefix = f"{DRAFT}{re.sub('[^0-9A-Za-z]', '', platform.node())}-"
     for name in os.listdir(parent):
         if name.startswith(prefix):
             with locked(parent / name, wait=False) as left_behind:

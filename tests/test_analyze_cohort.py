@@ -4,6 +4,7 @@ import json
 import shutil
 
 import matplotlib.pyplot as plt
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -218,14 +219,20 @@ def test_functions_and_quotes_are_no_columns(cohort):
     assert "np.log(age)" in set(effects["term"])
 
 
-def test_people_without_a_covariate_are_left_out(cohort):
-    effects = analyze_cohort(
-        cohort, ["power ~ age + (1|participant)", "spike_rate ~ 1"], verbose="error"
-    )
-    assert set(effects["formula"]) == {
-        "power ~ age + (1|participant)",
-        "spike_rate ~ 1",
-    }
+def test_several_formulas(cohort):
+    formulas = ["power ~ age + (1|participant)", "spike_rate ~ 1"]
+    effects = analyze_cohort(cohort, formulas, verbose="error")
+    assert set(effects["formula"]) == set(formulas)
+
+
+def test_people_without_a_covariate_are_left_out(copied):
+    """And counted in the report. Seen to fail with all people counted."""
+    _with_columns(copied, age=["n/a", *range(21, 40)])
+    effects = analyze_cohort(copied, "power ~ age", verbose="error")
+    assert set(effects["n_recordings"]) == {19}
+    text = (copied / "group" / "report.html").read_text("utf-8")
+    assert "19 recordings of 19 people. Left out, because a column" in text
+    assert "has no value for them: 1. Of " in text
 
 
 @pytest.mark.parametrize(
@@ -362,6 +369,43 @@ def test_recordings_of_other_options_are_not_mixed(copied):
     file.write_text(json.dumps(row))
     with pytest.raises(RuntimeError, match="example sub-00_task-rest and sub-03_task-"):
         analyze_cohort(copied, verbose="error")
+
+
+def test_places_without_a_control(copied):
+    """One draw of one control is not a number. Seen to fail with a KeyError."""
+    file = next(copied.glob("sub-03/**/*_features.parquet"))
+    table = pd.read_parquet(file)
+    chosen = (table["scalp"] == "shifted") & (table["feature"] == "power")
+    chosen &= (table["side"] == "left") & (table["level"] == "structure")
+    for row in table.index[chosen & (table["band"] == "alpha")]:
+        table.at[row, "draws"] = [np.nan, *table.at[row, "draws"][1:]]
+    table.to_parquet(file, index=False)
+    with mne.utils.catch_logging() as log:
+        effects = analyze_cohort(copied, "power ~ group", verbose="info")
+        said = log.getvalue()
+    assert "1 places and bands, for example shifted hippocampus left alpha" in said
+    reading = _alpha(effects)["reading"]
+    assert reading["left"] == "an effect, without a control at this place"
+    assert reading["right"].startswith("also there with shifted")
+
+
+def test_report_names_recordings_that_were_not_begun(copied):
+    """Of a run that was interrupted, or that was of some people.
+
+    Seen to fail with the failed ones alone.
+    """
+    rows = Folder(copied).all_recorded()
+    for name, state, reason in (
+        ("sub-97_task-rest", "waiting", ""),
+        ("sub-98_task-rest", "skipped", "Not among the chosen labels."),
+    ):
+        found = Found(name, f"{name}.edf", True)
+        rows[name] = new_row(found, state=state, reason=reason)
+    Folder(copied).write_status(rows)
+    analyze_cohort(copied, verbose="error")
+    text = (copied / "group" / "report.html").read_text("utf-8")
+    assert "20 done, 1 waiting, 1 skipped, 1 failed" in text
+    assert "sub-97_task-rest" in text and "Not among the chosen labels." in text
 
 
 def test_no_effects_of_a_former_formula_remain(copied):

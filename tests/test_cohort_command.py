@@ -1,6 +1,11 @@
 """The command ``mne-neuroflow cohort``."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
@@ -8,6 +13,8 @@ from test_predict_cohort import COARSE, make_dataset
 
 import mne_neuroflow.cohort.run as cohort_run
 from mne_neuroflow import cli
+from mne_neuroflow._files import DRAFT
+from mne_neuroflow.cohort.folder import Folder
 
 CPU_COUNT = pytest.importorskip("dask.system").CPU_COUNT
 pytest.importorskip("pyarrow")
@@ -116,6 +123,47 @@ def test_options_are_kept_also_when_interrupted(calls, tmp_path):
     calls.result = pd.DataFrame(dict(state=["done"]))
     assert run("root", out, "participant", "--config", out / "options.toml") == 0
     assert calls[-1][2]["n_draws"] == 30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_interrupted_at_the_keyboard(tmp_path, model_file):
+    """Ctrl+C reaches the workers too; the same command then does what is missing."""
+    root, out = make_dataset(tmp_path / "bids", 4), tmp_path / "out"
+    contacts = tmp_path / "contacts.tsv"
+    contacts.write_text("name\tx\ty\tz\nA1\t-0.025\t-0.02\t-0.018\n")
+    command = [
+        sys.executable, "-m", "mne_neuroflow.cli", "cohort", root, out, "participant",
+        "--contacts", contacts, "--space", "MNI152", "--units", "m", "--n-jobs", "1",
+        "--model", model_file, "--draws", "19", "--no-control", "--no-specparam",
+    ]  # fmt: skip
+    known = dict(start_new_session=True, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(list(map(str, command)), **known) as running:
+        while running.poll() is None and not any((out / "status").glob("*.json")):
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.stderr.read()
+    assert running.returncode == 130
+    assert said.splitlines()[-1].endswith("the same command goes on")
+    rows = Folder(out).all_recorded()
+    assert 1 <= len(rows) < 4
+    kept = {file: file.stat().st_mtime_ns for file in out.glob("sub-*/**/*.parquet")}
+    assert subprocess.run(list(map(str, command))).returncode == 0
+    rows = Folder(out).all_recorded().values()
+    assert [row["state"] for row in rows] == ["done"] * 4
+    assert all(kept[file] == file.stat().st_mtime_ns for file in kept)
+    assert not [file for file in out.rglob("*") if file.name.startswith(DRAFT)]
+
+
+def test_options_that_were_refused_are_not_kept(calls, tmp_path):
+    """Seen to fail with those of a refused run beside the results of another."""
+    config, out = tmp_path / "mine.toml", tmp_path / "out"
+    config.write_text("n_draws = 30\n")
+    assert run("root", out, "participant", "--config", config) == 0
+    config.write_text("n_draws = 5\n")
+    calls.result = ValueError("too few")
+    assert run("root", out, "participant", "--config", config) == 2
+    assert (out / "options.toml").read_text() == "n_draws = 30\n"
 
 
 def test_wrong_use(tmp_path, capsys):

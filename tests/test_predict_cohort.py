@@ -20,6 +20,7 @@ from conftest import NAMES, _global_state, build_raw
 from scipy.signal import resample, welch
 
 from mne_neuroflow import predict_cohort, predict_ieeg, sample_ieeg
+from mne_neuroflow._files import DRAFT
 from mne_neuroflow.cohort.control import RawShifted
 from mne_neuroflow.cohort.features import (
     Places,
@@ -31,9 +32,15 @@ from mne_neuroflow.cohort.features import (
     tabulate,
     typical_line_length,
 )
-from mne_neuroflow.cohort.find import Found, find_recordings, fingerprint
+from mne_neuroflow.cohort.find import (
+    Found,
+    find_recordings,
+    fingerprint,
+    read_recording,
+)
 from mne_neuroflow.cohort.folder import Folder
 from mne_neuroflow.cohort.participant import (
+    begin,
     expected_fingerprint,
     finish,
     keep_memory,
@@ -198,6 +205,52 @@ def test_find_cleaned_derivatives(tmp_path):
     )
     (one,) = find_recordings(tmp_path, derivatives="pipe")
     assert one.file == str(tmp_path / clean) and not one.in_bids
+
+
+def test_tables_of_derivatives_are_read(tmp_path):
+    """Seen to fail with the bad channel used, and the eye channel taken for EEG."""
+    folder = tmp_path / "derivatives/pipe/sub-01/eeg"
+    folder.mkdir(parents=True)
+    raw = build_raw(4.0, 128.0, [*NAMES[:18], "Eye"], montage=False)
+    stem = "sub-01_task-rest_desc-clean"
+    mne.export.export_raw(folder / f"{stem}_eeg.edf", raw, verbose="error")
+    table = pd.DataFrame({"name": raw.ch_names, "type": "EEG", "units": "µV"})
+    table["status"] = "good"
+    table.loc[3, "status"], table.loc[18, "type"] = "bad", "EOG"
+    table.to_csv(folder / f"{stem}_channels.tsv", sep="\t", index=False)
+    (one,) = find_recordings(tmp_path, derivatives="pipe", validate=False)
+    read = read_recording(one)
+    assert read.info["bads"] == [NAMES[3]]
+    assert read.get_channel_types()[-1] == "eog"
+    before = fingerprint(one)
+    table.to_csv(folder / f"{stem}_channels.tsv", sep="\t", index=False, quoting=1)
+    assert fingerprint(one) != before
+
+
+def test_parts_of_one_recording(tmp_path):
+    """Later files are not recordings of their own; a change of one is noticed.
+
+    Seen to fail with each part predicted as a recording.
+    """
+    raw = build_raw(160.0, 500.0, NAMES[:19], montage=False)
+    raw.save(tmp_path / "a_raw.fif", split_size="3MB", verbose="error")
+    raw.crop(0, 4).save(tmp_path / "b_raw.fif", verbose="error")
+    raw.save(tmp_path / "b_raw-1.fif", verbose="error")
+    assert (tmp_path / "a_raw-1.fif").is_file()
+    found = find_recordings(tmp_path, pattern="*.fif")
+    assert [one.name for one in found] == ["sub-araw", "sub-braw", "sub-braw1"]
+    before = fingerprint(found[0])
+    _touch(tmp_path, "a_raw-1.fif")
+    assert fingerprint(found[0]) != before
+
+
+def test_names_of_any_alphabet(tmp_path):
+    """Seen to fail with one name, or an empty one, for different files."""
+    _touch(tmp_path, "müller.edf", "möller.edf", "дом.edf", "李.edf")
+    found = find_recordings(tmp_path, pattern="*.edf")
+    assert len({one.name for one in found}) == 4
+    assert not any(one.problem for one in found)
+    assert all(one.entity("subject").isascii() for one in found)
 
 
 def test_find_by_pattern(tmp_path):
@@ -480,8 +533,11 @@ def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
     alone = tmp_path / "alone"
     predict(dataset, alone, subjects=["01"])
     good = build_raw(12.0, 128.0, NAMES[:19], montage=False)
-    file = write_bids(dataset, "truncated", good)
+    file = write_bids(dataset, "header", good)
     file.write_bytes(file.read_bytes()[:3000])
+    file = write_bids(dataset, "truncated", good)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 3 // 5])
+    shutil.copy(file, dataset / "sub-02" / "eeg" / "sub-02_old_eeg.edf")
     write_bids(dataset, "empty", good).write_bytes(b"")
     names = [f"X{k}" for k in range(6)]
     write_bids(dataset, "placeless", build_raw(12.0, 128.0, names, montage=False))
@@ -500,7 +556,11 @@ def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
         dataset / "sub-02" / "eeg" / "sub-02_task-rest_eeg.fif",
     )
     status = predict(dataset, tmp_path / "out").set_index("participant")
+    odd = status.set_index("recording").loc["sub-02_old"]
+    assert odd["state"] == "failed" and "old has no key" in odd["reason"]
+    status = status[status["recording"] != "sub-02_old"]
     assert status.loc["01", "state"] == "done"
+    assert (status["seconds"] >= 0).all()
     reasons = status.drop("01")["reason"]
     assert (status.drop("01")["state"] == "failed").all()
     for who, why in {
@@ -508,14 +568,19 @@ def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
         "placeless": "without a position",
         "nan": "NaN",
         "noteeg": "needs good EEG channels",
-        "truncated": "cannot be read",
+        "header": "cannot be read",
+        "truncated": "is cut off or damaged",
         "empty": "cannot be read",
     }.items():
         assert why in reasons[who] and reasons[who]
         assert "\n" not in reasons[who]
     pd.testing.assert_frame_equal(read(tmp_path / "out"), read(alone))
     on_disk = pd.read_csv(tmp_path / "out" / "status.tsv", sep="\t")
-    assert list(on_disk["state"]) == list(status["state"])
+    assert list(on_disk["state"]) == [row["state"] for row in _states(tmp_path)]
+
+
+def _states(tmp_path):
+    return Folder(tmp_path / "out").all_recorded().values()
 
 
 @pytest.mark.slow
@@ -794,7 +859,101 @@ def test_results_are_not_put_among_those_of_other_programs(dataset, predict):
     assert (other / "dataset_description.json").read_text() == about
 
 
+def test_many_runs_begin_at_once(tmp_path):
+    """In a new folder, and in one where a run was killed as it began.
+
+    Seen to fail with the temporary folder of one run in the way of another.
+    """
+    montage, out = make_contacts(CONTACTS), tmp_path / "out"
+    (out / f"{DRAFT}elsewhere-x").mkdir(parents=True)
+    Folder(out).create(tmp_path, {}, montage)
+    shutil.rmtree(out)
+    together, errors = threading.Barrier(8), []
+
+    def create():
+        together.wait()
+        try:
+            Folder(out).create(tmp_path, {}, montage)
+        except Exception as err:
+            errors.append(err)
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    (tmp_path / "letters").mkdir()
+    _touch(tmp_path, "letters/a.txt")
+    with pytest.raises(ValueError, match="neither empty"):
+        Folder(tmp_path / "letters").create(tmp_path, {}, montage)
+
+
 # Workers ------------------------------------------------------------------------------
+
+
+def test_threads_of_a_worker_take_turns(dataset, tmp_path, model_file):
+    """The results of a worker with two threads are those of their recordings.
+
+    Seen to fail with both threads at work at once.
+    """
+    settings = settings_of(tmp_path / "out", model_file, control=False)
+    found, inside, seen = find_recordings(dataset), [], []
+
+    def slow(one):
+        inside.append(one)
+        time.sleep(0.2)
+        seen.append(len(inside))
+        inside.remove(one)
+        raise ValueError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mne_neuroflow.cohort.participant.read_recording", slow)
+        threads = [
+            threading.Thread(target=task, args=(one, settings, *rest), daemon=True)
+            for one in found
+            for task, rest in ((begin, ()), (finish, ([],)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == [1, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_recording_that_kills_its_workers(tmp_path, model_file):
+    """It alone fails, and is named; all others are done.
+
+    Seen to fail with others blamed, which waited for the same worker.
+    """
+    root = make_dataset(tmp_path / "bids", 5)
+
+    class Deadly(distributed.WorkerPlugin):
+        def setup(self, worker):
+            from mne_neuroflow.cohort import participant
+
+            read = participant.read_recording
+
+            def deadly(found):
+                if found.name.startswith("sub-03"):
+                    os._exit(1)
+                return read(found)
+
+            participant.read_recording = deadly
+
+    options = COARSE | dict(model=model_file, control=False, verbose="error")
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.register_plugin(Deadly())
+        status = predict_cohort(root, tmp_path / "out", scheduler=client, **options)
+    assert status["state"].tolist() == ["done", "done", "failed", "done", "done"]
+    assert "was killed again and again" in status["reason"][2]
 
 
 def _kill_one(pids, out):

@@ -245,14 +245,18 @@ def _participant(args, given):
     from ..cohort.run import predict_cohort
 
     given.pop("formula", None)
+    refused = False
     try:
         status = predict_cohort(args.root, args.out, **given)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted. What is done is kept in {args.out}: the same command goes on"
         ) from None
+    except (FileNotFoundError, TypeError, ValueError):
+        refused = True
+        raise
     finally:
-        if hasattr(args, "config"):
+        if hasattr(args, "config") and not refused:
             _keep_options(args.config, args.out)
     counts = status["state"].value_counts()
     states = ", ".join(f"{number} {state}" for state, number in counts.items())

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import warnings
 from collections import defaultdict
 from functools import lru_cache
 from glob import escape
@@ -17,11 +18,14 @@ from .._text import listed
 #: Endings of names of recordings in BIDS and in derivatives of MNE-BIDS-Pipeline.
 _BIDS_NAME = re.compile(r"(sub-[^/]+?)_(?:eeg|raw)\.(?:edf|bdf|vhdr|set|fif)", re.I)
 _LATER_PART = re.compile(r"_split-(?!0*1(_|$))")
+_FIRST_PART = re.compile(r"_split-(0*1)(?=_|$)")
 _CLEAN = re.compile(r"_(desc|proc)-clean(_|$)")
 _ENTITIES = {"subject": "sub", "session": "ses", "task": "task", "run": "run"}
 # Ends of names of BIDS files on which a recording depends. Events may be bad time.
 _TABLES = ("channels.tsv", "events.tsv", "electrodes.tsv", "coordsystem.json")
 _TABLES += ("eeg.json",)
+# Of MNE's warning about EDF and BDF files.
+_CUT_OFF = "Number of records from the header does not match"
 # Bytes at the beginning of a file that contain its header, with channels, rate and
 # calibration in the formats of BIDS.
 _HEADER = 2**16
@@ -53,9 +57,8 @@ class Found(NamedTuple):
         label : str
             The label, or an empty string.
         """
-        return dict(part.split("-", 1) for part in self.name.split("_")).get(
-            _ENTITIES[which], ""
-        )
+        parts = (part.partition("-") for part in self.name.split("_"))
+        return {key: label for key, _, label in parts}.get(_ENTITIES[which], "")
 
 
 def find_recordings(
@@ -101,7 +104,8 @@ def find_recordings(
         found = [
             Found(_plain_name(file.relative_to(root)), str(file), False)
             for file in sorted(root.rglob(pattern))
-            if out is None or Path(out).absolute() not in file.absolute().parents
+            if not _is_later_part(file)
+            and (out is None or Path(out).absolute() not in file.absolute().parents)
         ]
     else:
         root = root if derivatives is None else root / "derivatives" / derivatives
@@ -155,22 +159,39 @@ def read_recording(found):
         The recording. In a BIDS dataset, types of channels, bad channels and positions
         are taken from its tables.
     """
-    try:
-        return _read(found)
-    except OSError:
-        raise  # errors of the disk or the network
-    except Exception as err:  # readers raise many kinds
-        reason = " ".join(f"{type(err).__name__}: {err}".split())
-        raise ValueError(f"{Path(found.file).name} cannot be read: {reason}") from err
+    name = Path(found.file).name
+    # MNE only warns if records are missing, and a part would pass for the whole.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            raw = _read(found)
+        except OSError:
+            raise  # errors of the disk or the network
+        except Exception as err:  # readers raise many kinds
+            reason = " ".join(f"{type(err).__name__}: {err}".split())
+            raise ValueError(f"{name} cannot be read: {reason}") from err
+    differs = any(_CUT_OFF in str(one.message) for one in caught)
+    if differs and _expected_records(found.file) >= 0:
+        raise ValueError(
+            f"{name} is cut off or damaged: its size is not that of its header."
+        )
+    return raw
 
 
 def _read(found):
     if not found.in_bids:
-        return mne.io.read_raw(found.file, verbose="error")
+        return mne.io.read_raw(found.file, verbose="warning")
     from mne_bids import get_bids_path_from_fname, read_raw_bids
 
-    path = get_bids_path_from_fname(found.file, check=False, verbose="error")
-    return read_raw_bids(path, verbose="error")
+    path = get_bids_path_from_fname(found.file, check=False, verbose="warning")
+    return read_raw_bids(path, verbose="warning")
+
+
+def _expected_records(fname):
+    """Return the number of records in the header of EDF or BDF, -1 if unknown."""
+    with open(fname, "rb") as file:
+        file.seek(236)
+        return int(file.read(8))
 
 
 def fingerprint(found):
@@ -216,7 +237,31 @@ def _tables_in(folder, changed):
 
 
 def _same_stem(file):
-    return file.parent.glob(f"{escape(file.stem)}.*")
+    """Find the files of a recording, with later parts of one that is split."""
+    yield from file.parent.glob(f"{escape(file.stem)}.*")
+    first = _FIRST_PART.search(file.stem)
+    if first is not None:
+        before, after = file.stem[: first.start(1)], file.stem[first.end(1) :]
+        yield from file.parent.glob(f"{escape(before)}*{escape(after)}.*")
+    if file.suffix == ".fif":
+        yield from file.parent.glob(f"{escape(file.stem)}-[0-9]*.fif")
+
+
+def _is_later_part(file):
+    """Return whether MNE reads a file after another: x_raw-1.fif, x_split-02_raw.fif.
+
+    A recording may have a name like that of a part. Only the first file tells.
+    """
+    if file.suffix != ".fif" or _LATER_PART.search(file.stem):
+        return file.suffix == ".fif"
+    first = file.with_name(f"{file.stem.rpartition('-')[0]}.fif")
+    if not file.stem.rpartition("-")[2].isdigit() or not first.is_file():
+        return False
+    try:
+        parts = mne.io.read_raw_fif(first, verbose="error").filenames
+    except Exception:  # readers raise many kinds
+        return False
+    return file.absolute() in map(Path, parts)
 
 
 def _find_in_bids(root, is_derivative):
@@ -224,15 +269,26 @@ def _find_in_bids(root, is_derivative):
     for file in sorted(root.glob("sub-*/**/eeg/*")):
         match = _BIDS_NAME.fullmatch(file.name)
         if match and not _LATER_PART.search(match[1]):
-            name = re.sub("_split-0*1(?=_|$)", "", match[1])
-            found.append(Found(name, str(file), not is_derivative))
+            name = _FIRST_PART.sub("", match[1])
+            # FIF files of derivatives have everything inside, and may end with raw.
+            has_tables = not is_derivative or file.suffix.lower() != ".fif"
+            parts = [part for part in name.split("_") if "-" not in part]
+            problem = parts and f"{file.name} is no BIDS name: {parts[0]} has no key."
+            found.append(Found(name, str(file), has_tables, problem or ""))
     clean = [one for one in found if _CLEAN.search(one.name)]
     return clean if is_derivative and clean else found
 
 
 def _plain_name(path):
-    """Make a BIDS name for a file outside of BIDS, as a separate subject."""
-    label = re.sub("[^0-9A-Za-z]", "", "".join(path.with_suffix("").parts))
+    """Make a BIDS name for a file outside of BIDS, as a separate subject.
+
+    Labels of BIDS have letters and digits of ASCII. A hash distinguishes names that
+    have others.
+    """
+    name = "".join(path.with_suffix("").parts)
+    label = re.sub("[^0-9A-Za-z]", "", name)
+    if any(each.isalnum() and not each.isascii() for each in name):
+        label += hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"sub-{label}"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import __version__
-from .._files import written_whole
+from .._files import DRAFT, written_whole
 from ..head.contacts import contact_positions, contact_structures
 from ..scores.signals import BANDS
 from .features import COLUMNS, FEATURES, UNITS
@@ -128,13 +128,15 @@ class Folder:
             raise ValueError(f"{self.root} is a file, not a folder for results.")
         self.root.mkdir(parents=True, exist_ok=True)
         about = self.root / "dataset_description.json"
+        # Other runs may write this file at the same time: list what there is first.
+        others = [f for f in self.root.iterdir() if not f.name.startswith(DRAFT)]
         if about.is_file() and _NAME not in about.read_text("utf-8", "replace"):
             raise ValueError(
                 f"{self.root} is a dataset of recordings or of another program. Write "
                 "features to a folder of their own, for example "
                 "derivatives/mne_neuroflow of the dataset."
             )
-        if not about.is_file() and any(self.root.iterdir()):
+        if not about.is_file() and others:
             raise ValueError(f"{self.root} is neither empty nor a BIDS dataset.")
         write_json(
             about,
@@ -231,6 +233,26 @@ class Folder:
         """
         names = sorted(file.stem for file in (self.root / "status").glob("*.json"))
         return {name: self.recorded(name) for name in names}
+
+    def all_known(self):
+        """Return the states in the table of the last run, and of all other runs.
+
+        Recordings that were not begun, or not chosen, are only in the table.
+
+        Returns
+        -------
+        rows : dict of str to dict
+            By name.
+        """
+        table = self.root / "status.tsv"
+        rows = {}
+        if table.is_file():
+            read = pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False)
+            for row in read.replace("n/a", "").to_dict("records"):
+                if row["state"] not in ("done", "failed"):
+                    row = {name: row[name] for name in row if name != "duration"}
+                    rows[row["recording"]] = row
+        return rows | self.all_recorded()
 
     def write_status(self, rows):
         """Write the table with the state of each recording.

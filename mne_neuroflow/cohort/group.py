@@ -170,7 +170,7 @@ def analyze_cohort(out, formula=None, *, verbose=None) -> pd.DataFrame:
     if len(effects):
         write_tsv(effects, group / "effects.tsv")
         write_json(group / "effects.json", describe_columns(EFFECTS))
-    write_report(group / "report.html", files, rows, effects)
+    write_report(group / "report.html", files, folder.all_known(), effects)
     return effects
 
 
@@ -280,7 +280,7 @@ def _effects(files, people, formula, feature, fixed, repeated):
     exog, terms = _design(formula, fixed, recordings)
     groups = _groups(formula, repeated, recordings, len(terms))
     blocks, cells = _blocks(table, recordings.index)
-    if not blocks:
+    if not any(scalp == "recorded" for scalp, *_ in cells):
         raise RuntimeError(f"No place and band has {feature} of all recordings.")
     rows = []
     for cell, values in zip(cells, _fit(blocks, exog, groups), strict=True):
@@ -461,13 +461,22 @@ def _blocks(table, recordings):
 
     The difference of recorded and shifted scalp EEG has separate cells.
     """
-    blocks = {}
+    blocks, incomplete = {}, []
     for cell, rows in table.groupby(list(CELL), sort=True):
         rows = rows.set_index("recording")["draws"].reindex(recordings)
         if not rows.isna().any():
             block = np.stack(rows.to_numpy()).astype(float)
             if np.isfinite(block).all():
                 blocks[cell] = block
+                continue
+        incomplete.append(" ".join(filter(None, cell)))
+    if incomplete:
+        logger.info(
+            "Left out, because not all recordings have them: %d places and bands, for "
+            "example %s.",
+            len(incomplete),
+            incomplete[0],
+        )
     for (scalp, *place), block in list(blocks.items()):
         shifted = blocks.get(("shifted", *place))
         if scalp == "recorded" and shifted is not None:
@@ -506,11 +515,14 @@ def _readings(effects):
             readings.append("")
         elif row["p_fdr"] >= _LEVEL:
             readings.append("no effect found")
-        elif "shifted" not in by_scalp:
+        elif not {"shifted", _DIFFERENCE} <= set(by_scalp):
             readings.append("an effect, without a control")
         else:
-            both = (by_scalp[name].loc[key] for name in ("shifted", _DIFFERENCE))
-            readings.append(_reading(row, *both))
+            both = [by_scalp[name] for name in ("shifted", _DIFFERENCE)]
+            if all(key in effects.index for effects in both):
+                readings.append(_reading(row, *(effects.loc[key] for effects in both)))
+            else:
+                readings.append("an effect, without a control at this place")
     return readings
 
 

@@ -4,12 +4,13 @@ import ctypes
 import hashlib
 import json
 import sys
+import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, wraps
 from glob import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -150,6 +151,23 @@ def expected_fingerprint(found, settings):
     return digest.hexdigest()[:16]
 
 
+# Workers of a user's own cluster may have several threads, for which the predictors of
+# the last recording, torch's threads and the levels of messages are common.
+_ALONE = threading.RLock()
+
+
+def _one_at_a_time(task):
+    """Let the threads of a process do a task in turns."""
+
+    @wraps(task)
+    def in_turn(*args):
+        with _ALONE:
+            return task(*args)
+
+    return in_turn
+
+
+@_one_at_a_time
 def begin(found, settings):
     """Predict a recording, or return into how many stretches to divide it.
 
@@ -182,6 +200,7 @@ def begin(found, settings):
     return outcome, 1
 
 
+@_one_at_a_time
 def measure_stretch(found, settings, number):
     """Measure the windows of one stretch, and save them to the work folder.
 
@@ -217,6 +236,7 @@ def measure_stretch(found, settings, number):
     return measured
 
 
+@_one_at_a_time
 def finish(found, settings, measured):
     """Combine the stretches of a long recording.
 
@@ -248,8 +268,9 @@ def finish(found, settings, measured):
         outcome.update(_finish(found, settings, raw, measured, parts))
     Folder(settings.out).record(outcome)
     if outcome["state"] == "done":
-        # All files at once, so that some of them are never taken for all.
-        with draft_folder(folder.parent) as draft:
+        # All files at once, so that some of them are never taken for all. Another run
+        # may have removed them.
+        with draft_folder(folder.parent) as draft, suppress(FileNotFoundError):
             folder.rename(draft / folder.name)
     return outcome
 
@@ -585,13 +606,14 @@ def _as_a_row(found):
 
     Errors of the disk, of the network and of memory are raised, for another attempt.
     """
-    row = new_row(found)
+    row, begun = new_row(found), time.perf_counter()
     try:
         yield row
     except (OSError, MemoryError):
         raise
     except Exception as err:  # readers raise many kinds
-        row.update(state="failed", reason=one_line(err))
+        seconds = round(time.perf_counter() - begun, 1)
+        row.update(state="failed", reason=one_line(err), seconds=seconds)
     row["peak_memory"] = _peak_memory()
     row["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
 

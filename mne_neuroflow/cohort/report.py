@@ -70,7 +70,7 @@ def write_report(fname, files, rows, effects):
     _add_distributions(report, table)
     _add_sides(report, table)
     if len(effects):
-        _add_effects(report, effects)
+        _add_effects(report, effects, len(files))
     with written_whole(fname) as part:
         report.save(part, open_browser=False, overwrite=True, verbose=False)
 
@@ -91,16 +91,17 @@ def _add_recordings(report, rows):
     status = pd.DataFrame(rows.values())
     counts = status["state"].value_counts()
     states = ", ".join(f"{number} {state}" for state, number in counts.items())
-    people = status.loc[status["state"] == "done", "participant"].nunique()
-    hours = status["duration"].sum() / 3600 if "duration" in status else 0
+    done = status[status["state"] == "done"]
+    people, hours = done["participant"].nunique(), done["duration"].sum() / 3600
     html = (
         f"<p>Recordings: {states}. People: {people}. Hours of scalp EEG: "
         f"{hours:.2f}.</p>"
     )
     missing = status[status["state"] != "done"]
     if len(missing):
-        html += "<p>Missing, and why:</p>" + _html(missing[["recording", "reason"]])
-    warned = status[(status["state"] == "done") & (status["reason"] != "")]
+        columns = ["recording", "state", "reason"]
+        html += "<p>Missing, and why:</p>" + _html(missing[columns])
+    warned = done[done["reason"] != ""]
     if len(warned):
         html += "<p>Differences from what the model was built for:</p>"
         html += _html(warned[["recording", "reason"]])
@@ -206,7 +207,7 @@ def _add_sides(report, table):
 # Effects ------------------------------------------------------------------------------
 
 
-def _add_effects(report, effects):
+def _add_effects(report, effects, n_recordings):
     for formula, rows in effects.groupby("formula", sort=False):
         recorded = rows[(rows["scalp"] == "recorded") & (rows["term"] != "Intercept")]
         if recorded.empty:
@@ -215,11 +216,17 @@ def _add_effects(report, effects):
         first = recorded.iloc[0]
         counts = recorded["reading"].value_counts()
         items = "".join(f"<li>{escape(t)}: {n}</li>" for t, n in counts.items())
+        n_without = n_recordings - first["n_recordings"]
+        left_out = (
+            "Left out, because a column of the formula has no value for them: "
+            f"{n_without}. "
+        )
         html = (
             f"{_CONTROL}<p>{first['n_recordings']} recordings of {first['n_people']} "
-            f"people. Of {len(recorded)} effects (terms, places and bands), at a false "
-            f"discovery rate of 5 %:</p><ul>{items}</ul><p>Missing information is the "
-            "share of the variance that comes from the uncertainty of predictions.</p>"
+            f"people. {left_out if n_without else ''}Of {len(recorded)} effects "
+            "(terms, places and bands), at a false discovery rate of 5 %:</p>"
+            f"<ul>{items}</ul><p>Missing information is the share of the variance that comes from the "
+            "uncertainty of predictions.</p>"
         )
         table = _effect_table(recorded)
         html += _html(table.head(_MAX_ROWS))
@@ -277,7 +284,8 @@ def _plot_effects(rows, recorded):
         some = rows[rows["scalp"] == scalp].set_index(keys)
         if some.empty:
             continue
-        some = some.loc[[tuple(row) for row in chosen[keys].to_numpy()]]
+        # Some places may be without a control.
+        some = some.reindex([tuple(row) for row in chosen[keys].to_numpy()])
         y = np.arange(len(some)) + shift
         ax.hlines(y, some["low_95"], some["high_95"], color=color, linewidth=1.5)
         ax.plot(some["estimate"], y, "o", color=color, markersize=4, label=label)

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,7 +126,8 @@ def predict_cohort(
         client.
     retries : int
         How often a recording is tried again after errors of the disk, the network or
-        memory.
+        memory. Recordings whose workers are killed more often are tried once more, one
+        after the other.
     stretch : float
         The length in seconds of the tasks into which long recordings are divided.
         Results do not depend on it.
@@ -431,17 +433,33 @@ def _own_random_numbers():
 
 
 def _predict(client, missing, settings, retries, status):
-    """Submit recordings to the workers, and record their states."""
-    from distributed import as_completed
+    """Predict recordings, at last those alone whose workers were killed."""
+    submit = partial(_submit, client, settings, retries)
+    killed = _work_through(submit, missing, status, _IN_FLIGHT)
+    # dask blames a killed worker's end on all tasks that wait for it. Alone, a
+    # recording shows whether it was the one.
+    _work_through(submit, killed, status, 1)
 
-    waiting, futures = iter(missing), {}
+
+def _submit(client, settings, retries, task, found, *args):
+    name = f"{task.__name__}-{found.name}-{time.time_ns()}"
+    return client.submit(
+        task, found, settings, *args, key=name, retries=retries, pure=False
+    )
+
+
+def _work_through(submit, missing, status, at_once):
+    """Submit recordings to the workers, and record their states.
+
+    Returns
+    -------
+    killed : list of Found
+        The recordings whose workers were killed, if there were others at the time.
+    """
+    from distributed import KilledWorker, as_completed
+
+    waiting, futures, killed = iter(missing), {}, []
     running = as_completed()
-
-    def submit(task, found, *args):
-        name = f"{task.__name__}-{found.name}-{time.time_ns()}"
-        return client.submit(
-            task, found, settings, *args, key=name, retries=retries, pure=False
-        )
 
     def follow(future, found):
         futures[future.key] = found
@@ -452,7 +470,7 @@ def _predict(client, missing, settings, retries, status):
         if found is not None:
             follow(submit(begin, found), found)
 
-    for _ in range(_IN_FLIGHT):
+    for _ in range(at_once):
         begin_next()
     for future in running:
         found = futures.pop(future.key)
@@ -462,6 +480,10 @@ def _predict(client, missing, settings, retries, status):
             if isinstance(row, tuple):
                 row, n_stretches = row
         except Exception as err:
+            if isinstance(err, KilledWorker) and at_once > 1:
+                killed.append(found)
+                begin_next()
+                continue
             row = _failed(found, err)
             status.folder.record(row)
         if n_stretches > 1:
@@ -470,6 +492,7 @@ def _predict(client, missing, settings, retries, status):
         else:
             status.note(row)
             begin_next()
+    return killed
 
 
 def _failed(found, err):
