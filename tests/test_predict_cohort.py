@@ -59,6 +59,7 @@ from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.scores.signals import decibels
+from mne_neuroflow.weights.model import _keep
 
 pytest.importorskip("pyarrow")
 dask = pytest.importorskip("dask")
@@ -984,8 +985,9 @@ def test_any_number_of_workers_gives_the_same_bits(tmp_path, predict, model_file
         for n_workers in (2, 1):
             cluster.scale(n_workers)
             predict(root, tmp_path / f"out{n_workers}", scheduler=client, **options)
-        # Each worker has adapted its memory, once.
-        assert set(client.run(lambda: keep_memory.cache_info().misses).values()) == {1}
+        # Each worker has adapted its memory and read its weights, once.
+        for once in (keep_memory, _keep):
+            assert set(client.run(lambda f=once: f.cache_info().misses).values()) == {1}
     for n_workers in (3, 2, 1):
         out = tmp_path / f"out{n_workers}"
         assert [row["state"] for row in Folder(out).all_recorded().values()] == [

@@ -225,8 +225,8 @@ def _add_effects(report, effects, n_recordings):
             f"{_CONTROL}<p>{first['n_recordings']} recordings of {first['n_people']} "
             f"people. {left_out if n_without else ''}Of {len(recorded)} effects "
             "(terms, places and bands), at a false discovery rate of 5 %:</p>"
-            f"<ul>{items}</ul><p>Missing information is the share of the variance that comes from the "
-            "uncertainty of predictions.</p>"
+            f"<ul>{items}</ul><p>Missing information is the share of the variance that "
+            "comes from the uncertainty of predictions.</p>"
         )
         table = _effect_table(recorded)
         html += _html(table.head(_MAX_ROWS))
