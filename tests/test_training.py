@@ -619,6 +619,9 @@ def test_evaluation_of_the_spatial_posterior(data, monkeypatch):
     wanted = figures["r posterior"]
     assert_allclose(figures["crps flow"], figures["crps posterior"], rtol=0.03)
     assert_allclose(figures["nll flow"], figures["nll posterior"], rtol=1e-4)
+    ratio = figures["crps flow"] / figures["crps prior"]
+    assert figures["crps over the prior, worst recording"] > ratio
+    assert figures["recordings"] == 12
     assert_allclose(figures["r mean"], wanted, rtol=1e-3)
     assert_allclose(figures["r expected"], wanted, rtol=1e-3)
 

@@ -16,12 +16,14 @@ _TEXTS = (
     ("training_budget", "Training"),
     ("provenance", "Provenance"),
     ("licence", "Licence"),
+    ("measured_with", "Figures below"),
     ("sha256", "SHA-256 of the weights"),
 )
 # How a figure's name begins, and what it is.
 _FIGURES = (
     ("coverage", "Share of samples inside central intervals"),
     ("crps ratio", "CRPS over that of the spatial posterior alone (below 1 is better)"),
+    ("crps over the prior", "CRPS over that of the prior (below 1 is better)"),
     ("crps", "CRPS in units of each contact's prior s.d. (lower is better)"),
     ("nll", "Negative log-density, nats per whitened sample (lower is better)"),
     ("", "Other figures"),

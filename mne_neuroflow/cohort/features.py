@@ -40,7 +40,7 @@ FEATURES = {
     ),
     "connectivity": (
         "absolute imaginary coherence between the middle contacts of two structures, "
-        "in windows",
+        "in windows; chance makes it larger in recordings of less than a minute",
         "1",
     ),
     "lateralization": ("(left - right) / (left + right) of power", "1"),

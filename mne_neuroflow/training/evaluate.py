@@ -56,9 +56,12 @@ def evaluate(
         correlation of the means over two halves of the draws. ``bipolar`` figures are
         of differences of contacts less than :data:`NEAR` apart. ``side`` figures count
         how often the side with the larger power is found, see :func:`_sides`.
+        ``crps ratio`` is the CRPS of the flow over that of the posterior by scenario,
+        and ``crps over the prior`` that over the prior's, also of the worst recording.
+        ``recordings`` is their number.
     """
     values = defaultdict(list)
-    sides = []
+    sides, worst = [], []
     for number in range(n_batches):
         batch = data.batch(number)
         truth, conditions = batch.pairs.deep, batch.conditions
@@ -99,11 +102,18 @@ def evaluate(
         }
         for name, score in scores.items():
             values[name].append((score / unit).mean((1, 2)))
-        for k, name in enumerate(SCENARIOS):
-            here = batch.pairs.scenario == k
-            if here.any():
-                one, other = (values[f"crps {of}"][-1] for of in ("flow", "posterior"))
-                values[f"crps ratio {name}"].append((one / other)[here])
+        ratios = [
+            values["crps flow"][-1] / values[f"crps {of}"][-1]
+            for of in ("posterior", "prior")
+        ]
+        for of, ratio in zip(("ratio", "over the prior,"), ratios, strict=True):
+            for k, name in enumerate(SCENARIOS):
+                here = batch.pairs.scenario == k
+                if here.any():
+                    values[f"crps {of} {name}"].append(ratio[here])
+        values["recordings worse than the prior"].append((ratios[1] > 1).float())
+        values["recordings a tenth worse"].append((ratios[1] > 1.1).float())
+        worst.append(ratios[1].max())
         spread = draws.std(0).mean(-1).flatten()
         error = (draws.median(0).values - truth).abs().mean(-1).flatten()
         rank = _rank_correlation(spread, error)
@@ -121,6 +131,8 @@ def evaluate(
         sides += _differences(flow, batch.setups.contacts, draws, truth)
     values |= _sides(sides)
     figures = {name: _mean_and_error(each) for name, each in values.items()}
+    figures["crps over the prior, worst recording"] = float(max(worst)), math.nan
+    figures["recordings"] = len(torch.cat(values["crps flow"])), math.nan
     for kind in ("", ", bipolar"):
         halves, _ = figures.pop(f"r halves{kind}", (math.nan, math.nan))
         # Of the whole mean: Spearman 1910 and Brown 1910, Br. J. Psychol. 3.
