@@ -124,14 +124,9 @@ def report(rows):
         table = part.pivot(index="patient", columns="estimate", values="value")
         table["difference"] = table["this minute"] - table["whole recording"]
         for name, values in table.items():
-            figure = values.mean(), values.sem()
-            title, mean, error = (
-                f"{minute}: {measure}, {name}",
-                values.mean(),
-                values.sem(),
-            )
-            figures[title] = mean, error
-            print(f"{title:45s}{mean:+8.3f} ± {error:.3f}")
+            title = f"{minute}: {measure}, {name}"
+            figures[title] = values.mean(), values.sem()
+            print(f"{title:45s}{values.mean():+8.3f} ± {values.sem():.3f}")
     return figures
 
 

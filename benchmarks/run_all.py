@@ -16,6 +16,7 @@ BENCHMARKS = (
     ("sampling_speed.py", ["--minutes", "1"]),
     ("memory.py", ["--minutes", "2", "4"]),
     ("spatial_stage.py", ["--recordings", "12"]),
+    ("changes.py", ["--patients", "2"]),
     ("oracles.py", ["--recordings", "12"]),
     ("held_out.py", ["--batches", "1"]),
     ("calibration.py", ["--batches", "1"]),
