@@ -1,0 +1,126 @@
+"""Measure how often the side with more power is right, and whether draws know it.
+
+Run ``python benchmarks/sides.py``, which takes half an hour on one core. ``--patients
+4`` is a quick look. In simulated patients of all scenarios, :func:`lateralization_table
+<mne_neuroflow.viz.sides.lateralization_table>`, on which reports rest, is compared with
+the truth: where the true difference is clear (more than its root mean square over
+patients), and where the draws agree on a side. The control has the draws of the patient
+before, with the same contacts.
+"""
+
+import argparse
+
+import numpy as np
+import pandas as pd
+import xarray
+from figures import record
+from machine import print_machine
+
+import mne_neuroflow
+from mne_neuroflow.viz.lateralization import left_minus_right
+from mne_neuroflow.viz.sides import lateralization_table
+from mne_neuroflow.weights.model import find_model
+
+MONTAGES = ("19", "32", "64", "10")
+BANDS = ("theta", "alpha", "beta")
+CONTACTS = "mtl-core"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patients", type=int, default=120)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--first", type=int, default=6000, help="seed of the first")
+    parser.add_argument("--model", default="mtl-v2")
+    parser.add_argument(
+        "--record",
+        metavar="SECTION",
+        help="section of doc/figures.json for the figures that pages quote",
+    )
+    options = parser.parse_args()
+    rows = pd.concat(
+        [compare(options.first + k, options) for k in range(options.patients)],
+        ignore_index=True,
+    )
+    print_machine()
+    figures = report(rows)
+    if options.record:
+        record(options.record, figures, weights=find_model(options.model).sha256)
+
+
+def compare(seed, options):
+    """Compare sides of draws with the truth, a row for each structure and band."""
+    scalp, ieeg = mne_neuroflow.simulate_pair(
+        MONTAGES[seed % len(MONTAGES)],
+        CONTACTS,
+        options.seconds,
+        random_state=seed,
+        verbose="error",
+    )
+    draws = mne_neuroflow.sample_ieeg(
+        scalp,
+        options.draws,
+        contacts=CONTACTS,
+        model=options.model,
+        random_state=seed,
+        on_mismatch="ignore",
+        verbose="error",
+    )
+    # Two copies, because a difference over draws needs two.
+    truth = xarray.concat([draws[0]] * 2, "draw")
+    truth.values[:] = ieeg.get_data(draws["channel"].values.tolist())[
+        :, : draws.shape[-1]
+    ]
+    truth = left_minus_right(truth, CONTACTS)[0].stack(place=("structure", "band"))
+    table = lateralization_table(draws, CONTACTS)
+    table["truth"] = truth.to_series()
+    table = table.reset_index().assign(patient=seed)
+    return table[table["band"].isin(BANDS)]
+
+
+def report(rows):
+    """Print the figures of each band, and those of the control."""
+    figures = {"patients": rows["patient"].nunique()}
+    place = ["structure", "band"]
+    others = rows.sort_values("patient").copy()
+    others["truth"] = others.groupby(place)["truth"].transform(np.roll, 1)
+    for title, table in (("", rows), (", draws of another patient", others)):
+        for band in (*BANDS, "all"):
+            some = table if band == "all" else table[table["band"] == band]
+            for name, figure in shares(some, place).items():
+                figures[f"{band}{title}: {name}"] = figure
+                mean, error = figure
+                print(f"{f'{band}{title}: {name}':70s}{mean:6.1%} ± {error:.1%}")
+    return figures
+
+
+def shares(rows, place):
+    """Compute shares, with standard errors over patients."""
+    usual = rows.groupby(place)["truth"].transform(lambda x: np.sqrt((x**2).mean()))
+    right = (rows["difference"] > 0) == (rows["truth"] > 0)
+    clear = rows["truth"].abs() > usual
+    agreed = rows["side"] != "not clear"
+    held = (rows["low"] <= rows["truth"]) & (rows["truth"] <= rows["high"])
+    return {
+        "right where the truth is clear": share(right[clear], rows["patient"]),
+        "right where draws agree": share(right[agreed], rows["patient"]),
+        "draws agree": share(agreed, rows["patient"]),
+        "draws agree where the truth is clear": share(agreed[clear], rows["patient"]),
+        "90 % interval holds the truth": share(held, rows["patient"]),
+    }
+
+
+def share(hits, patient):
+    """Return a share, and its standard error clustered by patient."""
+    if not len(hits):
+        return np.nan, np.nan
+    groups = hits.astype(float).groupby(patient.reindex(hits.index))
+    excess = groups.sum() - hits.mean() * groups.size()
+    n = len(excess)
+    error = np.sqrt((excess**2).sum() * n / max(n - 1, 1)) / len(hits)
+    return float(hits.mean()), float(error) if n > 1 else np.nan
+
+
+if __name__ == "__main__":
+    main()
