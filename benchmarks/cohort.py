@@ -376,8 +376,9 @@ def measure_day(folder, options):
               f"{result['states'].count('done')} done, {result['seconds']:.0f} s, "
               f"largest worker {result['largest']:.0f} MB", flush=True)  # fmt: skip
         length = "a quarter" if hours == quarter else "all"
-        figures[f"{length}, {n_jobs} workers, GB"] = result["largest"] / 1024
-        figures[f"{length}, {n_jobs} workers, s"] = round(result["seconds"])
+        workers = f"{n_jobs} worker{'s' * (n_jobs > 1)}"
+        figures[f"{length}, {workers}, GB"] = result["largest"] / 1024
+        figures[f"{length}, {workers}, s"] = round(result["seconds"])
     bits = sum(differing(all_tables[0], one) for one in all_tables[1:])
     print(f"tables that differ: {bits} of {len(all_tables[0])}")
     return figures | {"tables that differ": bits}
