@@ -42,6 +42,7 @@ def main():
         help="section of doc/figures.json for the figures that pages quote",
     )
     options = parser.parse_args()
+    mne.set_log_level("error")
     rows = pd.concat(
         [
             score_patient(options.first + k, MONTAGES[k % 4])

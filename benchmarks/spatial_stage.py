@@ -15,6 +15,7 @@ import argparse
 import time
 from dataclasses import dataclass
 
+import mne
 import numpy as np
 import pandas as pd
 import torch
@@ -66,6 +67,7 @@ def main():
         help="section of doc/figures.json to write the figures that pages quote to",
     )
     options = parser.parse_args()
+    mne.set_log_level("error")
     patients = build_patients(
         [(N_CONTACTS, options.recordings)],
         N_WORLDS,
