@@ -5,7 +5,8 @@ simulation, oracles know parts of the truth that the spatial stage must estimate
 powers of the active sources in each band, the gains of the patient's own head, or the
 noise-free scalp EEG. All are linear maps from scalp EEG to contacts, one for each band.
 Potentials and differences of neighbouring contacts (bipolar derivations) are scored
-separately. A second table has the length scales of the sources: how much of the
+separately, and the course of power in three bands, from the expected power in windows
+of two seconds. A second table has the length scales of the sources: how much of the
 potentials and of the differences they make, and how well an oracle knows their part.
 """
 
@@ -27,7 +28,7 @@ from mne_neuroflow.head.posterior import (
     SENSOR_STD,
     VOLUME_SCALES,
 )
-from mne_neuroflow.scores.signals import pearson_r
+from mne_neuroflow.scores.signals import in_band, log_band_power, pearson_r
 from mne_neuroflow.simulation import recordings
 from mne_neuroflow.simulation.events import add_events
 from mne_neuroflow.simulation.sources import background, couple, draw_scenarios
@@ -38,6 +39,7 @@ SCALES = [f"cortex, {1e3 * scale:.0f} mm" for scale, _ in CORTEX_SCALES] + [
     f"volume, {1e3 * scale:.0f} mm" for scale, _ in VOLUME_SCALES
 ]
 WHAT = {"r": "potentials", "r diff.": f"differences < {1e3 * NEAR:.0f} mm"}
+POWERS = ("theta", "alpha", "beta")
 
 
 def main():
@@ -130,9 +132,13 @@ def score_recording(data, k):
         "all but local noise": tissue * (own[1] @ sources),
     }
     couples = near_contacts(setups.contacts[0]).numpy()
-    methods = {name: both(mean, deep, couples) for name, mean in predictions.items()}
+    methods = {
+        name: [*both(mean, deep, couples), *powers(mean, deep)]
+        for name, mean in predictions.items()
+    }
+    columns = [*WHAT, *(f"r {band} power" for band in POWERS)]
     return (
-        pd.DataFrame.from_dict(methods, orient="index", columns=list(WHAT)),
+        pd.DataFrame.from_dict(methods, orient="index", columns=columns),
         by_scale(data, index, own, power, noises, seen, sources, couples),
     )
 
@@ -194,6 +200,20 @@ def both(mean, truth, couples):
     """Correlate potentials and differences with the truth, means over contacts."""
     found = map(pearson_r, pairs_of(mean, couples), pairs_of(truth, couples))
     return [np.mean(r) if len(r) else np.nan for r in found]
+
+
+def powers(mean, truth):
+    """Correlate the logarithms of expected and true power in windows of two seconds.
+
+    The expected power has the error of the mean, as a whole recording shows it.
+    """
+    found = []
+    for band in POWERS:
+        known, true = (in_band(x, SFREQ, band) for x in (mean, truth))
+        error = np.square(true - known).mean(-1, keepdims=True)
+        expected = 10 ** (log_band_power(known, SFREQ) / 10) + error
+        found.append(pearson_r(np.log(expected), log_band_power(true, SFREQ)).mean())
+    return found
 
 
 def referenced(gains):
