@@ -111,8 +111,9 @@ def evaluate(
                 here = batch.pairs.scenario == k
                 if here.any():
                     values[f"crps {of} {name}"].append(ratio[here])
-        values["recordings worse than the prior"].append((ratios[1] > 1).float())
-        values["recordings a tenth worse"].append((ratios[1] > 1.1).float())
+        for name, limit in (("worse", 1), ("a tenth worse", 1.1)):
+            share = 100 * (ratios[1] > limit).float()
+            values[f"recordings {name} than the prior, %"].append(share)
         worst.append(ratios[1].max())
         spread = draws.std(0).mean(-1).flatten()
         error = (draws.median(0).values - truth).abs().mean(-1).flatten()
