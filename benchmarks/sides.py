@@ -5,10 +5,12 @@ Run ``python benchmarks/sides.py``, which takes half an hour on one core. ``--pa
 <mne_neuroflow.viz.sides.lateralization_table>`, on which reports rest, is compared with
 the truth: where the true difference is clear (more than its root mean square over
 patients), and where the draws agree on a side. The control has the draws of the patient
-before, with the same contacts.
+before, with the same contacts. The coverage of intervals of the mean log power of each
+structure on one side is measured too, as cohorts have it.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,13 +19,21 @@ from figures import record
 from machine import print_machine
 
 import mne_neuroflow
+from mne_neuroflow.cohort.features import (
+    Places,
+    combine,
+    measure,
+    tabulate,
+    typical_line_length,
+)
+from mne_neuroflow.contract import SFREQ
+from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.viz.lateralization import left_minus_right
 from mne_neuroflow.viz.sides import lateralization_table
 from mne_neuroflow.weights.model import find_model
 
 MONTAGES = ("19", "32", "64", "10")
 BANDS = ("theta", "alpha", "beta")
-CONTACTS = "mtl-core"
 
 
 def main():
@@ -32,7 +42,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--first", type=int, default=6000, help="seed of the first")
+    parser.add_argument("--contacts", default="mtl-core")
     parser.add_argument("--model", default="mtl-v2")
+    parser.add_argument("--rows", type=Path, help="CSV file for a line per comparison")
     parser.add_argument(
         "--record",
         metavar="SECTION",
@@ -45,6 +57,8 @@ def main():
     )
     print_machine()
     figures = report(rows)
+    if options.rows:
+        rows.to_csv(options.rows, index=False)
     if options.record:
         record(options.record, figures, weights=find_model(options.model).sha256)
 
@@ -53,7 +67,7 @@ def compare(seed, options):
     """Compare sides of draws with the truth, a row for each structure and band."""
     scalp, ieeg = mne_neuroflow.simulate_pair(
         MONTAGES[seed % len(MONTAGES)],
-        CONTACTS,
+        options.contacts,
         options.seconds,
         random_state=seed,
         verbose="error",
@@ -61,28 +75,56 @@ def compare(seed, options):
     draws = mne_neuroflow.sample_ieeg(
         scalp,
         options.draws,
-        contacts=CONTACTS,
+        contacts=options.contacts,
         model=options.model,
         random_state=seed,
         on_mismatch="ignore",
         verbose="error",
     )
     # Two copies, because a difference over draws needs two.
-    truth = xarray.concat([draws[0]] * 2, "draw")
-    truth.values[:] = ieeg.get_data(draws["channel"].values.tolist())[
-        :, : draws.shape[-1]
-    ]
-    truth = left_minus_right(truth, CONTACTS)[0].stack(place=("structure", "band"))
-    table = lateralization_table(draws, CONTACTS)
+    true = xarray.concat([draws[0]] * 2, "draw")
+    names, n_times = draws["channel"].values.tolist(), draws.shape[-1]
+    true.values[:] = ieeg.get_data(names)[:, :n_times]
+    truth = left_minus_right(true, options.contacts)[0]
+    truth = truth.stack(place=("structure", "band"))
+    table = lateralization_table(draws, options.contacts)
     table["truth"] = truth.to_series()
     table = table.reset_index().assign(patient=seed)
+    powers = compare_powers(draws, true, options.contacts).assign(patient=seed)
+    table = pd.concat([table, powers])
     return table[table["band"].isin(BANDS)]
+
+
+def compare_powers(draws, truth, contacts):
+    """Compare intervals of the mean log power of each structure with the truth."""
+    places = Places(make_contacts(contacts, verbose="error"))
+    assert list(places.names) == draws["channel"].values.tolist()
+    tables = [
+        tabulate(combine([window], typical_line_length([window])), places, False)
+        for window in (measure(each.values, SFREQ, places) for each in (draws, truth))
+    ]
+    tables = [table[table["feature"] == "power"].reset_index() for table in tables]
+    return pd.DataFrame(
+        {
+            "structure": tables[0]["structure"] + " " + tables[0]["side"],
+            "band": tables[0]["band"],
+            "difference": tables[0]["median"],
+            "low": tables[0]["low_90"],
+            "high": tables[0]["high_90"],
+            "truth": tables[1]["median"],
+        }
+    )
 
 
 def report(rows):
     """Print the figures of each band, and those of the control."""
     figures = {"patients": rows["patient"].nunique()}
     place = ["structure", "band"]
+    powers, rows = rows[rows["side"].isna()], rows[~rows["side"].isna()]
+    held = (powers["low"] <= powers["truth"]) & (powers["truth"] <= powers["high"])
+    name = "power of a structure: 90 % interval holds the truth"
+    figures[name] = mean, error = share(held, powers["patient"])
+    print(f"{name:70s}{mean:6.1%} ± {error:.1%}")
     others = rows.sort_values("patient").copy()
     others["truth"] = others.groupby(place)["truth"].transform(np.roll, 1)
     for title, table in (("", rows), (", draws of another patient", others)):

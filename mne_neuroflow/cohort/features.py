@@ -13,7 +13,7 @@ from scipy import signal
 
 from ..contract import SFREQ
 from ..head.contacts import contact_positions, contact_structures
-from ..scores.ensemble import interval
+from ..scores.ensemble import interval, widen_means
 from ..scores.signals import (
     BANDS,
     aperiodic_exponent,
@@ -52,6 +52,7 @@ FEATURES = {
     "head_misfit": ("median distance of the electrodes to the template's scalp", "mm"),
 }
 _LEVELS = {"50": 0.5, "90": 0.9}
+_ALMOST = 1 - 1e-12
 _SPIKE, _APART = 4.0, 0.3  # of the background; seconds between two spikes
 _DISCHARGE = 2.0  # times the median second's line length
 _SIDES = {-1: "left", 0: "midline", 1: "right"}
@@ -336,7 +337,10 @@ def tabulate(values, places, contacts=True):
                 rows.add(name, value[:, k], bands, where)
         for (structure, side), index in places.groups.items():
             where = dict(level="structure", structure=structure, side=side)
-            rows.add(name, value[:, index].mean(axis=1), bands, where)
+            mean = value[:, index].mean(axis=1)
+            # Of other features, the errors of neighbours have not been compared.
+            mean = widen_means(mean, len(index)) if name == "power" else mean
+            rows.add(name, mean, bands, where)
     _add_sides(rows, values, places)
     _add_pairs(rows, values, places)
     return rows.table()
@@ -364,7 +368,11 @@ def _add_sides(rows, values, places):
         if all(index is not None for index in sides):
             left, right = (values.power[:, index].mean(axis=1) for index in sides)
             where = dict(level="sides", structure=structure)
-            rows.add("lateralization", lateralization(left, right), list(BANDS), where)
+            # The index is the hyperbolic tangent of half of the logarithm of the ratio.
+            value = np.clip(lateralization(left, right), -_ALMOST, _ALMOST)
+            n_contacts = 2 / sum(1 / len(index) for index in sides)
+            value = np.tanh(widen_means(np.arctanh(value), n_contacts))
+            rows.add("lateralization", value, list(BANDS), where)
 
 
 def _add_pairs(rows, values, places):

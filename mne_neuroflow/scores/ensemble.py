@@ -10,6 +10,10 @@ from scipy import stats
 
 from .._docs import fill_doc
 
+#: Correlation between the errors of two contacts of a structure: those of the logarithm
+#: of power over a recording (``benchmarks/sides.py``, doc/decisions/adaptive-stage.md).
+CONTACT_CORRELATION = 0.3
+
 
 @fill_doc
 def crps(draws, truth):
@@ -107,6 +111,39 @@ def interval(draws, level):
     """
     edge = (1 - level) / 2
     return np.quantile(draws, [edge, 1 - edge], axis=0, method="weibull")
+
+
+def widen_means(draws, n_contacts):
+    """Widen draws of means over contacts, whose errors are not independent.
+
+    The flow draws the amplitude of each contact by itself, and the true amplitudes of
+    neighbours deviate together. Draws of a mean over contacts therefore differ too
+    little from each other. Their variance is multiplied by ``1 + (n_contacts - 1) *
+    CONTACT_CORRELATION``, the design effect of clusters (Kish 1965, Survey Sampling).
+
+    Parameters
+    ----------
+    draws : array of shape (n_draws, ...)
+        Means over contacts, such as of log power, or differences of such means.
+    n_contacts : float
+        The number of contacts in each mean. For a difference, the harmonic mean of
+        both numbers.
+
+    Returns
+    -------
+    wide : ndarray, shape (n_draws, ...)
+        The draws, further from their median. With one contact they do not change.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> widen_means(np.array([-1.0, 0.0, 1.0]), 11).tolist()
+    [-2.0, 0.0, 2.0]
+    """
+    draws = np.asarray(draws)
+    middle = np.median(draws, axis=0)
+    factor = np.sqrt(1 + (n_contacts - 1) * CONTACT_CORRELATION)
+    return middle + factor * (draws - middle)
 
 
 @fill_doc

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.signal import welch
 
 from ..head.contacts import contact_positions, make_contacts
-from ..scores.ensemble import interval
+from ..scores.ensemble import interval, widen_means
 from ..scores.signals import BANDS
 from ._style import (
     CAVEAT,
@@ -46,7 +46,8 @@ def left_minus_right(draws, contacts="mtl"):
     -------
     difference : xarray.DataArray, shape (n_draws, n_structures, n_bands)
         Left minus right, in decibels, of the mean log power of the contacts of a
-        structure. Structures with contacts on one side only are left out.
+        structure, widened because errors of contacts are not independent. Structures
+        with contacts on one side only are left out.
 
     Examples
     --------
@@ -67,7 +68,9 @@ def left_minus_right(draws, contacts="mtl"):
     for structure, channels in groups(draws).items():
         left, right = (channels[side[channels] == sign] for sign in (-1, 1))
         if len(left) and len(right):
-            differences[structure] = power[:, left].mean(1) - power[:, right].mean(1)
+            difference = power[:, left].mean(1) - power[:, right].mean(1)
+            n_contacts = 2 / (1 / len(left) + 1 / len(right))
+            differences[structure] = widen_means(difference, n_contacts)
     if not differences:
         raise ValueError("No structure has contacts on both sides.")
     return xarray.DataArray(
