@@ -123,17 +123,16 @@ def report(rows):
     powers, rows = rows[rows["side"].isna()], rows[~rows["side"].isna()]
     held = (powers["low"] <= powers["truth"]) & (powers["truth"] <= powers["high"])
     name = "power of a structure: 90 % interval holds the truth"
-    figures[name] = mean, error = share(held, powers["patient"])
-    print(f"{name:70s}{mean:6.1%} ± {error:.1%}")
+    figures[f"{name}, %"] = mean, error = share(held, powers["patient"])
+    print(f"{name:70s}{mean:6.1f} ± {error:.1f} %")
     others = rows.sort_values("patient").copy()
     others["truth"] = others.groupby(place)["truth"].transform(np.roll, 1)
     for title, table in (("", rows), (", draws of another patient", others)):
         for band in (*BANDS, "all"):
             some = table if band == "all" else table[table["band"] == band]
             for name, figure in shares(some, place).items():
-                figures[f"{band}{title}: {name}"] = figure
-                mean, error = figure
-                print(f"{f'{band}{title}: {name}':70s}{mean:6.1%} ± {error:.1%}")
+                figures[f"{band}{title}: {name}, %"] = mean, error = figure
+                print(f"{f'{band}{title}: {name}':70s}{mean:6.1f} ± {error:.1f} %")
     return figures
 
 
@@ -154,10 +153,11 @@ def shares(rows, place):
 
 
 def share(hits, patient):
-    """Return a share, and its standard error clustered by patient."""
+    """Return a share in percent, and its standard error clustered by patient."""
     if not len(hits):
         return np.nan, np.nan
-    groups = hits.astype(float).groupby(patient.reindex(hits.index))
+    hits = 100.0 * hits
+    groups = hits.groupby(patient.reindex(hits.index))
     excess = groups.sum() - hits.mean() * groups.size()
     n = len(excess)
     error = np.sqrt((excess**2).sum() * n / max(n - 1, 1)) / len(hits)

@@ -135,7 +135,7 @@ def test_risk_coverage():
 def test_means_of_contacts_whose_errors_are_alike(n_contacts):
     """Intervals of draws that are independent by contact, after they were widened.
 
-    To 1.5 %. Seen to fail, with 72 %, without the correlation.
+    To 1.5 %. Seen to fail, with 73 %, without the correlation.
     """
     rng = np.random.default_rng(3)
     common, own = rng.standard_normal((2, 4000, n_contacts))
