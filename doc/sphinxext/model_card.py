@@ -16,7 +16,6 @@ _TEXTS = (
     ("training_budget", "Training"),
     ("provenance", "Provenance"),
     ("licence", "Licence"),
-    ("measured_with", "Figures below"),
     ("sha256", "SHA-256 of the weights"),
 )
 # How a figure's name begins, and what it is.
@@ -52,6 +51,8 @@ def _write_card(card):
     signals = f"{card['units']}, {card['rate_hz']:g} Hz, {low:g}–{high:g} Hz"
     rows = [(label, card[key]) for key, label in _TEXTS]
     rows += [("Signals", signals), ("Reference", card["reference"])]
+    command, _, conditions = card["measured_with"].partition("; ")
+    rows += [("Figures below", f"``{command}``; {conditions}")]
     lines += _table(rows, (25, 75))
     left = dict(card["calibration"])
     for prefix, title in _FIGURES:
