@@ -10,11 +10,12 @@ are the template with displaced sites. Each batch brings another head.
 import argparse
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import torch
 from figures import as_written, record
-from machine import print_machine
+from machine import machine, print_machine
 
 from mne_neuroflow.training.data import SimulatedData, build_patients
 from mne_neuroflow.training.evaluate import evaluate
@@ -26,7 +27,7 @@ CONTACTS = (16, 32, 64)
 
 def main():
     parser = make_parser(__doc__, contacts_a_batch=384)
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--json", type=Path, help="file of figures for a card")
     options = parser.parse_args()
     flow, card = load_checkpoint(fetch_model(options.model), options.device)
     data = make_data(options)
@@ -37,7 +38,12 @@ def main():
     if options.record:
         record(options.record, figures, weights=card["sha256"])
     if options.json:
-        options.json.write_text(json.dumps(as_written(figures), indent=1))
+        known = machine()
+        n_recordings = figures["recordings"][0]
+        about = f"{known['command']}; {n_recordings} recordings; {known['machine']}; "
+        about += f"{known['versions']}; {date.today().isoformat()}"
+        measured = {"measured_with": about, "calibration": as_written(figures)}
+        options.json.write_text(json.dumps(measured, indent=1))
 
 
 def make_parser(doc, contacts_a_batch):

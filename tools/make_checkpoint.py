@@ -62,7 +62,7 @@ def main():
     logs = [read_log(run) for run in options.runs]
     steps = [log[-1]["step"] for log in logs]
     minutes = [f"{log[-1]['seconds'] / 60:.0f}" for log in logs]
-    measured = None
+    measured = {"measured_with": "", "calibration": None}
     if options.calibration:
         measured = json.loads(options.calibration.read_text())
     before = ""
@@ -78,7 +78,7 @@ def main():
             f"{recipe['data']['seconds']} s, each run from the weights before"
             f"{f'; {options.finish}' if options.finish else ''}"
         ),
-        "calibration": measured,
+        **measured,
         "licence": "BSD-3-Clause",
         "provenance": (
             "Trained by the mne_neuroflow developers with python -m "
