@@ -58,7 +58,6 @@ from mne_neuroflow.cohort.run import (
 from mne_neuroflow.head.contacts import make_contacts
 from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.scalp.check import check_scalp
-from mne_neuroflow.scores.ensemble import CONTACT_CORRELATION
 from mne_neuroflow.scores.signals import decibels
 from mne_neuroflow.weights.model import _keep
 
@@ -415,35 +414,24 @@ def test_features_of_known_signals():
     assert abs(share.sum() - 1) < 0.02
 
 
-def test_means_of_contacts_are_widened():
-    """Power of structures and sides, by the number of contacts; other features not.
-
-    Seen to fail without it.
-    """
-    points = np.array(CONTACTS)[[0, 0, 0, 3, 3, 3]]
-    points[:, 1] += np.tile(np.arange(3) * 2e-3, 2)
-    places = Places(make_contacts(points, verbose=False))
-    assert [len(index) for index in places.groups.values()] == [3, 3]
+def test_sides_are_widened():
+    """And structures are not. Seen to fail without it."""
+    places = Places(make_contacts(CONTACTS, verbose=False))
     rng = np.random.default_rng(0)
-    window = measure(1e-5 * rng.normal(size=(20, 6, 1280)), 128.0, places)
+    window = measure(1e-5 * rng.normal(size=(20, 4, 1280)), 128.0, places)
     values = combine([window], typical_line_length([window]))
     table = tabulate(values, places, contacts=False)
-
-    def spread(feature, **where):
-        rows = table[(table["feature"] == feature) & (table["band"] == "broad")]
-        for name, value in where.items():
-            rows = rows[rows[name] == value]
-        return np.std(rows["draws"].item())
-
-    factor = np.sqrt(1 + 2 * CONTACT_CORRELATION)
-    level = decibels(1e12 * values.power[..., 0])
-    plain = level[:, :3].mean(1).std()
-    assert spread("power", side="left") == pytest.approx(factor * plain, rel=1e-5)
-    left, right = (values.power[:, k : k + 3, 0].mean(1) for k in (0, 3))
-    plain = ((left - right) / (left + right)).std()
-    assert spread("lateralization") == pytest.approx(factor * plain, rel=0.05)
-    slope = table[table["feature"] == "aperiodic_exponent"].iloc[0]["draws"]
-    np.testing.assert_allclose(slope, values.exponent[:, :3].mean(1))
+    table = table[table["band"] == "broad"].set_index(["feature", "structure", "side"])
+    sides = [
+        values.power[:, places.groups["hippocampus", side], 0].mean(1)
+        for side in ("left", "right")
+    ]
+    for power, side in zip(sides, ("left", "right"), strict=True):
+        drawn = table.loc[("power", "hippocampus", side), "draws"]
+        np.testing.assert_allclose(np.std(drawn), np.std(decibels(power)), rtol=0.05)
+    index = (sides[0] - sides[1]) / (sides[0] + sides[1])
+    (drawn,) = table.xs("lateralization").xs("hippocampus")["draws"]
+    np.testing.assert_allclose(np.std(drawn), 1.5 * np.std(index), rtol=0.05)
 
 
 @pytest.mark.parametrize("sfreq", (256.0, 512.0, 1024.0))

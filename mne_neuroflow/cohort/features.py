@@ -13,7 +13,7 @@ from scipy import signal
 
 from ..contract import SFREQ
 from ..head.contacts import contact_positions, contact_structures
-from ..scores.ensemble import interval, widen_means
+from ..scores.ensemble import interval, widen_sides
 from ..scores.signals import (
     BANDS,
     aperiodic_exponent,
@@ -337,10 +337,7 @@ def tabulate(values, places, contacts=True):
                 rows.add(name, value[:, k], bands, where)
         for (structure, side), index in places.groups.items():
             where = dict(level="structure", structure=structure, side=side)
-            mean = value[:, index].mean(axis=1)
-            # Of other features, the errors of neighbours have not been compared.
-            mean = widen_means(mean, len(index)) if name == "power" else mean
-            rows.add(name, mean, bands, where)
+            rows.add(name, value[:, index].mean(axis=1), bands, where)
     _add_sides(rows, values, places)
     _add_pairs(rows, values, places)
     return rows.table()
@@ -370,8 +367,7 @@ def _add_sides(rows, values, places):
             where = dict(level="sides", structure=structure)
             # The index is the hyperbolic tangent of half of the logarithm of the ratio.
             value = np.clip(lateralization(left, right), -_ALMOST, _ALMOST)
-            n_contacts = 2 / sum(1 / len(index) for index in sides)
-            value = np.tanh(widen_means(np.arctanh(value), n_contacts))
+            value = np.tanh(widen_sides(np.arctanh(value)))
             rows.add("lateralization", value, list(BANDS), where)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.signal import welch
 
 from ..head.contacts import contact_positions, make_contacts
-from ..scores.ensemble import interval, widen_means
+from ..scores.ensemble import interval, widen_sides
 from ..scores.signals import BANDS
 from ._style import (
     CAVEAT,
@@ -46,8 +46,9 @@ def left_minus_right(draws, contacts="mtl"):
     -------
     difference : xarray.DataArray, shape (n_draws, n_structures, n_bands)
         Left minus right, in decibels, of the mean log power of the contacts of a
-        structure, widened because errors of contacts are not independent. Structures
-        with contacts on one side only are left out.
+        structure. Draws are 1.5 times as far from their median as the predicted ones,
+        whose sides are too alike. Structures with contacts on one side only are left
+        out.
 
     Examples
     --------
@@ -69,8 +70,7 @@ def left_minus_right(draws, contacts="mtl"):
         left, right = (channels[side[channels] == sign] for sign in (-1, 1))
         if len(left) and len(right):
             difference = power[:, left].mean(1) - power[:, right].mean(1)
-            n_contacts = 2 / (1 / len(left) + 1 / len(right))
-            differences[structure] = widen_means(difference, n_contacts)
+            differences[structure] = widen_sides(difference)
     if not differences:
         raise ValueError("No structure has contacts on both sides.")
     return xarray.DataArray(
