@@ -10,8 +10,8 @@ from scipy import stats
 
 from .._docs import fill_doc
 
-# Without it, 90 % intervals of differences between left and right held the truth in 73 %
-# of comparisons (benchmarks/sides.py, doc/decisions/adaptive-stage.md).
+# Without it, 90 % intervals of differences between left and right held the truth in
+# 73 % of comparisons (benchmarks/sides.py, doc/decisions/adaptive-stage.md).
 _SIDES = 1.5
 
 
