@@ -125,6 +125,16 @@ def test_options_are_kept_also_when_interrupted(calls, tmp_path):
     assert calls[-1][2]["n_draws"] == 30
 
 
+# Programs that a shell starts in the background ignore the key.
+_INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mne_neuroflow.cli import main
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_interrupted_at_the_keyboard(tmp_path, model_file):
@@ -133,7 +143,7 @@ def test_interrupted_at_the_keyboard(tmp_path, model_file):
     contacts = tmp_path / "contacts.tsv"
     contacts.write_text("name\tx\ty\tz\nA1\t-0.025\t-0.02\t-0.018\n")
     command = [
-        sys.executable, "-m", "mne_neuroflow.cli", "cohort", root, out, "participant",
+        sys.executable, "-c", _INTERRUPTIBLE, "cohort", root, out, "participant",
         "--contacts", contacts, "--space", "MNI152", "--units", "m", "--n-jobs", "1",
         "--model", model_file, "--draws", "19", "--no-control", "--no-specparam",
     ]  # fmt: skip
