@@ -1,6 +1,6 @@
 """Compare one estimate of the sources with one for each minute, around a seizure.
 
-Run ``python benchmarks/changes.py``, which takes a quarter of an hour on one core.
+Run ``python benchmarks/changes.py``, which takes some minutes on one core.
 ``--patients 2`` is a quick look. In recordings of 21 simulated minutes, one in the
 middle has a seizure. The spatial stage, without the flow, predicts this minute and one
 at rest. The sources are estimated from the whole recording, as the package does, or

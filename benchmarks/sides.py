@@ -1,12 +1,12 @@
 """Measure how often the side with more power is right, and whether draws know it.
 
 Run ``python benchmarks/sides.py``, which takes half an hour on one core. ``--patients
-4`` is a quick look. In simulated patients of all scenarios, :func:`lateralization_table
-<mne_neuroflow.viz.sides.lateralization_table>`, on which reports rest, is compared with
-the truth: where the true difference is clear (more than its root mean square over
-patients), and where the draws agree on a side. The control has the draws of the patient
-before, with the same contacts. The coverage of intervals of the mean log power of each
-structure on one side is measured too, as cohorts have it.
+4`` is a quick look. In simulated patients of all scenarios, the table of sides that
+reports show (``lateralization_table``) is compared with the truth: where the true
+difference is clear (more than its root mean square over patients), and where the draws
+agree on a side. The control has the draws of another patient with the same contacts.
+The coverage of intervals of the mean log power of each structure on each side, as in
+the tables of cohorts, is measured too.
 """
 
 import argparse

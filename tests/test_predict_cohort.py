@@ -415,7 +415,7 @@ def test_features_of_known_signals():
 
 
 def test_sides_are_widened():
-    """And structures are not. Seen to fail without it."""
+    """Structures are not. Seen to fail with sides as they were drawn."""
     places = Places(make_contacts(CONTACTS, verbose=False))
     rng = np.random.default_rng(0)
     window = measure(1e-5 * rng.normal(size=(20, 4, 1280)), 128.0, places)
@@ -576,10 +576,11 @@ def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
         folder / "sub-nan_task-rest_eeg.fif",
         dataset / "sub-02" / "eeg" / "sub-02_task-rest_eeg.fif",
     )
-    status = predict(dataset, tmp_path / "out").set_index("participant")
-    odd = status.set_index("recording").loc["sub-02_old"]
+    everything = predict(dataset, tmp_path / "out")
+    odd = everything.set_index("recording").loc["sub-02_old"]
     assert odd["state"] == "failed" and "old has no key" in odd["reason"]
-    status = status[status["recording"] != "sub-02_old"]
+    status = everything[everything["recording"] != "sub-02_old"]
+    status = status.set_index("participant")
     assert status.loc["01", "state"] == "done"
     assert (status["seconds"] >= 0).all()
     reasons = status.drop("01")["reason"]
@@ -597,11 +598,7 @@ def test_recordings_that_fail_do_not_stop_others(dataset, predict, tmp_path):
         assert "\n" not in reasons[who]
     pd.testing.assert_frame_equal(read(tmp_path / "out"), read(alone))
     on_disk = pd.read_csv(tmp_path / "out" / "status.tsv", sep="\t")
-    assert list(on_disk["state"]) == [row["state"] for row in _states(tmp_path)]
-
-
-def _states(tmp_path):
-    return Folder(tmp_path / "out").all_recorded().values()
+    assert list(on_disk["state"]) == list(everything["state"])
 
 
 @pytest.mark.slow
@@ -914,7 +911,7 @@ def test_many_runs_begin_at_once(tmp_path):
 
 
 def test_threads_of_a_worker_take_turns(dataset, tmp_path, model_file):
-    """The results of a worker with two threads are those of their recordings.
+    """Two threads of a worker never work on recordings at the same time.
 
     Seen to fail with both threads at work at once.
     """

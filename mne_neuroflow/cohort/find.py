@@ -252,10 +252,13 @@ def _is_later_part(file):
 
     A recording may have a name like that of a part. Only the first file tells.
     """
-    if file.suffix != ".fif" or _LATER_PART.search(file.stem):
-        return file.suffix == ".fif"
-    first = file.with_name(f"{file.stem.rpartition('-')[0]}.fif")
-    if not file.stem.rpartition("-")[2].isdigit() or not first.is_file():
+    if file.suffix != ".fif":
+        return False
+    if _LATER_PART.search(file.stem):
+        return True
+    before, _, number = file.stem.rpartition("-")
+    first = file.with_name(f"{before}.fif")
+    if not number.isdigit() or not first.is_file():
         return False
     try:
         parts = mne.io.read_raw_fif(first, verbose="error").filenames
