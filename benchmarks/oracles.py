@@ -33,7 +33,7 @@ from mne_neuroflow.simulation import recordings
 from mne_neuroflow.simulation.events import add_events
 from mne_neuroflow.simulation.sources import background, couple, draw_scenarios
 from mne_neuroflow.training.data import SimulatedData, build_patients
-from mne_neuroflow.training.evaluate import NEAR, near_contacts
+from mne_neuroflow.scores.signals import NEAR, near_contacts
 
 SCALES = [f"cortex, {1e3 * scale:.0f} mm" for scale, _ in CORTEX_SCALES] + [
     f"volume, {1e3 * scale:.0f} mm" for scale, _ in VOLUME_SCALES
@@ -131,7 +131,7 @@ def score_recording(data, k):
         "all activity, all gains": own[1] @ sources,
         "all but local noise": tissue * (own[1] @ sources),
     }
-    couples = near_contacts(setups.contacts[0]).numpy()
+    couples = near_contacts(setups.contacts[0])
     methods = {
         name: [*both(mean, deep, couples), *powers(mean, deep)]
         for name, mean in predictions.items()

@@ -39,7 +39,7 @@ from mne_neuroflow.scores.tensors import crps_normal
 from mne_neuroflow.simulation.recordings import electrode_rms
 from mne_neuroflow.spatial import AdaptedStage
 from mne_neuroflow.training.data import SimulatedData, adapt_window, build_patients
-from mne_neuroflow.training.evaluate import NEAR, near_contacts
+from mne_neuroflow.scores.signals import NEAR, near_contacts
 
 N_CONTACTS, N_WORLDS, N_SHAFTS = 32, 3, 30
 AT_ONCE = 4  # recordings that are simulated together
@@ -156,7 +156,7 @@ def score_recordings(data, numbers):
             ),
         }
         truth = pairs.deep[k].double().numpy()
-        couples = near_contacts(setups.contacts[k]).numpy()
+        couples = near_contacts(setups.contacts[k])
         rows = [
             {"method": method, "band": band, **figures}
             for method, prediction in predictions.items()

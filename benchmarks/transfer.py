@@ -34,6 +34,10 @@ MEASURES = (
     ("seizure_sensitivity", "broad"),
     ("seizure_false_alarms", "broad"),
     ("r", "broad"),
+    ("bipolar_r", "broad"),
+    ("bipolar_log_power_r", "theta"),
+    ("bipolar_log_power_r", "alpha"),
+    ("bipolar_log_power_r", "beta"),
 )
 
 

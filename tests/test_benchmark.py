@@ -26,7 +26,7 @@ from mne_neuroflow.evaluation.ours import make_ieeg_raw, make_scalp_raw
 from mne_neuroflow.evaluation.report import write_report
 from mne_neuroflow.evaluation.results import leaderboard, read_rows
 from mne_neuroflow.evaluation.scoring import score
-from mne_neuroflow.scores.signals import pearson_r
+from mne_neuroflow.scores.signals import in_band, pearson_r
 
 SECONDS = 24
 SETTINGS = benchmark.Settings(n_draws=8, test_seconds=8.0, minutes=0.2, n_steps=2)
@@ -243,6 +243,35 @@ def test_scores_of_the_truth_itself():
         assert_allclose(both, np.array([[0.0, 1.0]] * 3), atol=1e-4)
     assert_allclose(rows["lateralization_error"].dropna(), 0, atol=1e-9)
     assert rows["lateralization_error"].notna().sum() == 2 * 6
+
+
+def test_bipolar_scores_are_those_of_differences():
+    """What all contacts share cancels; rows of contacts are as without them.
+
+    Seen to fail with differences of other contacts than the named ones.
+    """
+    whole = make_recording(20)
+    near = whole.contacts.copy()
+    near[1] = near[0] + [0.004, 0, 0]
+    recording = replace(whole, contacts=near)
+    rng = np.random.default_rng(0)
+    shared = 1e-4 * rng.standard_normal((6, 1, whole.ieeg.shape[1]))
+    draws = whole.ieeg + shared + 1e-5 * rng.standard_normal((6, *whole.ieeg.shape))
+    rows = score([draws], [recording])
+    bipolar = rows.dropna(subset=["bipolar_r"])
+    names = whole.ch_names
+    assert set(bipolar["contact"]) == {f"{names[0]}-{names[1]}"}
+    assert bipolar["r"].isna().all() and len(bipolar) == 6
+    broad = bipolar[bipolar["band"] == "broad"].iloc[0]
+    true = in_band(whole.ieeg[0] - whole.ieeg[1], 128, "broad")
+    mean = in_band((draws[:, 0] - draws[:, 1]).mean(0), 128, "broad")
+    assert_allclose(broad["bipolar_r"], np.corrcoef(mean, true)[0, 1], rtol=1e-6)
+    assert broad["bipolar_r"] > rows[rows["band"] == "broad"]["r"].max()
+    plain = score([draws], [whole])
+    assert "bipolar_r" not in plain
+    columns = ["contact", "band", "r", "crps", "lateralization_error"]
+    kept = rows[rows["contact"] != broad["contact"]][columns]
+    assert kept["r"].notna().sum() == plain["r"].notna().sum()
 
 
 def test_scores_of_calibrated_draws():

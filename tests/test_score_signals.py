@@ -291,3 +291,10 @@ def test_subjects_count_alike():
     assert_allclose(table.loc["a", "high"] - own.mean(), half, rtol=0.15)
     assert_allclose(own.mean() - table.loc["a", "low"], half, rtol=0.15)
     assert table.loc["b", "n_subjects"] == 0 and np.isnan(table.loc["b", "mean"])
+
+
+def test_near_contacts():
+    """Each couple once; whose nearest neighbour is too far has none."""
+    along = np.array([0.0, 3.5, 7.5, 30.0])[:, None]
+    assert signals.near_contacts(along * [1e-3, 0, 0]).tolist() == [[0, 1], [1, 2]]
+    assert signals.near_contacts(along[:1] * [1e-3, 0, 0]).shape == (0, 2)

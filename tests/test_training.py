@@ -660,9 +660,3 @@ def test_sides_of_draws():
     assert figures["side correct, clear in draws"] == [0.5, 1, 0.5]
     assert figures["side clear in draws"] == [1, 0.5, 1]
     assert figures["side clear in draws where clear in truth"] == [1, 0.5, nothing]
-
-
-def test_near_contacts():
-    """Each couple once; whose nearest neighbour is too far has none."""
-    contacts = torch.tensor([0.0, 3.5, 7.5, 30.0])[:, None] * torch.tensor([1e-3, 0, 0])
-    assert evaluate_module.near_contacts(contacts).tolist() == [[0, 1], [1, 2]]

@@ -48,7 +48,8 @@ _LEGEND = (
     "potentials in microvolts. Only differences are meaningful, and methods without a "
     "density have none. r is that of the mean over draws. LSD, exponent and "
     "connectivity are those of single draws. A method can do well there without using "
-    "the scalp EEG: compare with the controls."
+    "the scalp EEG: compare with the controls. Bipolar scores are those of differences "
+    "of contacts that are less than 8 mm apart."
 )
 
 

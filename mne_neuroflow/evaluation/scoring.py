@@ -13,6 +13,7 @@ _N_SINGLE = 4
 # scores, which take more time, at so many moments.
 _EVERY, _N_MOMENTS = 4, 200
 _CONNECTIVITY_BANDS = ("theta", "alpha", "beta")
+_BIPOLAR = ("r", "crps_relative", "coverage_90", "log_power_r")
 # Events can be asked for where a detector finds them in the recorded iEEG itself.
 _VISIBLE = 0.8
 _SIDES = (-1, 1)
@@ -52,6 +53,11 @@ def score(draws, recordings, log_densities=None):
         ``lsd``, ``lsd_shape`` (decibels) and ``exponent_error`` of single draws;
         ``spike_auc``, ``spike_sensitivity`` and ``spike_false_alarms`` (per minute)
         where spikes are known and show in the truth, and the same of seizures.
+
+        Columns of differences of near contacts (see
+        :func:`~mne_neuroflow.scores.signals.near_contacts`), in rows of their own:
+        ``bipolar_r``, ``bipolar_crps_relative``, ``bipolar_coverage_90`` and
+        ``bipolar_log_power_r``.
 
         Columns over all contacts: ``nll``, the negative log-density of the recorded
         potentials in microvolts, all contacts and samples between 0.5 and 50 Hz at
@@ -96,6 +102,7 @@ def score(draws, recordings, log_densities=None):
             columns |= _spike_scores(draws, recordings)
             columns |= _seizure_scores(draws, recordings)
         rows.append(pd.DataFrame({**labels, "band": band, **columns}))
+        rows.append(_bipolar_rows(drawn, true, first, band))
         rows.append(_joint_rows(drawn, true, band))
         rows.append(_lateralization_rows(drawn, true, first, band))
     if log_densities is not None:
@@ -129,6 +136,23 @@ def _contact_scores(drawn, true):
     level = level - signals.decibels(np.square(truth).mean(-1))
     columns["band_power_error"] = np.abs(level).mean(0)
     return columns
+
+
+def _bipolar_rows(drawn, true, recording, band):
+    """Score differences of near contacts, which show local signals."""
+    couples = signals.near_contacts(recording.contacts)
+    one, other = couples.T
+    names = [f"{recording.ch_names[a]}-{recording.ch_names[b]}" for a, b in couples]
+    structures = [recording.structures[a] for a in one]
+    columns = {"contact": names, "structure": structures, "band": band}
+    if names:
+        drawn, true = (
+            [x[..., one, :] - x[..., other, :] for x in parts]
+            for parts in (drawn, true)
+        )
+        scores = _contact_scores(drawn, true)
+        columns |= {f"bipolar_{name}": scores[name] for name in _BIPOLAR}
+    return pd.DataFrame(columns)
 
 
 def _interval_scores(draws, truth):

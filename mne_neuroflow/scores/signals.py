@@ -6,6 +6,7 @@ says whether higher or lower is better.
 
 import numpy as np
 from scipy import signal, stats
+from scipy.spatial.distance import cdist
 
 from .._docs import fill_doc
 
@@ -22,9 +23,42 @@ BANDS = {
 SPECTRUM = (1.0, 45.0)
 #: Seconds of a window of band power.
 POWER_WINDOW = 2.0
+#: Metres between contacts whose difference is a bipolar derivation.
+NEAR = 8e-3
 _AT_ONCE = 2**17  # samples whose spectra are in memory
 # Values in volts, or entries of a matrix, that are zero up to rounding.
 _ROUNDING = 1e-15
+
+
+# Contacts -----------------------------------------------------------------------------
+
+
+def near_contacts(contacts):
+    """Pair each contact with its nearest neighbour if that is near enough.
+
+    Parameters
+    ----------
+    contacts : array of shape (n_contacts, 3)
+        Positions, metres.
+
+    Returns
+    -------
+    couples : array of int, shape (n_couples, 2)
+        Each couple once; none where neighbours are :data:`NEAR` or further apart.
+
+    Examples
+    --------
+    >>> near_contacts([[0, 0, 0], [0.005, 0, 0], [0.04, 0, 0]]).tolist()
+    [[0, 1]]
+    """
+    contacts = np.asarray(contacts, float)
+    if len(contacts) < 2:
+        return np.empty((0, 2), int)
+    distance = cdist(contacts, contacts)
+    np.fill_diagonal(distance, np.inf)
+    couples = np.stack([np.arange(len(contacts)), distance.argmin(1)], 1)
+    couples = np.sort(couples[distance.min(1) < NEAR], axis=1)
+    return np.unique(couples, axis=0)
 
 
 # Waveforms ----------------------------------------------------------------------------

@@ -8,13 +8,12 @@ import torch
 from ..contract import BLOCK
 from ..flow.amplitude import N_VARIATES
 from ..flow.wavelet import LEVEL_BANDS, LEVEL_SIZES
+from ..scores.signals import near_contacts
 from ..scores.tensors import LEVELS, crps_ensemble, crps_normal, inside
 from ..simulation.sources import SCENARIOS
 from .data import SimulatedData
 from .fit import gaussian_losses, level_losses
 
-#: Metres between contacts whose difference is scored.
-NEAR = 8e-3
 # Metres from the midline beyond which a contact has a side.
 _MIDLINE = 10e-3
 _DRAWS_AT_ONCE = 5
@@ -54,7 +53,8 @@ def evaluate(
         with the truth. ``r expected`` is this correlation for infinitely many draws: it
         is corrected for attenuation (Spearman 1904, Am. J. Psychol. 15:72) by the
         correlation of the means over two halves of the draws. ``bipolar`` figures are
-        of differences of contacts less than :data:`NEAR` apart. ``side`` figures count
+        of differences of contacts less than
+        :data:`~mne_neuroflow.scores.signals.NEAR` apart. ``side`` figures count
         how often the side with the larger power is found, see :func:`_sides`.
         ``crps ratio`` is the CRPS of the flow over that of the posterior by scenario,
         and ``crps over the prior`` that over the prior's, also of the worst recording.
@@ -211,10 +211,10 @@ def _bipolar(values, contacts, draws, *signals):
     """Score differences of near contacts, recording by recording."""
     truth = signals[-1]
     for k, positions in enumerate(contacts):
-        couples = near_contacts(positions)
+        couples = near_contacts(positions.cpu())
         if not len(couples):
             continue
-        first, second = couples.T
+        first, second = torch.as_tensor(couples.T, device=positions.device)
 
         def difference(series, k=k, first=first, second=second):
             return (series[..., k, first, :] - series[..., k, second, :])[
@@ -228,27 +228,6 @@ def _bipolar(values, contacts, draws, *signals):
         score = crps_ensemble(drawn, true) / size
         values["crps over r.m.s., bipolar"].append(score.mean((1, 2)))
         _correlate(values, ", bipolar", *map(difference, signals))
-
-
-def near_contacts(contacts: torch.Tensor) -> torch.Tensor:
-    """Pair each contact with its nearest neighbour if that is near enough.
-
-    Parameters
-    ----------
-    contacts : Tensor of shape (contact, 3)
-        Positions, metres.
-
-    Returns
-    -------
-    couples : Tensor of int, shape (couple, 2)
-        Each couple once; none where neighbours are further than :data:`NEAR` apart.
-    """
-    distance = torch.cdist(contacts, contacts)
-    distance.fill_diagonal_(math.inf)
-    least, nearest = distance.min(1)
-    own = torch.arange(len(contacts), device=contacts.device)
-    couples = torch.stack([own, nearest], 1).sort(1).values
-    return couples[least < NEAR].unique(dim=0)
 
 
 def _differences(flow, contacts, draws, truth):
