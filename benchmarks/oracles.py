@@ -28,12 +28,17 @@ from mne_neuroflow.head.posterior import (
     SENSOR_STD,
     VOLUME_SCALES,
 )
-from mne_neuroflow.scores.signals import in_band, log_band_power, pearson_r
+from mne_neuroflow.scores.signals import (
+    NEAR,
+    in_band,
+    log_band_power,
+    near_contacts,
+    pearson_r,
+)
 from mne_neuroflow.simulation import recordings
 from mne_neuroflow.simulation.events import add_events
 from mne_neuroflow.simulation.sources import background, couple, draw_scenarios
 from mne_neuroflow.training.data import SimulatedData, build_patients
-from mne_neuroflow.scores.signals import NEAR, near_contacts
 
 SCALES = [f"cortex, {1e3 * scale:.0f} mm" for scale, _ in CORTEX_SCALES] + [
     f"volume, {1e3 * scale:.0f} mm" for scale, _ in VOLUME_SCALES

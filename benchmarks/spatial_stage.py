@@ -34,12 +34,11 @@ from mne_neuroflow.head.geometry import load_head
 from mne_neuroflow.head.posterior import spatial_posterior
 from mne_neuroflow.head.source_powers import load_source_prior
 from mne_neuroflow.scalp.check import check_scalp
-from mne_neuroflow.scores.signals import nrmse, pearson_r
+from mne_neuroflow.scores.signals import NEAR, near_contacts, nrmse, pearson_r
 from mne_neuroflow.scores.tensors import crps_normal
 from mne_neuroflow.simulation.recordings import electrode_rms
 from mne_neuroflow.spatial import AdaptedStage
 from mne_neuroflow.training.data import SimulatedData, adapt_window, build_patients
-from mne_neuroflow.scores.signals import NEAR, near_contacts
 
 N_CONTACTS, N_WORLDS, N_SHAFTS = 32, 3, 30
 AT_ONCE = 4  # recordings that are simulated together

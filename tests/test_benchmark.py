@@ -431,7 +431,9 @@ def test_a_run(run):
     assert table.loc["lagged-ridge", "NLL"] < table.loc["prior", "NLL"]
     written = pd.read_csv(out / "results.csv", dtype={"patient": str})
     assert len(written) == len(rows)
-    short = pd.read_csv(out / "leaderboard.csv", index_col="method")
+    text = {"made with": str}
+    short = pd.read_csv(out / "leaderboard.csv", index_col="method", dtype=text)
+    assert set(short["made with"].fillna("")) == set(rows["git"])
     assert list(short.index) == list(table.index)
     assert_allclose(short["CRPS from"], low["CRPS"], atol=6e-4)
     each = pd.read_csv(out / "crps_by_patient.csv", index_col="method")

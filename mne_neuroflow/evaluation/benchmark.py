@@ -199,6 +199,8 @@ def _write_tables(rows, out):
     table, low, high = leaderboard(rows)
     table.insert(1, "CRPS from", low["CRPS"])
     table.insert(2, "CRPS to", high["CRPS"])
+    commits = rows.groupby("method")["git"].unique()
+    table["made with"] = commits.map(" ".join)
     _write(out / "leaderboard.csv", table.to_csv(float_format="%.3f"))
     broad = rows[rows["band"] == "broad"].dropna(subset=["crps_relative"])
     each = broad.groupby(["method", "patient"])["crps_relative"].mean().unstack()
