@@ -624,6 +624,10 @@ def test_evaluation_of_the_spatial_posterior(data, monkeypatch):
     assert figures["recordings"] == 12
     assert_allclose(figures["r mean"], wanted, rtol=1e-3)
     assert_allclose(figures["r expected"], wanted, rtol=1e-3)
+    assert_allclose(figures["r one pass"], wanted, rtol=1e-3)
+    means = evaluate_module.evaluate_means(flow, data[1], 3)
+    assert means["r posterior"][0] == wanted and means["recordings"][0] == 12
+    assert_allclose(means["r one pass minus posterior"], 0, atol=1e-4)
 
     def draw(flow, conditions, n_draws, seed, sign=1):
         rng = torch.Generator().manual_seed(2 * seed + sign)

@@ -17,6 +17,8 @@ from .fit import gaussian_losses, level_losses
 # Metres from the midline beyond which a contact has a side.
 _MIDLINE = 10e-3
 _DRAWS_AT_ONCE = 5
+# Expected values: of the flow in one pass, and of the spatial posterior.
+_EXPECTED = ("one pass", "posterior")
 
 
 @torch.no_grad()
@@ -52,7 +54,9 @@ def evaluate(
         flow that is exactly right. ``r mean`` is the correlation of the mean over draws
         with the truth. ``r expected`` is this correlation for infinitely many draws: it
         is corrected for attenuation (Spearman 1904, Am. J. Psychol. 15:72) by the
-        correlation of the means over two halves of the draws. ``bipolar`` figures are
+        correlation of the means over two halves of the draws. ``r one pass`` is that of
+        the expected value without draws, which ``predict_ieeg(output="mean")`` returns,
+        and ``r posterior`` that of the spatial posterior. ``bipolar`` figures are
         of differences of contacts less than
         :data:`~mne_neuroflow.scores.signals.NEAR` apart. ``side`` figures count
         how often the side with the larger power is found, see :func:`_sides`.
@@ -124,12 +128,18 @@ def evaluate(
         mirrored = draw(flow, conditions, half, number, sign=-1)
         mirrored = (draws[:half] + mirrored) / 2
         parts = (mirrored[::2].mean(0), mirrored[1::2].mean(0))
-        signals = (mirrored.mean(0), *parts, mean, truth)
-        _correlate(values, "", *signals)
-        _bipolar(values, batch.setups.contacts, draws, *signals)
+        means = {
+            "r mean": (mirrored.mean(0), truth),
+            "r halves": parts,
+            **_expected(flow, batch),
+        }
+        _correlate(values, "", means)
+        for difference in _differences_of_near(batch.setups.contacts):
+            _score_bipolar(values, difference(draws), difference(truth))
+            _correlate(values, ", bipolar", means, difference)
         distance = _log_spectral(draws[0], truth)
         values["log-spectral distance dB"].append(distance)
-        sides += _differences(flow, batch.setups.contacts, draws, truth)
+        sides += _power_differences(flow, batch.setups.contacts, draws, truth)
     values |= _sides(sides)
     figures = {name: _mean_and_error(each) for name, each in values.items()}
     figures["crps over the prior, worst recording"] = float(max(worst)), math.nan
@@ -143,6 +153,38 @@ def evaluate(
             mean, error = figures[f"r mean{kind}"]
             figures[f"r expected{kind}"] = mean / attenuation, error / attenuation
     return dict(sorted(figures.items()))
+
+
+@torch.no_grad()
+def evaluate_means(flow, data: SimulatedData, n_batches: int):
+    """Measure the correlation of expected values with the truth, without draws.
+
+    Parameters
+    ----------
+    flow, data, n_batches
+        As for :func:`evaluate`.
+
+    Returns
+    -------
+    figures : dict
+        The figures ``r one pass`` and ``r posterior`` of :func:`evaluate`, for
+        potentials and for bipolar derivations, their paired difference, and the number
+        of ``recordings``.
+    """
+    values = defaultdict(list)
+    for number in range(n_batches):
+        batch = data.batch(number)
+        means = _expected(flow, batch)
+        _correlate(values, "", means)
+        for difference in _differences_of_near(batch.setups.contacts):
+            _correlate(values, ", bipolar", means, difference)
+    for kind in ("", ", bipolar"):
+        one_pass, posterior = (values[f"r {of}{kind}"] for of in _EXPECTED)
+        pairs = zip(one_pass, posterior, strict=True)
+        values[f"r one pass minus posterior{kind}"] = [a - b for a, b in pairs]
+    figures = {name: _mean_and_error(each) for name, each in values.items() if each}
+    figures["recordings"] = len(torch.cat(values["r posterior"])), math.nan
+    return figures
 
 
 def _by_recording(draws, truth, level):
@@ -197,19 +239,24 @@ def _bands(values, flow, draws, truth):
         values[key].append(inside(drawn, true, 0.9).flatten(1).mean(1))
 
 
-def _correlate(values, kind, mean, one, other, posterior, truth):
-    """Correlate means of draws, all and halves of them, with the truth and others."""
-    for name, pair in (
-        ("r mean", (mean, truth)),
-        ("r halves", (one, other)),
-        ("r posterior", (posterior, truth)),
-    ):
+def _expected(flow, batch):
+    """Return pairs of an expected value and the truth, by name."""
+    conditions, truth = batch.conditions, batch.pairs.deep
+    one_pass, _ = flow.condition(conditions).pointwise().moments()
+    posterior = conditions.mean * conditions.gain[:, None, None]
+    pairs = zip(_EXPECTED, (one_pass, posterior), strict=True)
+    return {f"r {of}": (mean, truth) for of, mean in pairs}
+
+
+def _correlate(values, kind, pairs, change=None):
+    """Add the correlations of pairs of signals, recording by recording."""
+    for name, pair in pairs.items():
+        pair = pair if change is None else map(change, pair)
         values[f"{name}{kind}"].append(_correlation(*pair).mean(-1))
 
 
-def _bipolar(values, contacts, draws, *signals):
-    """Score differences of near contacts, recording by recording."""
-    truth = signals[-1]
+def _differences_of_near(contacts):
+    """Yield functions that subtract near contacts, one for each recording."""
     for k, positions in enumerate(contacts):
         couples = near_contacts(positions.cpu())
         if not len(couples):
@@ -221,16 +268,18 @@ def _bipolar(values, contacts, draws, *signals):
                 ..., None, :, :
             ]
 
-        drawn, true = difference(draws), difference(truth)
-        key = "coverage 0.90, bipolar"
-        values[key].append(_by_recording(drawn, true, 0.9))
-        size = true.square().mean(-1, keepdim=True).sqrt()
-        score = crps_ensemble(drawn, true) / size
-        values["crps over r.m.s., bipolar"].append(score.mean((1, 2)))
-        _correlate(values, ", bipolar", *map(difference, signals))
+        yield difference
 
 
-def _differences(flow, contacts, draws, truth):
+def _score_bipolar(values, drawn, true):
+    """Score draws of the differences of one recording."""
+    values["coverage 0.90, bipolar"].append(_by_recording(drawn, true, 0.9))
+    size = true.square().mean(-1, keepdim=True).sqrt()
+    score = crps_ensemble(drawn, true) / size
+    values["crps over r.m.s., bipolar"].append(score.mean((1, 2)))
+
+
+def _power_differences(flow, contacts, draws, truth):
     """Left minus right mean log-power, of draws (level, draw) and truth (level,)."""
     powers = [
         torch.stack([x.square().mean((-1, -2)).log() for x in flow.wavelet(series)])
