@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from figures import record
 from machine import print_machine
 
 import mne_neuroflow
@@ -20,14 +21,20 @@ from mne_neuroflow.evaluation.pairs import ScalpData
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
 from mne_neuroflow.scalp.check import check_scalp
 from mne_neuroflow.scores import signals
+from mne_neuroflow.scores.signals import near_contacts
 from mne_neuroflow.scores.tensors import crps_ensemble, inside
+from mne_neuroflow.weights.checkpoint import load_checkpoint
+from mne_neuroflow.weights.fetch import fetch_model
 
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "uncoupled", "ictal")
 MONTAGES = ("19", "10", "25", "32", "8", "21")
 WINDOW = (20.0, 80.0)  # seconds of the second session that methods are evaluated on
 STRIDE = 4  # every fourth sample is scored
-# Minutes are processor time, which on two cores is at most twice the elapsed time.
-COLUMNS = "r,CRPS,50 %,90 %,LSD dB,exponent,alpha,log p,minutes".split(",")
+# Columns with "bip." are of differences of near contacts. Minutes are processor time,
+# which on two cores is at most twice the elapsed time.
+COLUMNS = "r,CRPS,50 %,90 %,r bip.,CRPS bip.,LSD dB,exponent,alpha,log p,minutes".split(
+    ","
+)
 
 
 def main():
@@ -40,6 +47,11 @@ def main():
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--methods", nargs="*", help="some of them, by name")
     parser.add_argument("--model", default="mtl-v2", help="name or weights file")
+    parser.add_argument(
+        "--record",
+        metavar="SECTION",
+        help="section of doc/figures.json for the figures that pages quote",
+    )
     options = parser.parse_args()
     print_machine()
     tables = []
@@ -49,8 +61,39 @@ def main():
         tables.append(rows)
         print(f"\npatient {number}: {describe(number)}", flush=True)
         report(rows)
+    found = {name: np.array([t[name] for t in tables]) for name in tables[0]}
     print(f"\nmean over {len(tables)} patients")
-    report({name: np.mean([t[name] for t in tables], axis=0) for name in tables[0]})
+    report({name: values.mean(0) for name, values in found.items()})
+    if len(tables) < 2:
+        return
+    print("\nstandard errors")
+    errors = {
+        name: values.std(0, ddof=1) / len(tables) ** 0.5
+        for name, values in found.items()
+    }
+    report(errors)
+    if options.record:
+        figures = {
+            f"{name}: {column}": (found[name].mean(0)[k], errors[name][k])
+            for name in found
+            for k, column in enumerate(COLUMNS)
+        }
+        figures |= compare(found, "pretrained + fit", "from scratch + fit")
+        weights = load_checkpoint(fetch_model(options.model))[1]["sha256"]
+        record(options.record, figures, weights=weights)
+
+
+def compare(found, one, other):
+    """Return paired differences of r and CRPS, where both methods were run."""
+    if one not in found or other not in found:
+        return {}
+    differences = found[one] - found[other]
+    error = differences.std(0, ddof=1) / len(differences) ** 0.5
+    mean = differences.mean(0)
+    return {
+        f"{one} minus {other}: {column}": (mean[k], error[k])
+        for k, column in enumerate(COLUMNS[:2])
+    }
 
 
 def describe(number):
@@ -124,7 +167,8 @@ def score(model, pair, options):
     density = density.sel(time=slice(*WINDOW)).mean().item()
     truth = ieeg.get_data(tmin=WINDOW[0], tmax=WINDOW[1])
     draws = torch.as_tensor(draws.values[..., : truth.shape[1]])
-    return [*figures(mean, draws, truth, ieeg.info["sfreq"]), density]
+    couples = near_contacts(contact_positions(make_contacts(ieeg.info))[1])
+    return [*figures(mean, draws, truth, ieeg.info["sfreq"], couples), density]
 
 
 def score_ridge(first, second, options):
@@ -141,7 +185,9 @@ def score_ridge(first, second, options):
         draws = ridge.sample(scalp, positions, options.draws, seed)[..., :n_times]
         mean = mean + draws.mean(0)
     sfreq = second[1].info["sfreq"]
-    return [*figures(mean, torch.as_tensor(draws), truth, sfreq), np.nan, minutes]
+    couples = near_contacts(positions)
+    found = figures(mean, torch.as_tensor(draws), truth, sfreq, couples)
+    return [*found, np.nan, minutes]
 
 
 def as_scalp(raw):
@@ -149,15 +195,24 @@ def as_scalp(raw):
     return ScalpData(raw.get_data(), checked.electrodes, tuple(raw.ch_names))
 
 
-def figures(mean, draws, truth, sfreq):
+def figures(mean, draws, truth, sfreq, couples):
     likeness = single_draws(np.asarray(draws[:5]), truth, sfreq)
+    one, other = couples.T
+    bipolar = [x[..., one, :] - x[..., other, :] for x in (mean, draws, truth)]
+    r, crps, *covered = waveform(mean, draws, truth)
+    r_bipolar, crps_bipolar, *_ = waveform(*bipolar)
+    return [r, crps, *covered, r_bipolar, crps_bipolar, *likeness]
+
+
+def waveform(mean, draws, truth):
+    """Compute correlation, CRPS and coverage, means over signals."""
     r = [np.corrcoef(*pair)[0, 1] for pair in zip(mean, truth, strict=False)]
     draws, truth = (
         torch.as_tensor(a, dtype=torch.float32)[..., ::STRIDE] for a in (draws, truth)
     )
     crps = crps_ensemble(draws, truth).mean(-1) / truth.std(-1)
     covered = [inside(draws, truth, level).mean().item() for level in (0.5, 0.9)]
-    return [np.mean(r), crps.mean().item(), *covered, *likeness]
+    return [np.mean(r), crps.mean().item(), *covered]
 
 
 def single_draws(draws, truth, sfreq):
@@ -183,9 +238,9 @@ def single_draws(draws, truth, sfreq):
 
 
 def report(rows):
-    print(f"{'':32s}" + "".join(f"{name:>9s}" for name in COLUMNS))
+    print(f"{'':32s}" + "".join(f"{name:>10s}" for name in COLUMNS))
     for name, values in rows.items():
-        print(f"{name:32s}" + "".join(f"{value:9.3f}" for value in values), flush=True)
+        print(f"{name:32s}" + "".join(f"{value:10.3f}" for value in values), flush=True)
 
 
 if __name__ == "__main__":
