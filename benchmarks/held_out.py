@@ -18,7 +18,7 @@ from figures import as_written, record
 from machine import machine, print_machine
 
 from mne_neuroflow.training.data import SimulatedData, build_patients
-from mne_neuroflow.training.evaluate import evaluate, evaluate_means
+from mne_neuroflow.training.evaluate import evaluate, evaluate_one_pass
 from mne_neuroflow.weights.checkpoint import load_checkpoint
 from mne_neuroflow.weights.fetch import fetch_model
 
@@ -29,17 +29,17 @@ def main():
     parser = make_parser(__doc__, contacts_a_batch=384)
     parser.add_argument("--json", type=Path, help="file of figures for a card")
     parser.add_argument(
-        "--means",
+        "--one-pass",
         action="store_true",
-        help="only correlations of expected values with the truth, without draws",
+        help="only expected values and intervals from one pass, without draws",
     )
     options = parser.parse_args()
     flow, card = load_checkpoint(fetch_model(options.model), options.device)
     data = make_data(options)
     torch.manual_seed(0)
     print_machine()
-    if options.means:
-        figures = evaluate_means(flow, data, options.batches)
+    if options.one_pass:
+        figures = evaluate_one_pass(flow, data, options.batches)
         list_figures(figures)
     else:
         figures = evaluate(flow, data, options.batches, options.draws)

@@ -21,6 +21,7 @@ from numpy.testing import assert_allclose
 from safetensors.torch import load_file
 
 from mne_neuroflow.flow.model import ConditionalFlow, FlowConfig
+from mne_neuroflow.scores.tensors import LEVELS
 from mne_neuroflow.simulation import setups as setups_module
 from mne_neuroflow.simulation.sources import draw_scenarios
 from mne_neuroflow.training import __main__ as command
@@ -625,9 +626,21 @@ def test_evaluation_of_the_spatial_posterior(data, monkeypatch):
     assert_allclose(figures["r mean"], wanted, rtol=1e-3)
     assert_allclose(figures["r expected"], wanted, rtol=1e-3)
     assert_allclose(figures["r one pass"], wanted, rtol=1e-3)
-    means = evaluate_module.evaluate_means(flow, data[1], 3)
-    assert means["r posterior"][0] == wanted and means["recordings"][0] == 12
-    assert_allclose(means["r one pass minus posterior"], 0, atol=1e-4)
+    one_pass = evaluate_module.evaluate_one_pass(flow, data[1], 3)
+    assert one_pass["r posterior"][0] == wanted and one_pass["recordings"][0] == 12
+    assert_allclose(one_pass["r one pass minus posterior"], 0, atol=1e-4)
+    # Its intervals are Gaussian.
+    inside = {level: [] for level in LEVELS}
+    for batch in map(data[1].batch, range(3)):
+        with torch.no_grad():
+            mean, std = flow.condition(batch.conditions).pointwise().moments()
+        size = (batch.pairs.deep - mean).abs() / std
+        for level, found in inside.items():
+            limit = torch.special.ndtri(torch.tensor((1 + level) / 2))
+            found.append((size <= limit).float().mean((1, 2)))
+    for level, found in inside.items():
+        wanted_share = float(torch.cat(found).mean())
+        assert_allclose(one_pass[f"coverage {level:.2f}"][0], wanted_share, atol=1e-3)
 
     def draw(flow, conditions, n_draws, seed, sign=1):
         rng = torch.Generator().manual_seed(2 * seed + sign)

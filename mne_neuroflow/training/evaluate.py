@@ -131,7 +131,7 @@ def evaluate(
         means = {
             "r mean": (mirrored.mean(0), truth),
             "r halves": parts,
-            **_expected(flow, batch),
+            **_expected(flow.condition(conditions).pointwise(), batch),
         }
         _correlate(values, "", means)
         for difference in _differences_of_near(batch.setups.contacts):
@@ -156,8 +156,8 @@ def evaluate(
 
 
 @torch.no_grad()
-def evaluate_means(flow, data: SimulatedData, n_batches: int):
-    """Measure the correlation of expected values with the truth, without draws.
+def evaluate_one_pass(flow, data: SimulatedData, n_batches: int):
+    """Measure expected values and intervals from one pass, without draws.
 
     Parameters
     ----------
@@ -168,13 +168,20 @@ def evaluate_means(flow, data: SimulatedData, n_batches: int):
     -------
     figures : dict
         The figures ``r one pass`` and ``r posterior`` of :func:`evaluate`, for
-        potentials and for bipolar derivations, their paired difference, and the number
+        potentials and for bipolar derivations, and their paired difference.
+        ``coverage`` of central intervals by level, of samples of potentials. The number
         of ``recordings``.
     """
     values = defaultdict(list)
     for number in range(n_batches):
         batch = data.batch(number)
-        means = _expected(flow, batch)
+        conditions, truth = batch.conditions, batch.pairs.deep
+        distribution = flow.condition(conditions).pointwise()
+        for level in LEVELS:
+            low, high = distribution.quantiles([(1 - level) / 2, (1 + level) / 2])
+            inner = ((low <= truth) & (truth <= high)).to(truth).mean((1, 2))
+            values[f"coverage {level:.2f}"].append(inner)
+        means = _expected(distribution, batch)
         _correlate(values, "", means)
         for difference in _differences_of_near(batch.setups.contacts):
             _correlate(values, ", bipolar", means, difference)
@@ -239,10 +246,10 @@ def _bands(values, flow, draws, truth):
         values[key].append(inside(drawn, true, 0.9).flatten(1).mean(1))
 
 
-def _expected(flow, batch):
+def _expected(distribution, batch):
     """Return pairs of an expected value and the truth, by name."""
     conditions, truth = batch.conditions, batch.pairs.deep
-    one_pass, _ = flow.condition(conditions).pointwise().moments()
+    one_pass, _ = distribution.moments()
     posterior = conditions.mean * conditions.gain[:, None, None]
     pairs = zip(_EXPECTED, (one_pass, posterior), strict=True)
     return {f"r {of}": (mean, truth) for of, mean in pairs}
