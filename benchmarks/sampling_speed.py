@@ -3,21 +3,13 @@
 Run ``python benchmarks/sampling_speed.py``, which takes five minutes: 64 contacts (the
 implant of subject 4 of ds004752), 64 electrodes, two CPU threads. Two processes that
 compute all the time should at most make a prediction take 2.5 times as long.
-
-``--against FOLDER`` compares one draw with the package in another folder, such as a
-checkout of an earlier commit, instead. Both predict in turns, in processes of their
-own with one thread, and processor times are compared, which other programs affect
-little.
 """
 
 import argparse
-import os
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import mne
 import numpy as np
@@ -46,13 +38,9 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--neighbours", type=int, default=2, help="busy processes")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--against", type=Path, metavar="FOLDER")
     options = parser.parse_args()
-    mne.set_log_level("warning")
-    if options.against:
-        compare(options)
-        return
     torch.set_num_threads(options.threads)
+    mne.set_log_level("warning")
     raw = make_recording(options.minutes)
     seconds = raw.n_times / raw.info["sfreq"]
     short = raw.copy().crop(20, 30, include_tmax=False)
@@ -102,66 +90,6 @@ def main():
         f"predict_ieeg beside {options.neighbours} busy processes: {longer:.2f} times "
         f"as long  (wanted at most {WANTED['busy']})"
     )
-
-
-# One prediction warms up, and the times of the others are printed.
-_PREDICT = """
-import sys, time
-import mne, torch
-import mne_neuroflow
-
-torch.set_num_threads(1)
-mne.set_log_level("error")
-fname, contacts, repeats = sys.argv[1:]
-raw = mne.io.read_raw_fif(fname, preload=True)
-for repeat in range(int(repeats) + 1):
-    begin = time.process_time()
-    mne_neuroflow.predict_ieeg(
-        raw, contacts=contacts, random_state=0, on_mismatch="ignore"
-    )
-    taken = time.process_time() - begin
-    if repeat:
-        print(taken, mne_neuroflow.__file__)
-"""
-
-
-def compare(options):
-    """Print the times of this package and of another one, measured in turns."""
-    own = Path(__file__).parents[1]
-    folders = own, options.against.expanduser().resolve()
-    taken = [[], []]
-    with tempfile.TemporaryDirectory() as folder:
-        fname = Path(folder) / "noise_raw.fif"
-        make_recording(options.minutes).save(fname, fmt="double", verbose="error")
-        for repeat in range(options.repeats):
-            for k in (0, 1) if repeat % 2 else (1, 0):
-                taken[k] += predict_with(folders[k], fname)
-    print_machine()
-    print(f"seconds for one draw of {options.minutes:g} minutes, 64 electrodes")
-    for name, times in zip(("this package", "the other"), taken, strict=True):
-        print(f"{name:14s}" + "".join(f"{seconds:8.2f}" for seconds in times))
-    ratio = np.log(taken[0]) - np.log(taken[1])
-    error = ratio.std(ddof=1) / len(ratio) ** 0.5
-    print(f"ratio {np.exp(ratio.mean()):.3f} ± {np.exp(ratio.mean()) * error:.3f}")
-
-
-def predict_with(folder, fname, repeats=2):
-    """Return the processor times of predictions with the package in a folder."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    more = dict.fromkeys(names, "1") | {"PYTHONPATH": str(folder)}
-    ran = subprocess.run(
-        [sys.executable, "-c", _PREDICT, str(fname), CONTACTS, str(repeats)],
-        cwd=folder,
-        env=os.environ | more,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    found = [line.split(maxsplit=1) for line in ran.stdout.splitlines()]
-    for _, module in found:
-        if not Path(module).is_relative_to(folder):
-            raise RuntimeError(f"{module} was used, which is not in {folder}.")
-    return [float(seconds) for seconds, _ in found]
 
 
 def make_recording(minutes):
