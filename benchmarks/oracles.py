@@ -2,6 +2,7 @@
 
 Run ``python benchmarks/oracles.py``, which takes two minutes on one core. In held-out
 simulation, oracles know parts of the truth that the spatial stage must estimate: the
+noise of electrodes with eyes and drift, the mean powers of its parcels of sources, the
 powers of the active sources in each band, the gains of the patient's own head, or the
 noise-free scalp EEG. All are linear maps from scalp EEG to contacts, one for each band.
 Potentials and differences of neighbouring contacts (bipolar derivations) are scored
@@ -18,7 +19,7 @@ import torch
 from figures import record
 from machine import print_machine
 from scipy.fft import irfft, rfft
-from spatial_stage import N_CONTACTS, N_SHAFTS, N_WORLDS, adapted_stage
+from spatial_stage import N_CONTACTS, N_SHAFTS, N_WORLDS
 
 from mne_neuroflow.contract import SFREQ
 from mne_neuroflow.head.bands import N_HALO, band_responses
@@ -28,6 +29,7 @@ from mne_neuroflow.head.posterior import (
     SENSOR_STD,
     VOLUME_SCALES,
 )
+from mne_neuroflow.head.scalp_model import source_parcels
 from mne_neuroflow.scores.signals import (
     NEAR,
     in_band,
@@ -37,8 +39,9 @@ from mne_neuroflow.scores.signals import (
 )
 from mne_neuroflow.simulation import recordings
 from mne_neuroflow.simulation.events import add_events
+from mne_neuroflow.simulation.recordings import electrode_rms
 from mne_neuroflow.simulation.sources import background, couple, draw_scenarios
-from mne_neuroflow.training.data import SimulatedData, build_patients
+from mne_neuroflow.training.data import SimulatedData, adapt_window, build_patients
 
 SCALES = [f"cortex, {1e3 * scale:.0f} mm" for scale, _ in CORTEX_SCALES] + [
     f"volume, {1e3 * scale:.0f} mm" for scale, _ in VOLUME_SCALES
@@ -97,15 +100,13 @@ def score_recording(data, k):
     n_used = int(setups.used[0].sum())
     index = traits.index[0]
     scalp_rows, deep_rows = setups.scalp_rows[0, :n_used], setups.deep_rows[0]
+    known = (
+        data.template.scalp[scalp_rows % data.template.n_electrodes],
+        data.template.deep[deep_rows % len(data.template.deep)],
+    )
+    actual = data.worlds.scalp[scalp_rows], data.worlds.deep[deep_rows]
     template, own = (
-        [part[:, index].double().numpy() for part in gains]
-        for gains in (
-            (
-                data.template.scalp[scalp_rows % data.template.n_electrodes],
-                data.template.deep[deep_rows % len(data.template.deep)],
-            ),
-            (data.worlds.scalp[scalp_rows], data.worlds.deep[deep_rows]),
-        )
+        [part[:, index].double().numpy() for part in gains] for gains in (known, actual)
     )
     tissue, gain = traits.tissue[0].double().numpy(), float(traits.gain)
     # record() has multiplied the activity by the amplitudes of the sources.
@@ -119,8 +120,21 @@ def score_recording(data, k):
     error = np.diag(SENSOR_STD**2 + (HEAD_ERROR * amplitude) ** 2) / len(power)
     least = 1e-6 * np.trace(covariance(signal).sum(0)) / n_used * np.eye(n_used)
     seen = scalp.double().numpy()
+    posterior, adapted = adapt_window(
+        seen,
+        electrode_rms(scalp).double().numpy(),
+        setups.electrodes[0, :n_used].numpy(),
+        *known,
+    )
+    everywhere = [part.double().numpy() for part in known]
     predictions = {
-        "nothing: the adapted stage": adapted_stage(data, setups, 0, scalp).mean,
+        "nothing: the adapted stage": adapted,
+        "noise": apply(
+            operators(*everywhere, estimated_powers(posterior), noises + error), seen
+        ),
+        "powers of parcels": apply(
+            operators(*everywhere, of_parcels(power, index), noises + error), seen
+        ),
         "powers of sources": apply(operators(*template, power, noises + error), seen),
         "powers, electrode gains": apply(
             operators(own[0], template[1], power, noises), seen
@@ -156,6 +170,20 @@ def draw_activity(traits, n_times, rng):
     )
     activity = couple(activity, traits.coupling, scenario)
     return add_events(activity, traits.focus, scenario, rng)[0]
+
+
+def estimated_powers(posterior):
+    """Return the power that the stage estimates for each generator, by band."""
+    sources = posterior.sources
+    return (sources.gain[:, None] * sources.power)[:, source_parcels().index]
+
+
+def of_parcels(power, index):
+    """Give all generators the mean power of their parcel, (n_bands, n_generators)."""
+    parcel = source_parcels().index
+    n_parcels = parcel.max() + 1
+    total = [np.bincount(parcel[index], row, n_parcels) for row in power]
+    return (total / np.bincount(parcel))[:, parcel]
 
 
 def operators(scalp_gains, deep_gains, power, noise):
