@@ -13,7 +13,6 @@ _N_SINGLE = 4
 # scores, which take more time, at so many moments.
 _EVERY, _N_MOMENTS = 4, 200
 _CONNECTIVITY_BANDS = ("theta", "alpha", "beta")
-_BIPOLAR = ("r", "crps_relative", "coverage_90", "log_power_r")
 # Events can be asked for where a detector finds them in the recorded iEEG itself.
 _VISIBLE = 0.8
 _SIDES = (-1, 1)
@@ -128,10 +127,7 @@ def _contact_scores(drawn, true):
         **_interval_scores(draws[..., ::_EVERY], truth[:, ::_EVERY]),
     }
     columns["crps_relative"] = signals.relative(columns["crps"], columns["std"])
-    power = [
-        _joined([signals.log_band_power(p, SFREQ) for p in x]) for x in (drawn, true)
-    ]
-    columns["log_power_r"] = _power_r(power[0].mean(0), power[1])
+    columns["log_power_r"] = _log_power_r(drawn, true)
     level = signals.decibels(np.square(draws).mean(-1))
     level = level - signals.decibels(np.square(truth).mean(-1))
     columns["band_power_error"] = np.abs(level).mean(0)
@@ -150,8 +146,15 @@ def _bipolar_rows(drawn, true, recording, band):
             [x[..., one, :] - x[..., other, :] for x in parts]
             for parts in (drawn, true)
         )
-        scores = _contact_scores(drawn, true)
-        columns |= {f"bipolar_{name}": scores[name] for name in _BIPOLAR}
+        draws, truth = _joined(drawn), _joined(true)
+        thin = draws[..., ::_EVERY], truth[:, ::_EVERY]
+        crps = ensemble.crps(*thin).mean(1)
+        columns |= {
+            "bipolar_r": signals.pearson_r(draws.mean(0), truth),
+            "bipolar_crps_relative": signals.relative(crps, truth.std(1)),
+            "bipolar_coverage_90": ensemble.coverage(*thin, 0.9).mean(1),
+            "bipolar_log_power_r": _log_power_r(drawn, true),
+        }
     return pd.DataFrame(columns)
 
 
@@ -188,10 +191,14 @@ def _spread(draws, truth):
     return signals.relative(np.sqrt(spread), np.sqrt(error))
 
 
-def _power_r(estimate, truth):
+def _log_power_r(drawn, true):
+    """Correlate log power in windows of two seconds with its mean over draws."""
+    power, truth = (
+        _joined([signals.log_band_power(p, SFREQ) for p in x]) for x in (drawn, true)
+    )
     if truth.shape[-1] < 3:
         return np.full(len(truth), np.nan)
-    return signals.pearson_r(estimate, truth)
+    return signals.pearson_r(power.mean(0), truth)
 
 
 def _spectral_scores(draws, recordings):
