@@ -16,14 +16,11 @@ from pathlib import Path
 import mne
 import numpy as np
 import pandas as pd
-from figures import record
 from machine import print_machine
 
 import mne_neuroflow
 from mne_neuroflow.head.contacts import contact_positions, make_contacts
 from mne_neuroflow.scores import ensemble, signals
-from mne_neuroflow.weights.checkpoint import load_checkpoint
-from mne_neuroflow.weights.fetch import fetch_model
 
 SCENARIOS = ("rest", "theta", "slowing", "spikes", "uncoupled", "ictal")
 MONTAGES = ("19", "32", "64", "10")
@@ -64,7 +61,6 @@ def main():
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--contacts", default="mtl-core")
-    parser.add_argument("--record", metavar="SECTION")
     options = parser.parse_args()
     mne.set_log_level("warning")
     folders = Path(__file__).parents[1], options.other.expanduser().resolve()
@@ -93,9 +89,6 @@ def main():
     figures = summarize(pd.DataFrame(rows))
     for name, (mean, error) in figures.items():
         print(f"{name:48s}{mean:9.4f} ± {error:.4f}")
-    if options.record:
-        weights = load_checkpoint(fetch_model("mtl-v2"))[1]["sha256"]
-        record(options.record, figures, weights=weights)
 
 
 def simulate(number, options, folder):
